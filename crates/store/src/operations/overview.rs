@@ -1,10 +1,30 @@
 //! How far runs are, for those who look: each answer is of one point in time, so that none of its numbers contradicts another.
 
-use std::fmt::Write as _;
-
 use assay_transaction::{Run, Tally};
 
-use crate::{Pace, PredictionCount, Progress};
+use serde::Serialize;
+
+use crate::Progress;
+
+/// How fast a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pace {
+    /// Rows recorded within the window.
+    pub rows: u64,
+    /// The window: from the first chunk in it to now, in milliseconds.
+    pub millis: u64,
+}
+
+/// How often a label was predicted.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PredictionCount {
+    /// The label.
+    pub prediction: String,
+    /// Of how many transactions.
+    pub count: u64,
+    /// The mean of their fraud scores, where the model gave some.
+    pub mean_score: Option<f64>,
+}
 
 /// How the outcomes of a run's rows are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,51 +58,4 @@ pub struct Overview {
     pub predictions: Option<Vec<PredictionCount>>,
     /// Dead letters that keep it from being complete.
     pub blocking: u64,
-}
-
-/// Which runs are meant. What is not set leaves all.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct RunFilter {
-    /// Begun in so many seconds before now.
-    pub seconds: Option<f64>,
-    /// Part of a location; with `*` or `?` in it the whole of one, where these stand for any text and any character. Upper and lower
-    /// case are not told apart.
-    pub source: Option<String>,
-    /// Only those of which transactions failed, and still are failed.
-    pub has_failed: bool,
-}
-
-impl RunFilter {
-    /// The source as a pattern of SQL's LIKE with `!` before what is meant literally.
-    pub(crate) fn pattern(&self) -> Option<String> {
-        let source = self.source.as_deref()?.to_lowercase();
-        let is_whole = source.contains(['*', '?']);
-        let mut pattern = String::new();
-        for character in source.chars() {
-            // Writing to a string cannot fail.
-            let _ = match character {
-                '*' => pattern.write_char('%'),
-                '?' => pattern.write_char('_'),
-                '%' | '_' | '!' => write!(pattern, "!{character}"),
-                other => pattern.write_char(other),
-            };
-        }
-        Some(if is_whole { pattern } else { format!("%{pattern}%") })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_becomes_a_pattern() {
-        for (source, pattern) in
-            [("day_1", "%day!_1%"), ("s3://bank/*/A?.csv", "s3://bank/%/a_.csv"), ("50%!", "%50!%!!%")]
-        {
-            let filter = RunFilter { source: Some(source.into()), ..RunFilter::default() };
-            assert_eq!(filter.pattern().as_deref(), Some(pattern), "{source}");
-        }
-        assert_eq!(RunFilter::default().pattern(), None);
-    }
 }

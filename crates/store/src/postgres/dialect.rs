@@ -9,9 +9,13 @@ pub(super) use super::pool::Pool;
 use crate::StoreError;
 
 pub(super) type Database = super::Postgres;
+pub(super) type OpenTransaction = super::write::PostgresTransaction;
 pub(super) type Connection = PgConnection;
 pub(super) type Row = PgRow;
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
+
+/// Whether the table of applied migrations exists.
+pub(super) const HAS_MIGRATIONS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 
 /// An id as it is bound.
 pub(super) fn key(id: Uuid) -> Uuid {
@@ -31,7 +35,7 @@ pub(super) async fn queue_up(connection: &mut Connection, name: &str) -> Result<
 }
 
 /// Whether an id is among those that are bound.
-macro_rules! among {
+macro_rules! is_any_of {
     ($id:literal, $ids:literal) => {
         concat!($id, " = ANY(", $ids, ")")
     };
@@ -73,7 +77,7 @@ macro_rules! millis_since {
     };
 }
 /// JSON that is bound as text.
-macro_rules! json {
+macro_rules! as_json {
     ($($text:tt)+) => {
         concat!("CAST(", $($text)+, " AS jsonb)")
     };
@@ -94,13 +98,13 @@ macro_rules! json_elements {
     };
 }
 /// An id that is written as text.
-macro_rules! id {
+macro_rules! as_id {
     ($($text:tt)+) => {
         concat!("CAST(", $($text)+, " AS uuid)")
     };
 }
 /// A time that is written as text, by this database.
-macro_rules! time {
+macro_rules! as_time {
     ($($text:tt)+) => {
         concat!("CAST(", $($text)+, " AS timestamptz)")
     };
@@ -112,41 +116,18 @@ macro_rules! hour_before {
     };
 }
 /// The end of a statement that locks the rows it finds against others that do the same.
-macro_rules! locked {
+macro_rules! for_update {
     () => {
         " FOR UPDATE"
     };
 }
 /// A sum of amounts that is bound as text.
-macro_rules! amount {
+macro_rules! as_amount {
     ($($text:tt)+) => {
         concat!("CAST(CAST(", $($text)+, " AS text) AS numeric)")
     };
 }
 pub(super) use {
-    among, amount, clock, hour_before, id, json, json_elements, json_length, locked, millis_since, millis_until, now,
-    seconds_ago, seconds_ahead, time,
+    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, is_any_of, json_elements, json_length,
+    millis_since, millis_until, now, seconds_ago, seconds_ahead,
 };
-
-/// Gives a stored transaction the content that an entry of its history holds, $1.
-pub(super) const RESTORE: &str = "
-    UPDATE transactions t SET external_id = h.transaction->>'external_id', description = h.transaction->>'description',
-        amount = CAST(h.transaction->>'amount' AS numeric),
-        \"timestamp\" = CAST(h.transaction->>'timestamp' AS timestamptz), merchant = h.transaction->>'merchant',
-        operation_type = h.transaction->>'operation_type', side = h.transaction->>'side',
-        attributes = nullif(h.transaction->'attributes', CAST('null' AS jsonb))
-    FROM transaction_history h WHERE h.transaction_id = t.id AND h.id IN (SELECT CAST(element.value->>0 AS bigint)
-        FROM jsonb_array_elements(CAST($1 AS jsonb)) AS element(value))";
-/// The same for its prediction. One that a removed run had asked for is one of the run that the transaction is of by now.
-pub(super) const RESTORE_PREDICTIONS: &str = "
-    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
-    SELECT h.transaction_id, h.prediction->>'prediction', CAST(h.prediction->>'fraud_score' AS double precision),
-        h.prediction->>'model_version',
-        CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.run_id = h.prediction->>'run_id' AND r.removal_at IS NOT NULL)
-            THEN t.run_id ELSE h.prediction->>'run_id' END,
-        CAST(h.prediction->>'predicted_at' AS timestamptz)
-    FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
-    WHERE h.prediction IS NOT NULL AND h.id IN (SELECT CAST(element.value->>0 AS bigint)
-        FROM jsonb_array_elements(CAST($1 AS jsonb)) AS element(value))
-    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
-        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";

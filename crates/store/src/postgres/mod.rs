@@ -21,15 +21,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
 
 use self::begin::MIGRATING;
 use self::dialect::{READING, WRITING};
 use self::pool::Pool;
 pub(crate) use self::server::Server;
-use self::write::{Novelty, PostgresSession};
-use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::write::chunks::Attempt;
+use self::sql::migrations::{applied, check};
+use self::write::{CopyMode, PostgresTransaction};
+use crate::schema;
+use crate::write::Attempt;
 use crate::{Migrated, StoreError};
 
 /// When a call is given up, the server having become silent: after the server itself would have given it up.
@@ -38,7 +39,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(150);
 /// A PostgreSQL database with the tables of Assay.
 pub(crate) struct Postgres {
     pool: Pool,
-    novelty: Arc<Novelty>,
+    copy_mode: Arc<CopyMode>,
 }
 
 /// Which of these names tables and views of the schema have in which a new table would come to lie.
@@ -72,33 +73,18 @@ pub(crate) async fn migrate(server: &Server, startup: Duration) -> Result<Migrat
     Ok(Migrated { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
 }
 
-/// The migrations that a database has; none where it has no table of them.
-async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>, StoreError> {
-    let there: bool =
-        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&mut *connection).await?;
-    if !there {
-        return Ok(Vec::new());
-    }
-    Ok(sqlx::query_scalar(APPLIED).fetch_all(connection).await?)
-}
-
 impl Postgres {
     pub(crate) async fn connect(server: Server, connections: u32, startup: Duration) -> Result<Self, StoreError> {
         let mut connection = server.connect(startup).await?;
         server.check_pooler(&mut connection).await?;
         let mut reading = connection.begin_with(server.opening().statement(READING)).await?;
         server.check_schema(&mut reading).await?;
-        let applied = applied(&mut reading).await?.last().copied();
-        let oldest = match applied {
-            Some(_) => sqlx::query_scalar(OLDEST_VERSION).fetch_one(&mut *reading).await?,
-            None => 0,
-        };
+        check(&mut reading, &server.database(), &schema::postgres()).await?;
         reading.commit().await?;
         // The pool opens its own.
         let _ = connection.close().await;
-        schema::check(&server.database(), schema::newest(&schema::postgres()), applied, oldest)?;
         let opening = server.opening();
-        Ok(Self { pool: Pool::new(server.into_options(), opening, connections), novelty: Arc::default() })
+        Ok(Self { pool: Pool::new(server.into_options(), opening, connections), copy_mode: Arc::default() })
     }
 
     fn reading(&self) -> &Pool {
@@ -109,11 +95,10 @@ impl Postgres {
         &self.pool
     }
 
-    /// Begins a transaction for such an attempt.
-    async fn session(&self, attempt: Attempt) -> Result<PostgresSession, StoreError> {
+    async fn begin_write(&self, attempt: Attempt) -> Result<PostgresTransaction, StoreError> {
         let transaction = self.pool.begin_with(WRITING).await?;
-        let novelty = (attempt == Attempt::Quick).then(|| Arc::clone(&self.novelty));
-        Ok(PostgresSession::new(transaction, novelty))
+        let copy_mode = (attempt == Attempt::Copy).then(|| Arc::clone(&self.copy_mode));
+        Ok(PostgresTransaction::new(transaction, copy_mode))
     }
 
     async fn end(&self) {

@@ -1,23 +1,37 @@
 //! What PostgreSQL and SQLite are asked in the same words. These modules are compiled twice, as `postgres::sql` and as
-//! `sqlite::sql`; where the databases differ, they take what they need from `dialect` beside them.
+//! `sqlite::sql`; where the databases differ, they use the `dialect` next to them.
 //!
-//! - `store`, `operations`: the traits, each method one call
-//! - `beginning`: how a run begins; `ledger`: runs and chunks; `leases`: who loads a run; `stopping`: orders to end a run early
-//! - `overview`: how far runs are; `counts`: what became of rows, by number; `audit`: the same for those who do not believe it;
-//!   `strays`: rows of no run
-//! - `records`: single rows; `journal`: who did what; `known`: sources that runs have read
-//! - `removal`: taking a run back; `succession`: who inherits its transactions
-//! - `live`: runs of live transactions; `dead_letters`, `replays`
+//! - `ledger`, `write`, `operations`: the traits of the same rooms, each method one call
+//! - `fragments`: parts of statements that several rooms share; `migrations`: which of them a database has
 //!
 //! Statements name each column, cast ids and JSON to text, and bind everything.
 
+pub(crate) mod fragments;
 mod ledger;
+pub(crate) mod migrations;
 mod operations;
-mod store;
+mod write;
 
-use self::dialect::{Begin, Connection, Pool};
+use async_trait::async_trait;
+
+use self::dialect::{Begin, Connection, Database, Pool};
 use super::{bounded, dialect};
-use crate::StoreError;
+use crate::{Store, StoreError};
+
+#[async_trait]
+impl Store for Database {
+    async fn hazards(&self) -> Result<Vec<String>, StoreError> {
+        bounded(self.reading().hazards()).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        bounded(self.reading().ping()).await
+    }
+
+    async fn close(&self) {
+        self.end().await;
+    }
+}
 
 /// Asks in a transaction of this kind, and so at one point in time.
 async fn ask<T, E>(

@@ -10,6 +10,7 @@ pub(super) use super::pool::Pool;
 use crate::StoreError;
 
 pub(super) type Database = super::Sqlite;
+pub(super) type OpenTransaction = super::write::SqliteTransaction;
 pub(super) type Connection = SqliteConnection;
 pub(super) type Row = SqliteRow;
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
@@ -25,6 +26,9 @@ pub(super) const READING: &str = "BEGIN";
 pub(super) const LISTING: &str = READING;
 /// The same for counting the rows of a large run.
 pub(super) const COUNTING: &str = READING;
+
+/// Whether the table of applied migrations exists.
+pub(super) const HAS_MIGRATIONS: &str = "SELECT count(*) > 0 FROM sqlite_master WHERE name = '_sqlx_migrations'";
 
 /// An id as it is bound.
 pub(super) fn key(id: Uuid) -> String {
@@ -42,7 +46,7 @@ pub(super) fn queue_up(_: &mut Connection, _: &str) -> Ready<Result<(), StoreErr
 }
 
 /// Whether an id is among those that are bound.
-macro_rules! among {
+macro_rules! is_any_of {
     ($id:literal, $ids:literal) => {
         concat!($id, " IN (SELECT value FROM json_each(", $ids, "))")
     };
@@ -84,7 +88,7 @@ macro_rules! millis_since {
     };
 }
 /// JSON that is bound as text.
-macro_rules! json {
+macro_rules! as_json {
     ($($text:tt)+) => {
         $($text)+
     };
@@ -105,13 +109,13 @@ macro_rules! json_elements {
     };
 }
 /// An id that is written as text.
-macro_rules! id {
+macro_rules! as_id {
     ($($text:tt)+) => {
         $($text)+
     };
 }
 /// A time that is written as text, by this database.
-macro_rules! time {
+macro_rules! as_time {
     ($($text:tt)+) => {
         $($text)+
     };
@@ -123,40 +127,18 @@ macro_rules! hour_before {
     };
 }
 /// The end of a statement that locks the rows it finds against others that do the same. Here the file is.
-macro_rules! locked {
+macro_rules! for_update {
     () => {
         ""
     };
 }
 /// A sum of amounts that is bound as text, as it is stored.
-macro_rules! amount {
+macro_rules! as_amount {
     ($($text:tt)+) => {
         $($text)+
     };
 }
 pub(super) use {
-    among, amount, clock, hour_before, id, json, json_elements, json_length, locked, millis_since, millis_until, now,
-    seconds_ago, seconds_ahead, time,
+    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, is_any_of, json_elements, json_length,
+    millis_since, millis_until, now, seconds_ago, seconds_ahead,
 };
-
-/// Gives a stored transaction the content that an entry of its history holds, $1.
-pub(super) const RESTORE: &str = "
-    UPDATE transactions SET external_id = h.\"transaction\"->>'external_id',
-        description = h.\"transaction\"->>'description', amount = h.\"transaction\"->>'amount',
-        \"timestamp\" = h.\"transaction\"->>'timestamp', merchant = h.\"transaction\"->>'merchant',
-        operation_type = h.\"transaction\"->>'operation_type', side = h.\"transaction\"->>'side',
-        attributes = nullif(h.\"transaction\"->'attributes', 'null')
-    FROM transaction_history h WHERE h.transaction_id = transactions.id AND h.id IN (SELECT element.value->>0
-        FROM json_each($1) AS element)";
-/// The same for its prediction. One that a removed run had asked for is one of the run that the transaction is of by now.
-pub(super) const RESTORE_PREDICTIONS: &str = "
-    INSERT INTO predictions (transaction_id, prediction, fraud_score, model_version, run_id, predicted_at)
-    SELECT h.transaction_id, h.prediction->>'prediction', h.prediction->>'fraud_score',
-        h.prediction->>'model_version',
-        CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.run_id = h.prediction->>'run_id' AND r.removal_at IS NOT NULL)
-            THEN t.run_id ELSE h.prediction->>'run_id' END,
-        h.prediction->>'predicted_at'
-    FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
-    WHERE h.prediction IS NOT NULL AND h.id IN (SELECT element.value->>0 FROM json_each($1) AS element)
-    ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score,
-        model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at";

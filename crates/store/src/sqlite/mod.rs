@@ -22,10 +22,11 @@ use tokio::time::Instant;
 
 use self::dialect::WRITING;
 use self::pool::Pool;
+use self::sql::migrations::{applied, check};
 use self::wal::Log;
-use self::write::SqliteSession;
-use crate::schema::{self, APPLIED, OLDEST_VERSION};
-use crate::write::chunks::Attempt;
+use self::write::SqliteTransaction;
+use crate::schema;
+use crate::write::Attempt;
 use crate::{Migrated, StoreError};
 
 /// How long a connection waits for another process that writes to the same file.
@@ -114,17 +115,6 @@ pub(crate) async fn migrate(address: &str) -> Result<Migrated, StoreError> {
     Ok(Migrated { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
 }
 
-/// The migrations that a database has; none where it has no table of them.
-async fn applied(connection: &mut SqliteConnection) -> Result<Vec<i64>, StoreError> {
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
-        .fetch_one(&mut *connection)
-        .await?;
-    if tables == 0 {
-        return Ok(Vec::new());
-    }
-    Ok(sqlx::query_scalar(APPLIED).fetch_all(connection).await?)
-}
-
 impl Sqlite {
     pub(crate) async fn connect(address: &str) -> Result<Self, StoreError> {
         let options = options(address)?.create_if_missing(false);
@@ -135,13 +125,8 @@ impl Sqlite {
             )));
         }
         let mut connection = open(&options).await?;
-        let applied = applied(&mut connection).await?.last().copied();
-        let oldest = match applied {
-            Some(_) => sqlx::query_scalar(OLDEST_VERSION).fetch_one(&mut connection).await?,
-            None => 0,
-        };
+        check(&mut connection, &place, &schema::sqlite()).await?;
         connection.close().await?;
-        schema::check(&place, schema::newest(&schema::sqlite()), applied, oldest)?;
         let writing = options
             .clone()
             .pragma("cache_size", WRITER_CACHE)
@@ -159,10 +144,10 @@ impl Sqlite {
         &self.writer
     }
 
-    /// Begins a transaction; SQLite has one way for every attempt.
-    async fn session(&self, _attempt: Attempt) -> Result<SqliteSession, StoreError> {
+    /// The same transaction for every attempt.
+    async fn begin_write(&self, _attempt: Attempt) -> Result<SqliteTransaction, StoreError> {
         self.log.keep_small(&self.writer).await?;
-        SqliteSession::new(self.writer.begin_with(WRITING).await?).await
+        SqliteTransaction::new(self.writer.begin_with(WRITING).await?).await
     }
 
     async fn end(&self) {

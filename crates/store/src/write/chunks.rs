@@ -1,150 +1,144 @@
-//! How scored chunks become rows: one transaction, the same for every database.
+//! How scored chunks become rows, in one transaction.
 //!
-//! The chunks are claimed first. What is not claimed is known, and nothing of it is written again. Then come the rows of the
-//! claimed chunks: scored, invalid, failed. So whoever repeats a call, after whatever error, finds either everything done or
-//! nothing.
+//! The chunks are claimed first; a chunk that cannot be claimed is recorded already, and nothing of it is written again. Then
+//! come the rows of the claimed chunks: scored, invalid, failed. So a call that is repeated after any error finds either
+//! everything done or nothing.
 //!
-//! Where a chunk was recorded before and a person deleted that record, its rows may be there still. Each counts once
-//! afterwards: a transaction that a row has stored stays its own, and what was invalid or failed is booked anew.
+//! If the record of a chunk was deleted by hand, its rows may still be there. Each counts once afterwards: a transaction that a
+//! row stored stays its own, and invalid and failed rows are recorded anew.
 //!
-//! Where the database refuses data, the transaction is taken back and run again with savepoints around halves, quarters, …
-//! of the rows, until the rows at fault stand alone.
+//! If the database refuses data, the transaction is rolled back and repeated with savepoints around halves, quarters, … of the
+//! rows, until the rows at fault stand alone.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use assay_transaction::{FailedRow, FailureClass, RunId, ScoredChunk, Tally};
 use uuid::Uuid;
 
-use crate::ledger::runs::{End, beyond_end};
+use crate::ledger::sealing::{RunEnd, beyond_end};
+use crate::values::storable;
+use crate::write::Attempt;
 use crate::write::known_rows::{KnownRows, UNSCORED};
-use crate::write::resolve_ids::{Booking, Fate};
-use crate::write::transaction::{Amendment, Failure, Session, StagedRow, StoredTransaction, write_duplicates};
-use crate::write::validate::{Screened, invalid_rows, other_range, storable, texts};
+use crate::write::resolve_ids::{IdResolver, Resolution};
+use crate::write::transaction::{
+    ChunkAmendment, FailureRow, StagedRow, StoredTransaction, WriteTransaction, write_duplicates,
+};
+use crate::write::validate::{ValidatedChunks, failure_texts, invalid_rows, range_mismatch};
 use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError};
 
-/// How a transaction goes about rows that may be in the way. One that fails is taken back as a whole, and the next is begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attempt {
-    /// The fast way, which nearly always ends well: it may fail over an id that is stored already.
-    Quick,
-    /// Copes with ids that are stored; fails over data that the database refuses.
-    Careful,
-    /// Copes with both: finds the rows at fault.
-    Bisecting,
-}
-
-/// What a call has booked, as far as the database decided it.
+/// What a call recorded of its candidates.
 #[derive(Debug, Default)]
-pub(crate) struct Booked {
-    /// Of each candidate.
+pub(crate) struct CandidateReport {
+    /// Of each candidate, in order.
     pub(crate) outcomes: Vec<ChunkOutcome>,
     /// How many transactions are new.
     pub(crate) transactions: u64,
-    /// Scored rows that left no prediction: candidate and row.
+    /// Candidate and row of scored rows whose prediction was not stored.
     pub(crate) passed_over: Vec<(usize, u64)>,
-    /// What became of all rows that were booked.
+    /// The outcomes of all recorded rows.
     pub(crate) tally: Tally,
     /// How many of them failed, by class.
     pub(crate) failed: BTreeMap<String, u64>,
 }
 
-/// Writes screened chunks through an open transaction, and commits it. What it gives
-/// holds from then on.
-pub(crate) async fn write<S: Session>(
-    mut session: S,
-    screened: &Screened<'_>,
+/// Writes validated chunks through an open transaction, and commits it.
+pub(crate) async fn write_chunks<T: WriteTransaction>(
+    mut tx: T,
+    validated: &ValidatedChunks<'_>,
     on_conflict: IdConflict,
     attempt: Attempt,
-) -> Result<Booked, StoreError> {
-    let outcomes = claim(&mut session, &screened.chunks).await?;
+) -> Result<CandidateReport, StoreError> {
+    let outcomes = claim(&mut tx, &validated.chunks).await?;
     let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
     let claimed: Vec<usize> = (0..outcomes.len()).filter(|candidate| is_claimed(*candidate)).collect();
     if claimed.is_empty() {
-        // Taken back, so that a redelivery writes nothing at all.
-        return Ok(Booked { outcomes, ..Booked::default() });
+        // Rolled back, so that a redelivery writes nothing at all.
+        return Ok(CandidateReport { outcomes, ..CandidateReport::default() });
     }
-    let rows: Vec<&StagedRow<'_>> = screened.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
-    let known = KnownRows::of(&screened.chunks);
-    let fates = known.store(&mut session, &rows, on_conflict, attempt).await?;
+    let rows: Vec<&StagedRow<'_>> = validated.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
+    let known = KnownRows::of(&validated.chunks);
+    let resolutions = known.store(&mut tx, &rows, on_conflict, attempt).await?;
 
-    let chunks = || claimed.iter().map(|candidate| screened.chunks[*candidate]);
+    let chunks = || claimed.iter().map(|candidate| validated.chunks[*candidate]);
     let invalid: Vec<_> = chunks().flat_map(invalid_rows).collect();
     if !invalid.is_empty() {
-        session.insert_invalid(&invalid).await?;
+        tx.insert_invalid(&invalid).await?;
     }
     let mut failed = chunks().flat_map(failures).collect::<Result<Vec<_>, _>>()?;
-    let kept = kept(&mut session, &failed).await?;
+    let kept = stored_failures(&mut tx, &failed).await?;
     failed.retain(|failure| !kept.contains(&(failure.run_id, failure.row)));
-    for (row, fate) in rows.iter().zip(&fates) {
-        failed.extend(failure(row, fate)?);
+    for (row, resolution) in rows.iter().zip(&resolutions) {
+        failed.extend(storage_failure(row, resolution)?);
     }
     if !failed.is_empty() {
-        session.insert_failed(&failed).await?;
+        tx.insert_failed(&failed).await?;
     }
-    let amendments = amendments(screened, &claimed, &rows, &fates, &kept)?;
+    let amendments = chunk_amendments(validated, &claimed, &rows, &resolutions, &kept)?;
     if !amendments.is_empty() {
-        session.amend(&amendments).await?;
+        tx.amend_chunks(&amendments).await?;
     }
-    session.commit().await?;
-    let count = |is_one: fn(&Fate) -> bool| fates.iter().filter(|fate| is_one(fate)).count() as u64;
-    let transactions = count(|fate| *fate == Fate::Stored);
+    tx.commit().await?;
+    let count =
+        |is_one: fn(&Resolution) -> bool| resolutions.iter().filter(|resolution| is_one(resolution)).count() as u64;
+    let transactions = count(|resolution| *resolution == Resolution::Stored);
     let tally = Tally {
-        predicted: count(|fate| matches!(fate, Fate::Stored | Fate::Kept)) + kept.len() as u64,
+        predicted: count(|resolution| matches!(resolution, Resolution::Stored | Resolution::Kept)) + kept.len() as u64,
         invalid: invalid.len() as u64,
         failed: failed.len() as u64,
-        duplicate: count(|fate| matches!(fate, Fate::Duplicate | Fate::Replacing)),
+        duplicate: count(|resolution| matches!(resolution, Resolution::Duplicate | Resolution::Replaced)),
     };
     let mut classes = BTreeMap::new();
     for failure in &failed {
         *classes.entry(failure.class.to_string()).or_default() += 1;
     }
-    let without = rows.iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Stored | Fate::Replacing));
+    let without = rows
+        .iter()
+        .zip(&resolutions)
+        .filter(|(_, resolution)| !matches!(resolution, Resolution::Stored | Resolution::Replaced));
     let passed_over = without.map(|(row, _)| (row.candidate, row.entry.row)).collect();
-    Ok(Booked { outcomes, transactions, passed_over, tally, failed: classes })
+    Ok(CandidateReport { outcomes, transactions, passed_over, tally, failed: classes })
 }
 
-/// Records the chunks, and tells which of them are this transaction's to write.
-async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<Vec<ChunkOutcome>, StoreError> {
-    let ends = session.ends(chunks).await?;
-    let ends: HashMap<&str, Option<End>> = ends.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
-    let claimed = session.claim(chunks).await?;
-    let recorded = session.neighbourhoods(chunks).await?;
+/// Claims the chunks; only the recorded ones are this transaction's to write.
+async fn claim<T: WriteTransaction>(tx: &mut T, chunks: &[&ScoredChunk]) -> Result<Vec<ChunkOutcome>, StoreError> {
+    let runs = tx.lock_runs(chunks).await?;
+    let runs: HashMap<&str, Option<RunEnd>> = runs.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
+    let claimed = tx.claim(chunks).await?;
+    let recorded = tx.neighbours(chunks).await?;
     let mut outcomes = Vec::with_capacity(chunks.len());
     for ((chunk, is_new), recorded) in chunks.iter().zip(claimed).zip(recorded) {
         let Some(recorded) = recorded else {
             return Err(StoreError::transient(format!("chunk {} was recorded and is gone", chunk.id)));
         };
         let range = chunk.range;
-        let overlaps = recorded.end_below.is_some_and(|end| end > range.first_row)
-            || recorded.start_above.is_some_and(|start| start < range.first_row + range.rows);
-        let run = ends.get(chunk.id.run_id.as_str());
+        let run = runs.get(chunk.id.run_id.as_str());
         let end = run.copied().flatten();
         let beyond = end.and_then(|end| beyond_end(&chunk.id.run_id, chunk.id.chunk, range, end.sealed));
         let is_stopped = end.is_some_and(|end| end.is_stopped);
         let is_removed = end.is_some_and(|end| end.is_removed);
         outcomes.push(if recorded.range != range {
-            ChunkOutcome::Refused { reason: other_range(chunk, recorded.range) }
+            ChunkOutcome::Refused { reason: range_mismatch(chunk, recorded.range) }
         } else if !is_new {
             ChunkOutcome::Known
         } else if run.is_none() {
-            // Runs begin before anything of them is published: nobody vouches for these rows, and no audit would count them.
-            session.disclaim(chunk).await?;
+            // Runs begin before anything of them is published. No audit would count these rows.
+            tx.unclaim(chunk).await?;
             let reason =
                 format!("chunk {} belongs to no run: no loader and no producer began {}", chunk.id, chunk.id.run_id);
             ChunkOutcome::Refused { reason }
         } else if is_removed {
-            // The record of it is gone, as in a database that was restored. Its rows were taken back with the others.
-            session.disclaim(chunk).await?;
+            // Its record is missing, as in a restored database. Its rows were removed with the others.
+            tx.unclaim(chunk).await?;
             ChunkOutcome::Dropped
         } else if let Some(reason) = beyond {
-            session.disclaim(chunk).await?;
+            tx.unclaim(chunk).await?;
             if is_stopped { ChunkOutcome::Dropped } else { ChunkOutcome::Refused { reason } }
-        } else if overlaps {
-            session.disclaim(chunk).await?;
+        } else if recorded.overlaps(range) {
+            tx.unclaim(chunk).await?;
             ChunkOutcome::Refused { reason: format!("chunk {} has rows of another chunk of its run", chunk.id) }
         } else {
             if recorded.has_leftovers {
-                session.clear(chunk).await?;
+                tx.clear_leftovers(chunk).await?;
             }
             ChunkOutcome::Recorded
         });
@@ -152,60 +146,60 @@ async fn claim<S: Session>(session: &mut S, chunks: &[&ScoredChunk]) -> Result<V
     Ok(outcomes)
 }
 
-/// Stores scored rows, which come in (run, chunk, row) order, and tells what became of each.
-pub(crate) async fn store<S: Session>(
-    session: &mut S,
+/// Stores scored rows, given in (run, chunk, row) order; returns the resolution of each.
+pub(crate) async fn store_rows<T: WriteTransaction>(
+    tx: &mut T,
     rows: &[&StagedRow<'_>],
     on_conflict: IdConflict,
     attempt: Attempt,
-) -> Result<Vec<Fate>, StoreError> {
-    let mut booking = Booking::new(rows);
-    while !booking.is_done() {
-        let inserting = booking.to_insert();
+) -> Result<Vec<Resolution>, StoreError> {
+    let mut resolver = IdResolver::new(rows);
+    while !resolver.is_done() {
+        let inserting = resolver.to_insert();
         if !inserting.is_empty() {
-            let done = carry_out(session, Statement::Insert, rows, &inserting, attempt).await?;
-            let lost = booking.inserted(&done.ids, done.refused);
+            let done = execute(tx, Statement::InsertNew, rows, &inserting, attempt).await?;
+            let lost = resolver.inserted(&done.ids, done.refused);
             if !lost.is_empty() {
-                let stored = session.stored(&lost, on_conflict == IdConflict::Update).await?;
+                let stored = tx.stored(&lost, on_conflict == IdConflict::Update).await?;
                 if stored.len() != lost.len() {
                     return Err(StoreError::transient("a transaction was deleted while its id came again"));
                 }
-                booking.found(stored);
+                resolver.found(stored);
             }
         }
-        let replacing = booking.compare(on_conflict);
+        let replacing = resolver.compare(on_conflict);
         if !replacing.is_empty() {
-            let done = carry_out(session, Statement::Replace, rows, &replacing, attempt).await?;
-            booking.replaced(&replacing, done.refused);
+            let done = execute(tx, Statement::Replace, rows, &replacing, attempt).await?;
+            resolver.replaced(&replacing, done.refused);
         }
     }
-    let kept = booking.kept();
+    let kept = resolver.kept();
     if !kept.is_empty() {
-        // A prediction that the database refuses stays missing: its row is stored, so it cannot fail as well.
-        carry_out(session, Statement::Predict, rows, &kept, attempt).await?;
+        // A refused prediction stays missing: its row is stored, so it cannot fail as well.
+        execute(tx, Statement::InsertMissingPredictions, rows, &kept, attempt).await?;
     }
-    Ok(booking.into_fates())
+    Ok(resolver.into_resolutions())
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Statement {
-    Insert,
+    InsertNew,
     Replace,
-    Predict,
+    InsertMissingPredictions,
 }
 
-/// What a statement did, perhaps in several parts.
+/// The result of a statement, perhaps in several parts.
 #[derive(Default)]
 struct Done {
     /// Ids that were new.
     ids: Vec<Uuid>,
-    /// Rows that the database refused, and why.
+    /// Rows that the database refused, with the reason.
     refused: HashMap<usize, String>,
 }
 
-/// Carries out a statement for chosen rows; under [`Attempt::Bisecting`] for ever smaller parts of them.
-async fn carry_out<S: Session>(
-    session: &mut S,
+/// Executes a statement for chosen rows; with [`Attempt::Bisect`] for ever smaller parts of them.
+async fn execute<T: WriteTransaction>(
+    tx: &mut T,
     statement: Statement,
     rows: &[&StagedRow<'_>],
     chosen: &[usize],
@@ -215,22 +209,22 @@ async fn carry_out<S: Session>(
     let mut parts = vec![chosen];
     while let Some(part) = parts.pop() {
         let staged: Vec<&StagedRow<'_>> = part.iter().map(|row| rows[*row]).collect();
-        if attempt == Attempt::Bisecting {
-            session.savepoint().await?;
+        if attempt == Attempt::Bisect {
+            tx.savepoint().await?;
         }
         let result = match statement {
-            Statement::Insert => session.insert(&staged).await,
-            Statement::Replace => session.replace(&staged).await.map(|()| Vec::new()),
-            Statement::Predict => session.predict(&staged).await.map(|()| Vec::new()),
+            Statement::InsertNew => tx.insert_new(&staged).await,
+            Statement::Replace => tx.replace(&staged).await.map(|()| Vec::new()),
+            Statement::InsertMissingPredictions => tx.insert_missing_predictions(&staged).await.map(|()| Vec::new()),
         };
         match (result, attempt) {
-            (Ok(ids), Attempt::Quick | Attempt::Careful) => done.ids.extend(ids),
-            (Ok(ids), Attempt::Bisecting) => {
-                session.release().await?;
+            (Ok(ids), Attempt::Copy | Attempt::Upsert) => done.ids.extend(ids),
+            (Ok(ids), Attempt::Bisect) => {
+                tx.release_savepoint().await?;
                 done.ids.extend(ids);
             }
-            (Err(error), Attempt::Bisecting) if error.class() == ErrorClass::Data => {
-                session.rollback_part().await?;
+            (Err(error), Attempt::Bisect) if error.class() == ErrorClass::Data => {
+                tx.rollback_to_savepoint().await?;
                 if let [row] = part {
                     done.refused.insert(*row, error.to_string());
                 } else {
@@ -245,19 +239,19 @@ async fn carry_out<S: Session>(
     Ok(done)
 }
 
-/// The rows of a chunk that could not be scored.
-fn failures(chunk: &ScoredChunk) -> impl Iterator<Item = Result<Failure<'_>, StoreError>> {
-    chunk.failed.iter().map(|failed| failed_again(&chunk.id.run_id, failed, 0))
+/// The rows of a chunk that were not scored.
+fn failures(chunk: &ScoredChunk) -> impl Iterator<Item = Result<FailureRow<'_>, StoreError>> {
+    chunk.failed.iter().map(|failed| failure_row(&chunk.id.run_id, failed, 0))
 }
 
-/// The record of a row that could not be scored, after so many attempts before.
-pub(crate) fn failed_again<'a>(
+/// The record of a row that was not scored, after `before` earlier attempts.
+pub(crate) fn failure_row<'a>(
     run_id: &'a RunId,
     failed: &'a FailedRow,
     before: u32,
-) -> Result<Failure<'a>, StoreError> {
-    let (class, reason) = texts(failed);
-    Ok(Failure {
+) -> Result<FailureRow<'a>, StoreError> {
+    let (class, reason) = failure_texts(failed);
+    Ok(FailureRow {
         run_id,
         row: failed.entry.row,
         transaction_id: failed.transaction_id,
@@ -268,36 +262,41 @@ pub(crate) fn failed_again<'a>(
     })
 }
 
-/// Runs and rows of failures whose transaction the same row has stored before. The first answer counts.
-async fn kept<'a, S: Session>(
-    session: &mut S,
-    failed: &[Failure<'a>],
+/// Run and row of failures whose transaction the same row stored before. The first outcome counts.
+async fn stored_failures<'a, T: WriteTransaction>(
+    tx: &mut T,
+    failed: &[FailureRow<'a>],
 ) -> Result<HashSet<(&'a RunId, u64)>, StoreError> {
     if failed.is_empty() {
         return Ok(HashSet::new());
     }
     let ids: Vec<Uuid> = failed.iter().map(|failure| failure.transaction_id).collect();
-    let stored = session.stored(&ids, false).await?;
-    let places: HashSet<(&str, u64)> = stored.iter().map(StoredTransaction::place).collect();
-    let own = failed.iter().filter(|failure| places.contains(&(failure.run_id.as_str(), failure.row)));
+    let stored = tx.stored(&ids, false).await?;
+    let origins: HashSet<(&str, u64)> = stored.iter().map(StoredTransaction::origin).collect();
+    let own = failed.iter().filter(|failure| origins.contains(&(failure.run_id.as_str(), failure.row)));
     Ok(own.map(|failure| (failure.run_id, failure.row)).collect())
 }
 
-/// The record of a scored row that could not be stored; none where it could.
-pub(crate) fn failure<'a>(row: &'a StagedRow<'_>, fate: &'a Fate) -> Result<Option<Failure<'a>>, StoreError> {
-    let (class, reason) = match fate {
-        Fate::Open | Fate::Stored | Fate::Kept | Fate::Duplicate | Fate::Replacing => return Ok(None),
-        Fate::Conflict(reason) => (FailureClass::IdConflict, reason.as_str()),
-        Fate::Refused(reason) => (FailureClass::Database, reason.as_str()),
-        Fate::Unscored => (FailureClass::Unscored, UNSCORED),
+/// The record of a scored row that could not be stored; none if it could.
+pub(crate) fn storage_failure<'a>(
+    row: &'a StagedRow<'_>,
+    resolution: &'a Resolution,
+) -> Result<Option<FailureRow<'a>>, StoreError> {
+    let (class, reason) = match resolution {
+        Resolution::Pending | Resolution::Stored | Resolution::Kept | Resolution::Duplicate | Resolution::Replaced => {
+            return Ok(None);
+        }
+        Resolution::Conflict(reason) => (FailureClass::IdConflict, reason.as_str()),
+        Resolution::Refused(reason) => (FailureClass::Database, reason.as_str()),
+        Resolution::Unscored => (FailureClass::Unscored, UNSCORED),
     };
-    Ok(Some(Failure {
+    Ok(Some(FailureRow {
         run_id: row.run_id,
         row: row.entry.row,
         transaction_id: row.transaction.id,
         class: class.code().to_owned().into(),
         reason: storable(reason.into()),
-        attempts: u32::from(*fate != Fate::Unscored),
+        attempts: u32::from(*resolution != Resolution::Unscored),
         payload: payload(row.entry)?,
     }))
 }
@@ -306,34 +305,35 @@ fn payload(entry: &assay_transaction::Entry) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(entry).map_err(|error| StoreError::data(format!("a transaction cannot be encoded ({error})")))
 }
 
-/// What is to be said of the claimed chunks whose scored rows were not all stored, or more than those.
-fn amendments<'a>(
-    screened: &Screened<'a>,
+/// The counts of claimed chunks whose stored rows are not exactly the scored ones.
+fn chunk_amendments<'a>(
+    validated: &ValidatedChunks<'a>,
     claimed: &[usize],
     rows: &[&StagedRow<'_>],
-    fates: &[Fate],
+    resolutions: &[Resolution],
     kept: &HashSet<(&RunId, u64)>,
-) -> Result<Vec<Amendment<'a>>, StoreError> {
-    let mut amendments: Vec<Amendment<'a>> = Vec::new();
+) -> Result<Vec<ChunkAmendment<'a>>, StoreError> {
+    let mut amendments: Vec<ChunkAmendment<'a>> = Vec::new();
     let mut at = 0;
     for candidate in claimed {
-        let chunk = screened.chunks[*candidate];
+        let chunk = validated.chunks[*candidate];
         let count = rows[at..].iter().take_while(|row| row.candidate == *candidate).count();
-        let (rows, fates) = (&rows[at..at + count], &fates[at..at + count]);
+        let (rows, resolutions) = (&rows[at..at + count], &resolutions[at..at + count]);
         at += count;
         let is_kept = |failed: &&FailedRow| kept.contains(&(&chunk.id.run_id, failed.entry.row));
-        let predicted = fates.iter().filter(|fate| matches!(fate, Fate::Stored | Fate::Kept)).count()
-            + chunk.failed.iter().filter(is_kept).count();
+        let predicted =
+            resolutions.iter().filter(|resolution| matches!(resolution, Resolution::Stored | Resolution::Kept)).count()
+                + chunk.failed.iter().filter(is_kept).count();
         let duplicates: Vec<(u64, Uuid)> = rows
             .iter()
-            .zip(fates)
-            .filter(|(_, fate)| matches!(fate, Fate::Duplicate | Fate::Replacing))
+            .zip(resolutions)
+            .filter(|(_, resolution)| matches!(resolution, Resolution::Duplicate | Resolution::Replaced))
             .map(|(row, _)| (row.entry.row, row.transaction.id))
             .collect();
         if predicted == count && duplicates.is_empty() {
             continue;
         }
-        amendments.push(Amendment {
+        amendments.push(ChunkAmendment {
             run_id: &chunk.id.run_id,
             chunk: chunk.id.chunk,
             predicted: predicted as u64,

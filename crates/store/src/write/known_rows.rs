@@ -1,23 +1,23 @@
-//! Rows that were not scored, as they were stored already with the same content when they were read: what becomes of them when
-//! they are booked. `write` stores all others.
+//! Rows that were not scored because they were stored with the same content when they were read.
 //!
-//! Such a row comes with the stored prediction, but nothing of it is stored anew: where the transaction is gone meanwhile, or is to be
-//! replaced, the row fails with its payload, and a replay has it scored.
+//! Such a row carries the stored prediction, but is not stored anew: if its transaction is gone meanwhile, or would have to be
+//! replaced, the row fails with its payload, and a replay scores it.
 
 use std::collections::{HashMap, HashSet};
 
 use assay_transaction::ScoredChunk;
 use uuid::Uuid;
 
-use crate::write::chunks::{Attempt, store};
-use crate::write::resolve_ids::{Fate, says_the_same};
-use crate::write::transaction::{Session, StagedRow, StoredTransaction};
+use crate::write::Attempt;
+use crate::write::chunks::store_rows;
+use crate::write::resolve_ids::{Resolution, is_same_content};
+use crate::write::transaction::{StagedRow, StoredTransaction, WriteTransaction};
 use crate::{IdConflict, StoreError};
 
 /// Why such a row fails.
 pub(crate) const UNSCORED: &str = "it was stored with this content when it was read, so that it was not scored, and is not any more; a replay has it scored";
 
-/// The rows of a call that were not scored.
+/// The unscored rows of a call.
 pub(crate) struct KnownRows {
     /// Candidate and row.
     rows: HashSet<(usize, u64)>,
@@ -31,29 +31,31 @@ impl KnownRows {
         Self { rows: chunks.iter().enumerate().flat_map(rows).collect() }
     }
 
-    /// Stores rows as [`store`] does, those that were not scored only where they need not be.
-    pub(crate) async fn store<S: Session>(
+    /// Stores rows like [`store_rows`], except for unscored ones that would need a score now.
+    pub(crate) async fn store<T: WriteTransaction>(
         &self,
-        session: &mut S,
+        tx: &mut T,
         rows: &[&StagedRow<'_>],
         on_conflict: IdConflict,
         attempt: Attempt,
-    ) -> Result<Vec<Fate>, StoreError> {
-        let unscored = self.unscored(session, rows, on_conflict).await?;
+    ) -> Result<Vec<Resolution>, StoreError> {
+        let unscored = self.unscored(tx, rows, on_conflict).await?;
         if unscored.is_empty() {
-            return store(session, rows, on_conflict, attempt).await;
+            return store_rows(tx, rows, on_conflict, attempt).await;
         }
         let is_unscored = |at: &usize| unscored.contains(at);
         let others: Vec<&StagedRow<'_>> = (0..rows.len()).filter(|at| !is_unscored(at)).map(|at| rows[at]).collect();
-        let mut fates = store(session, &others, on_conflict, attempt).await?.into_iter();
-        let fate = |at| if is_unscored(&at) { Fate::Unscored } else { fates.next().unwrap_or(Fate::Open) };
-        Ok((0..rows.len()).map(fate).collect())
+        let mut resolutions = store_rows(tx, &others, on_conflict, attempt).await?.into_iter();
+        let resolution = |at| {
+            if is_unscored(&at) { Resolution::Unscored } else { resolutions.next().unwrap_or(Resolution::Pending) }
+        };
+        Ok((0..rows.len()).map(resolution).collect())
     }
 
-    /// Places of those that would have to be scored after all.
-    async fn unscored<S: Session>(
+    /// Indices of the rows that would have to be scored after all.
+    async fn unscored<T: WriteTransaction>(
         &self,
-        session: &mut S,
+        tx: &mut T,
         rows: &[&StagedRow<'_>],
         on_conflict: IdConflict,
     ) -> Result<HashSet<usize>, StoreError> {
@@ -65,15 +67,15 @@ impl KnownRows {
         let mut ids: Vec<Uuid> = known.iter().map(|at| rows[*at].transaction.id).collect();
         ids.sort_unstable();
         ids.dedup();
-        let stored = session.stored(&ids, false).await?;
+        let stored = tx.stored(&ids, false).await?;
         let stored: HashMap<Uuid, &StoredTransaction> =
             stored.iter().map(|stored| (stored.transaction.id, stored)).collect();
         let must_be_scored = |at: &usize| {
             let row = rows[*at];
             let Some(stored) = stored.get(&row.transaction.id) else { return true };
             on_conflict == IdConflict::Update
-                && row.place() != stored.place()
-                && !says_the_same((&row.whole(), row.external_id()), (&stored.whole(), stored.external_id.as_deref()))
+                && row.origin() != stored.origin()
+                && !is_same_content((&row.whole(), row.external_id()), (&stored.whole(), stored.external_id.as_deref()))
         };
         Ok(known.into_iter().filter(must_be_scored).collect())
     }

@@ -1,33 +1,34 @@
-//! How failed rows that were sent again give way to their new outcomes: one transaction, the same for every database.
+//! How replayed rows trade their failure for a new outcome, in one transaction.
 //!
-//! The part is claimed first, so that one that comes again changes nothing. Then its rows are taken from the failed ones; what
-//! is not there any more is gone, and whatever became of it stays. Only what was taken gets a new outcome: scored rows go the
-//! way of those of a chunk, and the chunk that covers a row is credited with it. So a row has one outcome before and after,
-//! whether its run is finished or goes on.
+//! The part is claimed first, so that a repeated one changes nothing. Then its rows are deleted from the failed ones; a row
+//! that is no longer failed is gone, and its outcome stays. Only deleted rows get a new outcome: scored ones are stored like
+//! those of a chunk, and the chunk that covers a row is credited with it. So a row has one outcome before and after, whether its
+//! run is finished or not.
 
 use std::collections::{BTreeMap, HashMap};
 
 use assay_transaction::{FailedRow, ReplayId, ScoredReplay};
 use uuid::Uuid;
 
-use crate::write::chunks::{Attempt, failed_again, failure, store};
-use crate::write::resolve_ids::Fate;
-use crate::write::transaction::{Amendment, BookedChunk, Session, StagedRow, write_duplicates};
-use crate::write::validate::stage;
+use crate::write::Attempt;
+use crate::write::chunks::{failure_row, storage_failure, store_rows};
+use crate::write::resolve_ids::Resolution;
+use crate::write::transaction::{ChunkAmendment, ChunkCounts, StagedRow, WriteTransaction, write_duplicates};
+use crate::write::validate::stage_row;
 use crate::{Exchanged, IdConflict, StoreError};
 
-/// A part of a replay, decoded. A row that it holds twice counts as it came first, scored before failed.
-pub(crate) struct StagedPart<'a> {
+/// A part of a replay, decoded. Of a repeated row, the first counts, a scored one before a failed one.
+pub(crate) struct StagedReplay<'a> {
     id: &'a ReplayId,
     /// In row order.
     scored: Vec<StagedRow<'a>>,
     /// In row order.
     failed: Vec<&'a FailedRow>,
-    /// How many rows came, those that came twice included.
+    /// How many rows came, repeated ones included.
     given: usize,
 }
 
-impl<'a> StagedPart<'a> {
+impl<'a> StagedReplay<'a> {
     pub(crate) fn new(part: &'a ScoredReplay) -> Result<Self, StoreError> {
         let ScoredReplay { id, lane, predicted_at, predicted, failed } = part;
         if i64::try_from(id.replay).is_err() || i64::try_from(id.part).is_err() {
@@ -35,7 +36,7 @@ impl<'a> StagedPart<'a> {
         }
         let mut scored = BTreeMap::new();
         for predicted in predicted {
-            let staged = stage(&id.run_id, *lane, *predicted_at, 0, predicted)
+            let staged = stage_row(&id.run_id, *lane, *predicted_at, 0, predicted)
                 .map_err(|error| StoreError::data(format!("row {} of part {id}: {error}", predicted.entry.row)))?;
             scored.entry(predicted.entry.row).or_insert(staged);
         }
@@ -57,69 +58,69 @@ impl<'a> StagedPart<'a> {
     }
 }
 
-/// Exchanges the rows of a part through an open transaction, and commits it.
-pub(crate) async fn exchange<S: Session>(
-    mut session: S,
-    part: &StagedPart<'_>,
+/// Writes the new outcomes of a part through an open transaction, and commits it.
+pub(crate) async fn write_replay<T: WriteTransaction>(
+    mut tx: T,
+    part: &StagedReplay<'_>,
     on_conflict: IdConflict,
     attempt: Attempt,
 ) -> Result<Exchanged, StoreError> {
     let run_id = &part.id.run_id;
-    // First of all, as a removal waits for whoever has asked, and everybody else for it.
-    let is_removed = session.is_removed(run_id).await?;
-    if !session.claim_part(part.id).await? {
+    // First of all: a removal waits for transactions that have asked this, and all later ones wait for the removal.
+    let is_removed = tx.is_removed(run_id).await?;
+    if !tx.claim_part(part.id).await? {
         return Ok(Exchanged::default());
     }
-    let taken = if is_removed { Vec::new() } else { session.take_failed(part.id, &part.rows()).await? };
+    let taken = if is_removed { Vec::new() } else { tx.take_failed(part.id, &part.rows()).await? };
     let attempts: HashMap<u64, u32> = taken.iter().copied().collect();
-    let mut credits = credits(&mut session, part, &taken).await?;
+    let mut credits = chunk_credits(&mut tx, part, &taken).await?;
 
     let rows: Vec<&StagedRow<'_>> = part.scored.iter().filter(|row| attempts.contains_key(&row.entry.row)).collect();
-    let fates = store(&mut session, &rows, on_conflict, attempt).await?;
+    let resolutions = store_rows(&mut tx, &rows, on_conflict, attempt).await?;
     let mut failures = Vec::new();
     for failed in &part.failed {
         if let Some(before) = attempts.get(&failed.entry.row) {
-            failures.push(failed_again(run_id, failed, *before)?);
+            failures.push(failure_row(run_id, failed, *before)?);
         }
     }
-    for (row, fate) in rows.iter().zip(&fates) {
-        if let Some(mut failure) = failure(row, fate)? {
+    for (row, resolution) in rows.iter().zip(&resolutions) {
+        if let Some(mut failure) = storage_failure(row, resolution)? {
             failure.attempts = failure.attempts.saturating_add(attempts[&row.entry.row]);
             failures.push(failure);
         }
-        credits.book(row, fate);
+        credits.add(row, resolution);
     }
     if !failures.is_empty() {
-        session.insert_failed(&failures).await?;
+        tx.insert_failed(&failures).await?;
     }
     let amendments = credits.amendments(part)?;
     if !amendments.is_empty() {
-        session.amend(&amendments).await?;
+        tx.amend_chunks(&amendments).await?;
     }
     let (taken, failed) = (taken.len() as u64, failures.len() as u64);
     let done = Exchanged { is_new: true, stored: taken - failed, failed, gone: part.given as u64 - taken };
-    session.count_part(part.id, &done).await?;
-    session.commit().await?;
+    tx.record_part(part.id, &done).await?;
+    tx.commit().await?;
     Ok(done)
 }
 
-/// The chunks that cover the rows, and what is to be said of them.
-struct Credits {
-    /// In row order, with whether something changed.
-    chunks: Vec<(BookedChunk, bool)>,
+/// The chunks that cover the rows, with their new counts.
+struct ChunkCredits {
+    /// In row order, each with whether it changed.
+    chunks: Vec<(ChunkCounts, bool)>,
 }
 
-/// Finds the chunks that cover the rows taken.
-async fn credits<S: Session>(
-    session: &mut S,
-    part: &StagedPart<'_>,
+/// Finds the chunks that cover the deleted rows.
+async fn chunk_credits<T: WriteTransaction>(
+    tx: &mut T,
+    part: &StagedReplay<'_>,
     taken: &[(u64, u32)],
-) -> Result<Credits, StoreError> {
+) -> Result<ChunkCredits, StoreError> {
     let mut rows: Vec<u64> = taken.iter().map(|(row, _)| *row).collect();
     rows.sort_unstable();
-    let chunks = if rows.is_empty() { Vec::new() } else { session.covering(&part.id.run_id, &rows).await? };
-    let credits = Credits { chunks: chunks.into_iter().map(|chunk| (chunk, false)).collect() };
-    match rows.iter().find(|row| credits.of(**row).is_none()) {
+    let chunks = if rows.is_empty() { Vec::new() } else { tx.covering_chunks(&part.id.run_id, &rows).await? };
+    let credits = ChunkCredits { chunks: chunks.into_iter().map(|chunk| (chunk, false)).collect() };
+    match rows.iter().find(|row| credits.covering(**row).is_none()) {
         None => Ok(credits),
         Some(row) => Err(StoreError::data(format!(
             "row {row} of run {} failed, but no recorded chunk covers it: `assay audit` tells more",
@@ -128,31 +129,31 @@ async fn credits<S: Session>(
     }
 }
 
-impl Credits {
-    /// Where the chunk is that covers a row.
-    fn of(&self, row: u64) -> Option<usize> {
+impl ChunkCredits {
+    /// The index of the chunk that covers a row.
+    fn covering(&self, row: u64) -> Option<usize> {
         let after = self.chunks.partition_point(|(chunk, _)| chunk.range.first_row <= row);
         let at = after.checked_sub(1)?;
         let range = self.chunks[at].0.range;
         (row < range.first_row + range.rows).then_some(at)
     }
 
-    fn book(&mut self, row: &StagedRow<'_>, fate: &Fate) {
-        let Some(at) = self.of(row.entry.row) else { return };
+    fn add(&mut self, row: &StagedRow<'_>, resolution: &Resolution) {
+        let Some(at) = self.covering(row.entry.row) else { return };
         let (chunk, is_changed) = &mut self.chunks[at];
-        match fate {
-            Fate::Stored | Fate::Kept => chunk.predicted += 1,
-            Fate::Duplicate | Fate::Replacing => chunk.duplicates.push((row.entry.row, row.transaction.id)),
-            Fate::Open | Fate::Conflict(_) | Fate::Refused(_) | Fate::Unscored => return,
+        match resolution {
+            Resolution::Stored | Resolution::Kept => chunk.predicted += 1,
+            Resolution::Duplicate | Resolution::Replaced => chunk.duplicates.push((row.entry.row, row.transaction.id)),
+            Resolution::Pending | Resolution::Conflict(_) | Resolution::Refused(_) | Resolution::Unscored => return,
         }
         *is_changed = true;
     }
 
-    fn amendments<'a>(self, part: &StagedPart<'a>) -> Result<Vec<Amendment<'a>>, StoreError> {
+    fn amendments<'a>(self, part: &StagedReplay<'a>) -> Result<Vec<ChunkAmendment<'a>>, StoreError> {
         let changed = self.chunks.into_iter().filter(|(_, is_changed)| *is_changed);
         changed
             .map(|(chunk, _)| {
-                Ok(Amendment {
+                Ok(ChunkAmendment {
                     run_id: &part.id.run_id,
                     chunk: chunk.chunk,
                     predicted: chunk.predicted,

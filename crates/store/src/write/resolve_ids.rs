@@ -1,8 +1,8 @@
-//! Which of several rows with one id is stored, and what becomes of the others. No I/O: `write` carries out what is asked
-//! here, and reports back.
+//! Which of several rows with one id is stored, and how the others resolve. No I/O: `chunks` executes what is decided here, and
+//! reports back.
 //!
-//! Rows with one id stand in line, in (run, chunk, row) order. The first that can be inserted is; those behind it are compared
-//! with what is then stored. A row that the database refuses leaves its place to the next.
+//! Rows with one id form a group, in (run, chunk, row) order. The first that can be inserted is; those behind it are compared
+//! with what is stored then. If the database refuses a row, the next one takes its turn.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -19,182 +19,185 @@ const MAX_QUOTED: usize = 200;
 /// Most characters of a reason.
 const MAX_REASON: usize = 2_000;
 
-/// What became of a scored row.
+/// How a scored row resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Still in line.
-    Open,
+pub(crate) enum Resolution {
+    /// Not yet decided.
+    Pending,
     /// Stored; its id was not there before.
     Stored,
-    /// Stored before, by this very row: the record of its chunk was lost since. The first answer counts.
+    /// Stored before by this very row: the record of its chunk was lost since. The first outcome counts.
     Kept,
-    /// Stored before with the same content, or with one that the rules of reading alone make another.
+    /// Stored before with the same content, or one that differs by the rules of reading alone.
     Duplicate,
-    /// Stored before with other content, which gave way to this row's. The row counts as a duplicate.
-    Replacing,
+    /// Stored before with other content, which this row replaced. The row counts as a duplicate.
+    Replaced,
     /// Stored before with other content.
     Conflict(String),
     /// The database refuses its data.
     Refused(String),
-    /// It was not scored, as it was stored with the same content, and is not any more.
+    /// Not scored, as it was stored with the same content, but is no longer stored so.
     Unscored,
 }
 
 /// What is known to be stored under an id.
-enum Content {
+enum StoredContent {
     Unknown,
-    /// The content of a row of this booking.
+    /// The content of one of the given rows.
     Row(usize),
     Stored(Box<StoredTransaction>),
 }
 
 /// All rows with one id.
-struct Line {
+struct IdGroup {
     id: Uuid,
-    /// Places in `Booking::order`.
+    /// Positions in `IdResolver::order`.
     next: usize,
     end: usize,
-    content: Content,
+    content: StoredContent,
 }
 
 /// The rows of one transaction.
-pub(crate) struct Booking<'a> {
+pub(crate) struct IdResolver<'a> {
     rows: &'a [&'a StagedRow<'a>],
     /// Rows by id, then by their own order.
     order: Vec<usize>,
     /// By id.
-    lines: Vec<Line>,
-    fates: Vec<Fate>,
+    groups: Vec<IdGroup>,
+    resolutions: Vec<Resolution>,
 }
 
-impl<'a> Booking<'a> {
+impl<'a> IdResolver<'a> {
     /// Takes rows in (run, chunk, row) order.
     pub(crate) fn new(rows: &'a [&'a StagedRow<'a>]) -> Self {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|row| rows[*row].transaction.id);
-        let mut lines: Vec<Line> = Vec::with_capacity(rows.len());
+        let mut groups: Vec<IdGroup> = Vec::with_capacity(rows.len());
         for (place, row) in order.iter().enumerate() {
             let id = rows[*row].transaction.id;
-            match lines.last_mut() {
-                Some(line) if line.id == id => line.end = place + 1,
-                _ => lines.push(Line { id, next: place, end: place + 1, content: Content::Unknown }),
+            match groups.last_mut() {
+                Some(group) if group.id == id => group.end = place + 1,
+                _ => groups.push(IdGroup { id, next: place, end: place + 1, content: StoredContent::Unknown }),
             }
         }
-        Self { rows, order, lines, fates: vec![Fate::Open; rows.len()] }
+        Self { rows, order, groups, resolutions: vec![Resolution::Pending; rows.len()] }
     }
 
     /// Rows to insert, by id.
     pub(crate) fn to_insert(&self) -> Vec<usize> {
-        let unknown = |line: &&Line| matches!(line.content, Content::Unknown) && line.next < line.end;
-        self.lines.iter().filter(unknown).map(|line| self.order[line.next]).collect()
+        let unknown = |group: &&IdGroup| matches!(group.content, StoredContent::Unknown) && group.next < group.end;
+        self.groups.iter().filter(unknown).map(|group| self.order[group.next]).collect()
     }
 
-    /// Takes what became of them: the ids that were not stored before, and the rows that the database refused. Gives the ids
-    /// of all others, whose stored content is wanted.
+    /// Takes the newly stored ids, and the rows that the database refused. Returns all other ids, whose stored content is
+    /// needed.
     pub(crate) fn inserted(&mut self, won: &[Uuid], mut refused: HashMap<usize, String>) -> Vec<Uuid> {
-        let asked = self.lines.iter().filter(|line| matches!(line.content, Content::Unknown) && line.next < line.end);
+        let asked = self
+            .groups
+            .iter()
+            .filter(|group| matches!(group.content, StoredContent::Unknown) && group.next < group.end);
         let all = won.len() == asked.count();
         let won: HashSet<&Uuid> = if all { HashSet::new() } else { won.iter().collect() };
         let mut lost = Vec::new();
-        for line in &mut self.lines {
-            if !matches!(line.content, Content::Unknown) || line.next == line.end {
+        for group in &mut self.groups {
+            if !matches!(group.content, StoredContent::Unknown) || group.next == group.end {
                 continue;
             }
-            let row = self.order[line.next];
-            if all || won.contains(&line.id) {
-                self.fates[row] = Fate::Stored;
-                line.content = Content::Row(row);
-                line.next += 1;
+            let row = self.order[group.next];
+            if all || won.contains(&group.id) {
+                self.resolutions[row] = Resolution::Stored;
+                group.content = StoredContent::Row(row);
+                group.next += 1;
             } else if let Some(reason) = refused.remove(&row) {
-                self.fates[row] = Fate::Refused(reason);
-                line.next += 1;
+                self.resolutions[row] = Resolution::Refused(reason);
+                group.next += 1;
             } else {
-                lost.push(line.id);
+                lost.push(group.id);
             }
         }
         lost
     }
 
-    /// Takes stored content.
+    /// Takes the stored content of ids.
     pub(crate) fn found(&mut self, stored: Vec<StoredTransaction>) {
         for stored in stored {
-            if let Ok(at) = self.lines.binary_search_by_key(&stored.transaction.id, |line| line.id) {
-                self.lines[at].content = Content::Stored(Box::new(stored));
+            if let Ok(at) = self.groups.binary_search_by_key(&stored.transaction.id, |group| group.id) {
+                self.groups[at].content = StoredContent::Stored(Box::new(stored));
             }
         }
     }
 
-    /// Compares rows with what is stored, and gives those whose content is to replace it, by id, one of each at most.
+    /// Compares rows with what is stored; returns those that should replace it, by id, at most one for each.
     pub(crate) fn compare(&mut self, on_conflict: IdConflict) -> Vec<usize> {
         let mut replacing = Vec::new();
-        for line in &mut self.lines {
-            let (stored, external_id, place) = match &line.content {
-                Content::Unknown => continue,
-                _ if line.next == line.end => continue,
-                Content::Row(row) => {
+        for group in &mut self.groups {
+            let (stored, external_id, origin) = match &group.content {
+                StoredContent::Unknown => continue,
+                _ if group.next == group.end => continue,
+                StoredContent::Row(row) => {
                     let row = self.rows[*row];
-                    (row.whole(), row.external_id(), row.place())
+                    (row.whole(), row.external_id(), row.origin())
                 }
-                Content::Stored(stored) => (stored.whole(), stored.external_id.as_deref(), stored.place()),
+                StoredContent::Stored(stored) => (stored.whole(), stored.external_id.as_deref(), stored.origin()),
             };
-            while line.next < line.end {
-                let row = self.order[line.next];
+            while group.next < group.end {
+                let row = self.order[group.next];
                 let here = self.rows[row];
                 let new = here.whole();
-                let same = says_the_same((&new, here.external_id()), (&stored, external_id));
-                self.fates[row] = match on_conflict {
-                    _ if here.place() == place => Fate::Kept,
-                    _ if same => Fate::Duplicate,
-                    IdConflict::Fail => Fate::Conflict(reason(here, &new, &stored, external_id, place)),
+                let same = is_same_content((&new, here.external_id()), (&stored, external_id));
+                self.resolutions[row] = match on_conflict {
+                    _ if here.origin() == origin => Resolution::Kept,
+                    _ if same => Resolution::Duplicate,
+                    IdConflict::Fail => Resolution::Conflict(conflict_reason(here, &new, &stored, external_id, origin)),
                     IdConflict::Update => {
                         replacing.push(row);
                         break;
                     }
                 };
-                line.next += 1;
+                group.next += 1;
             }
         }
         replacing
     }
 
-    /// Takes what became of the rows that were to replace stored ones.
+    /// Takes the rows that should have replaced stored ones, and those that the database refused.
     pub(crate) fn replaced(&mut self, rows: &[usize], mut refused: HashMap<usize, String>) {
         for row in rows {
             let id = self.rows[*row].transaction.id;
-            let Ok(at) = self.lines.binary_search_by_key(&id, |line| line.id) else { continue };
-            self.lines[at].next += 1;
-            self.fates[*row] = if let Some(reason) = refused.remove(row) {
-                Fate::Refused(reason)
+            let Ok(at) = self.groups.binary_search_by_key(&id, |group| group.id) else { continue };
+            self.groups[at].next += 1;
+            self.resolutions[*row] = if let Some(reason) = refused.remove(row) {
+                Resolution::Refused(reason)
             } else {
-                self.lines[at].content = Content::Row(*row);
-                Fate::Replacing
+                self.groups[at].content = StoredContent::Row(*row);
+                Resolution::Replaced
             };
         }
     }
 
-    /// Whether nobody is left in line.
+    /// Whether each row is resolved.
     pub(crate) fn is_done(&self) -> bool {
-        self.lines.iter().all(|line| line.next == line.end)
+        self.groups.iter().all(|group| group.next == group.end)
     }
 
-    /// Rows that had stored their transaction before, by id.
+    /// Rows that stored their transaction before, by id.
     pub(crate) fn kept(&self) -> Vec<usize> {
-        self.order.iter().copied().filter(|row| self.fates[*row] == Fate::Kept).collect()
+        self.order.iter().copied().filter(|row| self.resolutions[*row] == Resolution::Kept).collect()
     }
 
-    /// What became of each row.
-    pub(crate) fn into_fates(self) -> Vec<Fate> {
-        self.fates
+    /// The resolution of each row.
+    pub(crate) fn into_resolutions(self) -> Vec<Resolution> {
+        self.resolutions
     }
 }
 
-/// Whether two contents of one id, each with the original id, are the same or differ by the rules of reading alone.
-pub(crate) fn says_the_same(one: (&Transaction, Option<&str>), other: (&Transaction, Option<&str>)) -> bool {
+/// Whether two contents of one id, each with its external id, are the same or differ by the rules of reading alone.
+pub(crate) fn is_same_content(one: (&Transaction, Option<&str>), other: (&Transaction, Option<&str>)) -> bool {
     one == other || is_alike(one.0, one.1, other.0, other.1)
 }
 
-/// What differs between a row and what is stored under its id, both sides of it.
-fn reason(
+/// What differs between a row and what is stored under its id, both sides quoted.
+fn conflict_reason(
     here: &StagedRow<'_>,
     new: &Transaction,
     stored: &Transaction,
@@ -204,7 +207,7 @@ fn reason(
     let attributes = |transaction: &Transaction| serde_json::to_string(&transaction.attributes).unwrap_or_default();
     let mut text = format!("another transaction with this id is stored (run {run_id}, row {row})");
     let mut differs = |field: &str, there: &str, here: &str| {
-        // A string takes all that is written.
+        // Writing to a string cannot fail.
         let _ = write!(text, "; {field} is `{}` there and `{}` here", quoted(there), quoted(here));
     };
     if new.amount != stored.amount {

@@ -1,12 +1,11 @@
-//! Whether two contents of one id differ by the rules of reading alone: what an earlier version stored with outer blanks, with
-//! `\N` for nothing, or as a formula of a spreadsheet, is what this version reads without them.
+//! Whether two contents of one id differ by the rules of reading alone: an earlier version stored outer blanks, `\N` for nothing
+//! and spreadsheet formulas, which this version reads without them.
 
 use std::collections::BTreeMap;
 
 use assay_transaction::{CsvText, Transaction, trimmed};
 
-/// Whether two transactions with one id say the same, and had the same original ids. Amounts and timestamps have to be the same as
-/// they are.
+/// Whether two transactions with one id say the same and had the same external ids. Amounts and timestamps must be equal.
 pub(crate) fn is_alike(
     one: &Transaction,
     one_external_id: Option<&str>,
@@ -26,13 +25,13 @@ pub(crate) fn is_alike(
         && covers(&other.attributes, &one.attributes)
 }
 
-/// Whether each attribute is one of the others too, or is empty.
+/// Whether each attribute is empty, or the others have it too.
 fn covers(attributes: &BTreeMap<String, String>, others: &BTreeMap<String, String>) -> bool {
     attributes.iter().all(|(name, value)| text(value) == others.get(name).map_or("", |other| text(other)))
 }
 
-/// What a text says: without outer blanks and marks that nobody sees, without the form that keeps a spreadsheet from touching it,
-/// and nothing where it stands for nothing.
+/// What a text says: without outer blanks, invisible marks and the formula that protects it from spreadsheets; empty for a null
+/// value.
 fn text(written: &str) -> &str {
     let inner = trimmed(written);
     let said = inner.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"')).map_or(inner, trimmed);

@@ -1,7 +1,8 @@
-//! What `write` asks of a database: one open transaction, and the statements that fill it. `postgres` and `sqlite` have one
-//! each. Dropping it takes everything back.
+//! What writing chunks asks of a database: one open transaction, and the statements that fill it. `sql::write` implements
+//! those that both databases share, `postgres::write` and `sqlite::write` the others. Dropping it rolls everything back.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use assay_transaction::{
     Entry, Lane, Prediction, RejectedRow, ReplayId, RowRange, RunId, ScoredChunk, Timestamp, Transaction,
@@ -10,7 +11,8 @@ use assay_transaction::{
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::ledger::runs::End;
+use crate::ledger::sealing::RunEnd;
+use crate::values::{to_json, unsigned};
 use crate::{Exchanged, StoreError};
 
 /// A scored row, decoded.
@@ -18,13 +20,13 @@ pub(crate) struct StagedRow<'a> {
     pub(crate) run_id: &'a RunId,
     pub(crate) lane: Lane,
     pub(crate) predicted_at: Timestamp,
-    /// Which of the screened chunks it comes from.
+    /// The index of its chunk among the candidates.
     pub(crate) candidate: usize,
     pub(crate) entry: &'a Entry,
     pub(crate) prediction: &'a Prediction,
     /// Without its attributes, of which a row may have thousands.
     pub(crate) transaction: Transaction,
-    /// The further columns as JSON, where there are any.
+    /// The further columns as JSON, if there are any.
     pub(crate) attributes: Option<&'a str>,
 }
 
@@ -34,7 +36,7 @@ impl StagedRow<'_> {
     }
 
     /// Run and row.
-    pub(crate) fn place(&self) -> (&str, u64) {
+    pub(crate) fn origin(&self) -> (&str, u64) {
         (self.run_id.as_str(), self.entry.row)
     }
 
@@ -52,11 +54,20 @@ impl StagedRow<'_> {
     }
 }
 
-/// A transaction that is stored.
+/// Those of the rows whose ids are among `inserted`.
+pub(crate) fn inserted_rows<'r, 'a>(rows: &[&'r StagedRow<'a>], inserted: &[Uuid]) -> Vec<&'r StagedRow<'a>> {
+    if inserted.len() == rows.len() {
+        return rows.to_vec();
+    }
+    let ids: HashSet<&Uuid> = inserted.iter().collect();
+    rows.iter().filter(|row| ids.contains(&row.transaction.id)).copied().collect()
+}
+
+/// A stored transaction.
 pub(crate) struct StoredTransaction {
     /// Without its attributes.
     pub(crate) transaction: Transaction,
-    /// The further columns as JSON, where there are any.
+    /// The further columns as JSON, if there are any.
     pub(crate) attributes: Option<String>,
     pub(crate) external_id: Option<String>,
     pub(crate) run_id: String,
@@ -65,7 +76,7 @@ pub(crate) struct StoredTransaction {
 
 impl StoredTransaction {
     /// Run and row.
-    pub(crate) fn place(&self) -> (&str, u64) {
+    pub(crate) fn origin(&self) -> (&str, u64) {
         (&self.run_id, self.row)
     }
 
@@ -75,14 +86,14 @@ impl StoredTransaction {
     }
 }
 
-/// For the time of a comparison: many rows in this form would take many times their memory.
+/// For the time of a comparison only: many rows in this form would take many times their memory.
 fn with_attributes(transaction: &Transaction, json: Option<&str>) -> Transaction {
-    // What is staged or stored was checked.
+    // Staged and stored attributes were checked.
     let attributes = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     Transaction { attributes, ..transaction.clone() }
 }
 
-/// What is stored as the attributes of a transaction, unless it is none that this version can read.
+/// The stored attributes of a transaction, if there are any; an error if this version cannot read them.
 pub(crate) fn stored_attributes(
     json: Option<String>,
     id: &impl std::fmt::Display,
@@ -94,14 +105,41 @@ pub(crate) fn stored_attributes(
 
 /// What is recorded of a chunk, and right around it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Neighbourhood {
+pub(crate) struct ChunkNeighbours {
     pub(crate) range: RowRange,
     /// The row after the nearest recorded chunk below.
-    pub(crate) end_below: Option<u64>,
+    end_below: Option<u64>,
     /// The first row of the nearest recorded chunk above.
-    pub(crate) start_above: Option<u64>,
-    /// Whether some of its rows are booked as invalid or failed: left over from a record of it that was lost.
+    start_above: Option<u64>,
+    /// Whether some of its rows are recorded as invalid or failed, although its own record was lost.
     pub(crate) has_leftovers: bool,
+}
+
+impl ChunkNeighbours {
+    /// Reads the columns of `chunk_neighbours!`.
+    pub(crate) fn read(
+        (first_row, rows, below, above, failed, invalid): (
+            i64,
+            i64,
+            Option<i64>,
+            Option<i64>,
+            Option<i64>,
+            Option<i64>,
+        ),
+    ) -> Self {
+        Self {
+            range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
+            end_below: below.map(unsigned),
+            start_above: above.map(unsigned),
+            has_leftovers: failed.or(invalid).is_some(),
+        }
+    }
+
+    /// Whether a range has rows of another chunk.
+    pub(crate) fn overlaps(&self, range: RowRange) -> bool {
+        self.end_below.is_some_and(|end| end > range.first_row)
+            || self.start_above.is_some_and(|start| start < range.first_row + range.rows)
+    }
 }
 
 /// A row for `invalid_transactions`.
@@ -113,7 +151,7 @@ pub(crate) struct InvalidRow<'a> {
 }
 
 /// A row for `failed_transactions`.
-pub(crate) struct Failure<'a> {
+pub(crate) struct FailureRow<'a> {
     pub(crate) run_id: &'a RunId,
     pub(crate) row: u64,
     pub(crate) transaction_id: Uuid,
@@ -123,17 +161,31 @@ pub(crate) struct Failure<'a> {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A recorded chunk, as far as replayed rows change it.
+/// The counts of a recorded chunk that replayed rows change.
 #[derive(Debug, Clone)]
-pub(crate) struct BookedChunk {
+pub(crate) struct ChunkCounts {
     pub(crate) chunk: u64,
     pub(crate) range: RowRange,
     pub(crate) predicted: u64,
     pub(crate) duplicates: Vec<(u64, Uuid)>,
 }
 
-/// What is to be said in `chunks` of a chunk that did not go through as it was claimed.
-pub(crate) struct Amendment<'a> {
+impl ChunkCounts {
+    /// Reads chunk, first row, rows, predicted, and duplicate rows as JSON.
+    pub(crate) fn read(
+        (chunk, first_row, rows, predicted, duplicates): (i64, i64, i64, i64, Option<String>),
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            chunk: unsigned(chunk),
+            range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
+            predicted: unsigned(predicted),
+            duplicates: read_duplicates(duplicates.as_deref())?,
+        })
+    }
+}
+
+/// The counts of a chunk that differ from those it was claimed with.
+pub(crate) struct ChunkAmendment<'a> {
     pub(crate) run_id: &'a RunId,
     pub(crate) chunk: u64,
     pub(crate) predicted: u64,
@@ -141,119 +193,84 @@ pub(crate) struct Amendment<'a> {
     pub(crate) duplicate_rows: Option<String>,
 }
 
-/// One open transaction. Lists of chunks are in (run, chunk) order, lists of rows in the order of their ids, so that
-/// transactions that overlap wait for each other instead of locking each other out.
+/// The statements that both databases share.
 #[async_trait]
-pub(crate) trait Session: Send {
-    /// Those runs that have begun, some perhaps more than once, and the ends of those that are sealed. None of the others is
-    /// sealed before this transaction ends.
-    async fn ends(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<End>)>, StoreError>;
+pub(crate) trait SharedStatements: Send {
+    /// Deletes a chunk that this transaction claimed.
+    async fn unclaim(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError>;
 
-    /// Records chunks with the number of their scored rows; tells for each whether it was new.
+    /// Deletes the invalid and failed rows of a claimed chunk that an earlier record of it left.
+    async fn clear_leftovers(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError>;
+
+    /// Records a part of a replay; returns whether it was new.
+    async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError>;
+
+    /// Records the counts of a part of a replay that this transaction claimed.
+    async fn record_part(&mut self, id: &ReplayId, counts: &Exchanged) -> Result<(), StoreError>;
+
+    async fn savepoint(&mut self) -> Result<(), StoreError>;
+
+    async fn release_savepoint(&mut self) -> Result<(), StoreError>;
+
+    async fn rollback_to_savepoint(&mut self) -> Result<(), StoreError>;
+
+    /// Ends the transaction. After an error, it may be committed or not.
+    async fn commit(self) -> Result<(), StoreError>;
+}
+
+/// One open transaction. Lists of chunks are in (run, chunk) order, lists of rows in the order of their ids, so that
+/// overlapping transactions wait for each other and cannot deadlock.
+#[async_trait]
+pub(crate) trait WriteTransaction: SharedStatements {
+    /// Locks the runs of chunks against being sealed, and returns those that have begun, each with its end if it is sealed.
+    /// A run may be listed more than once.
+    async fn lock_runs(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<RunEnd>)>, StoreError>;
+
+    /// Records chunks with the number of their scored rows; returns for each whether it was new.
     async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError>;
 
-    /// Takes back a claim of this transaction.
-    async fn disclaim(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError>;
+    /// What is recorded of chunks and right around them, claims of this transaction included.
+    async fn neighbours(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<ChunkNeighbours>>, StoreError>;
 
-    /// What is recorded of chunks, claims of this transaction included.
-    async fn neighbourhoods(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<Neighbourhood>>, StoreError>;
+    /// Stores transactions whose ids are not stored yet, with their predictions; returns those ids. A prediction without its
+    /// transaction gives way.
+    async fn insert_new(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Deletes what is booked as invalid or failed of the rows of a claimed chunk.
-    async fn clear(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError>;
+    /// Stores the missing predictions of stored transactions.
+    async fn insert_missing_predictions(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError>;
 
-    /// Stores transactions whose ids are not stored yet, with their predictions; tells the ids that were not. A prediction
-    /// without its transaction gives way.
-    async fn insert(&mut self, rows: &[&StagedRow<'_>]) -> Result<Vec<Uuid>, StoreError>;
-
-    /// Stores those predictions of stored transactions that are missing.
-    async fn predict(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError>;
-
-    /// What is stored under ids; locked, where it is going to be replaced. None of it is removed before this transaction ends.
+    /// The transactions stored under ids; locked if they are going to be replaced. None of them is removed before this
+    /// transaction ends.
     async fn stored(&mut self, ids: &[Uuid], lock: bool) -> Result<Vec<StoredTransaction>, StoreError>;
 
-    /// Replaces stored transactions and predictions, and keeps what they were.
+    /// Replaces stored transactions and predictions, and keeps the former ones in the history.
     async fn replace(&mut self, rows: &[&StagedRow<'_>]) -> Result<(), StoreError>;
 
     async fn insert_invalid(&mut self, rows: &[InvalidRow<'_>]) -> Result<(), StoreError>;
 
-    async fn insert_failed(&mut self, rows: &[Failure<'_>]) -> Result<(), StoreError>;
+    async fn insert_failed(&mut self, rows: &[FailureRow<'_>]) -> Result<(), StoreError>;
 
-    async fn amend(&mut self, amendments: &[Amendment<'_>]) -> Result<(), StoreError>;
+    async fn amend_chunks(&mut self, amendments: &[ChunkAmendment<'_>]) -> Result<(), StoreError>;
 
-    /// Records a part of a replay; tells whether it was new.
-    async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError>;
-
-    /// Whether a run is removed or about to be. It is not before this transaction ends, and until then no removal of any run
+    /// Whether a run is removed or being removed. Until this transaction ends, it stays as it is, and no removal of any run
     /// takes a step.
     async fn is_removed(&mut self, run_id: &RunId) -> Result<bool, StoreError>;
 
-    /// Deletes failed rows of a replay's run where they failed with these transactions, and keeps how they had failed; gives the
-    /// rows that did, and their attempts.
+    /// Deletes rows of a replay's run that failed with these transactions, and keeps their failures in the history; returns
+    /// the deleted rows with their attempts.
     async fn take_failed(&mut self, id: &ReplayId, rows: &[(u64, Uuid)]) -> Result<Vec<(u64, u32)>, StoreError>;
 
-    /// The recorded chunks in which rows of a run may be, locked, in row order.
-    async fn covering(&mut self, run_id: &RunId, rows: &[u64]) -> Result<Vec<BookedChunk>, StoreError>;
-
-    /// Says what came of a part of a replay that this transaction has claimed.
-    async fn count_part(&mut self, id: &ReplayId, done: &Exchanged) -> Result<(), StoreError>;
-
-    /// Starts a part that can be taken back by itself.
-    async fn savepoint(&mut self) -> Result<(), StoreError>;
-
-    /// Keeps the part.
-    async fn release(&mut self) -> Result<(), StoreError>;
-
-    /// Takes the part back.
-    async fn rollback_part(&mut self) -> Result<(), StoreError>;
-
-    /// Ends the transaction. After an error, nobody knows whether it is committed.
-    async fn commit(self) -> Result<(), StoreError>;
+    /// The recorded chunks that may cover rows of a run, locked, in row order.
+    async fn covering_chunks(&mut self, run_id: &RunId, rows: &[u64]) -> Result<Vec<ChunkCounts>, StoreError>;
 }
 
-/// The last recorded chunk of a run that begins at or before a row: if any covers it, it does, as chunks do not overlap.
-macro_rules! covering {
-    ($run_id:literal, $row:literal) => {
-        concat!(
-            "(SELECT below.chunk FROM chunks below WHERE below.run_id = ",
-            $run_id,
-            " AND below.first_row <= ",
-            $row,
-            " AND below.rows > 0 ORDER BY below.first_row DESC LIMIT 1)"
-        )
-    };
-}
-pub(crate) use covering;
-
-/// Chunk, first row, rows, predicted, and duplicate rows as JSON.
-pub(crate) fn read_booked(
-    (chunk, first_row, rows, predicted, duplicates): (i64, i64, i64, i64, Option<String>),
-) -> Result<BookedChunk, StoreError> {
-    Ok(BookedChunk {
-        chunk: unsigned(chunk),
-        range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
-        predicted: unsigned(predicted),
-        duplicates: read_duplicates(duplicates.as_deref())?,
-    })
-}
-
-/// What `chunks.duplicate_rows` holds.
+/// Reads `chunks.duplicate_rows`.
 pub(crate) fn read_duplicates(json: Option<&str>) -> Result<Vec<(u64, Uuid)>, StoreError> {
     let unreadable = |_| StoreError::configuration("a chunk has duplicate rows that this version cannot read");
     json.map_or_else(|| Ok(Vec::new()), |json| serde_json::from_str(json).map_err(unreadable))
 }
 
-/// The same, for writing.
+/// The same, to bind.
 pub(crate) fn write_duplicates(duplicates: &[(u64, Uuid)]) -> Result<Option<String>, StoreError> {
-    let json = || serde_json::to_string(duplicates).map_err(|error| StoreError::data(error.to_string()));
-    if duplicates.is_empty() { Ok(None) } else { json().map(Some) }
-}
-
-/// A count for the database's signed integers. What is screened fits; nothing else comes near the limit.
-pub(crate) fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A count that the database gives back; it holds none below zero.
-pub(crate) fn unsigned(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or_default()
+    if duplicates.is_empty() { Ok(None) } else { to_json(duplicates).map(Some) }
 }

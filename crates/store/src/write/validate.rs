@@ -1,107 +1,108 @@
-//! Which chunks get as far as the database: those that account for their rows, once each. Their scored rows are decoded
-//! here, before a transaction is open.
+//! Which chunks reach the database: those that account for each of their rows once. Their scored rows are decoded here, before
+//! a transaction is open.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use assay_transaction::{ChunkId, FailedRow, Lane, Predicted, RunId, ScoredChunk, Timestamp};
 
-use crate::write::chunks::Booked;
+use crate::values::storable;
+use crate::write::chunks::CandidateReport;
 use crate::write::transaction::{InvalidRow, StagedRow};
 use crate::{ChunkOutcome, Written};
 
-/// Most characters of a label and of the version of a model: what the ML API is held to. Nothing longer comes from a predictor.
+/// Most characters of a label and of a model version. The predictor holds the ML API to the same limit.
 const MAX_LABEL: usize = 255;
 /// Most characters of a code: the class of a failure, the rule that a row broke.
 const MAX_CODE: usize = 100;
-/// Most characters of a reason. The rest is of no use to a person, and a million rows may have one each.
+/// Most characters of a reason: a million rows may have one each.
 const MAX_REASON: usize = 2_000;
 
-/// What is known of each chunk before the database is asked.
-enum Verdict {
-    /// It contradicts itself.
+/// What is decided about a chunk without the database.
+enum Validation {
+    /// Contradicts itself.
     Refused(String),
-    /// It came before in the same call, as this candidate.
+    /// Repeats this candidate of the same call.
     Repeats(usize),
-    /// The database decides.
+    /// The database decides about this candidate.
     Candidate(usize),
 }
 
-/// The chunks of one call, screened.
-pub(crate) struct Screened<'a> {
-    verdicts: Vec<Verdict>,
+/// The chunks of one call, validated.
+pub(crate) struct ValidatedChunks<'a> {
+    validations: Vec<Validation>,
     /// In (run, chunk) order.
     pub(crate) chunks: Vec<&'a ScoredChunk>,
     /// Their scored rows, in (run, chunk, row) order.
     pub(crate) rows: Vec<StagedRow<'a>>,
 }
 
-impl<'a> Screened<'a> {
+impl<'a> ValidatedChunks<'a> {
     pub(crate) fn new(given: &'a [ScoredChunk]) -> Self {
         let mut order: Vec<usize> = (0..given.len()).collect();
-        // Stable: of equal identities the one that was given first comes first.
+        // Stable: of equal identities, the first given comes first.
         order.sort_by(|left, right| given[*left].id.cmp(&given[*right].id));
-        let mut verdicts: Vec<_> = given.iter().map(|_| Verdict::Repeats(0)).collect();
+        let mut validations: Vec<_> = given.iter().map(|_| Validation::Repeats(0)).collect();
         let mut chunks: Vec<&ScoredChunk> = Vec::with_capacity(given.len());
         let mut rows = Vec::with_capacity(given.iter().map(|chunk| chunk.predicted.len()).sum());
         let mut seen: HashMap<&ChunkId, usize> = HashMap::with_capacity(given.len());
         for index in order {
             let chunk = &given[index];
-            verdicts[index] = if let Err(reason) = account(chunk) {
-                Verdict::Refused(reason)
+            validations[index] = if let Err(reason) = check_rows(chunk) {
+                Validation::Refused(reason)
             } else if let Some(before) = seen.get(&chunk.id) {
                 if chunks[*before].range == chunk.range {
-                    Verdict::Repeats(*before)
+                    Validation::Repeats(*before)
                 } else {
-                    Verdict::Refused(other_range(chunk, chunks[*before].range))
+                    Validation::Refused(range_mismatch(chunk, chunks[*before].range))
                 }
             } else {
                 match decode(chunk, chunks.len(), &mut rows) {
                     Ok(()) => {
                         seen.insert(&chunk.id, chunks.len());
                         chunks.push(chunk);
-                        Verdict::Candidate(chunks.len() - 1)
+                        Validation::Candidate(chunks.len() - 1)
                     }
-                    Err(reason) => Verdict::Refused(reason),
+                    Err(reason) => Validation::Refused(reason),
                 }
             };
         }
-        Self { verdicts, chunks, rows }
+        Self { validations, chunks, rows }
     }
 
-    /// The answer to the whole call, from the database's answers for the candidates.
-    pub(crate) fn written(self, booked: Booked, is_bisected: bool) -> Written {
-        let Booked { outcomes, transactions, passed_over, tally, failed } = booked;
-        let mut places = vec![0; self.chunks.len()];
-        for (place, verdict) in self.verdicts.iter().enumerate() {
-            if let Verdict::Candidate(candidate) = verdict {
-                places[*candidate] = place;
+    /// The result of the whole call.
+    pub(crate) fn report(self, candidates: CandidateReport, is_bisected: bool) -> Written {
+        let CandidateReport { outcomes, transactions, passed_over, tally, failed } = candidates;
+        let mut indices = vec![0; self.chunks.len()];
+        for (index, validation) in self.validations.iter().enumerate() {
+            if let Validation::Candidate(candidate) = validation {
+                indices[*candidate] = index;
             }
         }
-        let passed_over = passed_over.iter().map(|(candidate, row)| (places[*candidate], *row)).collect();
-        let outcome = |verdict| match verdict {
-            Verdict::Refused(reason) => ChunkOutcome::Refused { reason },
-            Verdict::Candidate(candidate) => outcomes[candidate].clone(),
-            Verdict::Repeats(candidate) => match &outcomes[candidate] {
+        let passed_over = passed_over.iter().map(|(candidate, row)| (indices[*candidate], *row)).collect();
+        let outcome = |validation| match validation {
+            Validation::Refused(reason) => ChunkOutcome::Refused { reason },
+            Validation::Candidate(candidate) => outcomes[candidate].clone(),
+            Validation::Repeats(candidate) => match &outcomes[candidate] {
                 ChunkOutcome::Recorded => ChunkOutcome::Known,
                 other => other.clone(),
             },
         };
-        let outcomes = self.verdicts.into_iter().map(outcome).collect();
+        let outcomes = self.validations.into_iter().map(outcome).collect();
         Written { outcomes, transactions, passed_over, tally, failed, is_bisected }
     }
 }
 
-/// Why an identity cannot be recorded with the rows it came with.
-pub(crate) fn other_range(chunk: &ScoredChunk, recorded: assay_transaction::RowRange) -> String {
+/// Why a chunk cannot be recorded with this range.
+pub(crate) fn range_mismatch(chunk: &ScoredChunk, recorded: assay_transaction::RowRange) -> String {
     format!(
         "chunk {} has {} rows from row {} on, but is known with {} rows from row {} on",
         chunk.id, chunk.range.rows, chunk.range.first_row, recorded.rows, recorded.first_row
     )
 }
 
-/// Whether each row of the chunk's range has exactly one outcome.
-fn account(chunk: &ScoredChunk) -> Result<(), String> {
+/// Checks that each row of the chunk's range has exactly one outcome.
+fn check_rows(chunk: &ScoredChunk) -> Result<(), String> {
     let range = chunk.range;
     let end = range.first_row.checked_add(range.rows).filter(|end| i64::try_from(*end).is_ok());
     let (Some(end), Ok(_)) = (end, i64::try_from(chunk.id.chunk)) else {
@@ -130,7 +131,7 @@ fn decode<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow
     let before = rows.len();
     for predicted in &chunk.predicted {
         let row = predicted.entry.row;
-        match stage(&chunk.id.run_id, chunk.lane, chunk.predicted_at, candidate, predicted) {
+        match stage_row(&chunk.id.run_id, chunk.lane, chunk.predicted_at, candidate, predicted) {
             Ok(staged) => rows.push(staged),
             Err(error) => {
                 rows.truncate(before);
@@ -138,13 +139,13 @@ fn decode<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow
             }
         }
     }
-    // Only the order of rows within the chunk; the chunks come in theirs.
+    // Within the chunk only: the chunks are in order already.
     rows[before..].sort_by_key(|staged| staged.entry.row);
     Ok(())
 }
 
 /// Decodes a scored row.
-pub(crate) fn stage<'a>(
+pub(crate) fn stage_row<'a>(
     run_id: &'a RunId,
     lane: Lane,
     predicted_at: Timestamp,
@@ -172,20 +173,20 @@ pub(crate) fn invalid_rows(chunk: &ScoredChunk) -> impl Iterator<Item = InvalidR
     })
 }
 
-/// The class and the reason of a failed row, as texts that every database takes.
-pub(crate) fn texts(failed: &FailedRow) -> (Cow<'_, str>, Cow<'_, str>) {
+/// The class and the reason of a failed row, as every database takes them.
+pub(crate) fn failure_texts(failed: &FailedRow) -> (Cow<'_, str>, Cow<'_, str>) {
     (
         shortened(storable(failed.class.code().into()), MAX_CODE),
         shortened(storable(failed.reason.as_str().into()), MAX_REASON),
     )
 }
 
-/// Whether a text has more characters than that.
+/// Whether a text has more than `most` characters.
 fn is_longer(text: &str, most: usize) -> bool {
     text.len() > most && text.chars().nth(most).is_some()
 }
 
-/// The start of a text that is longer than it should be.
+/// A text of at most `most` characters.
 fn shortened(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
     if !is_longer(&text, most) {
         return text;
@@ -195,17 +196,12 @@ fn shortened(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
     start.into()
 }
 
-/// PostgreSQL's text takes no NUL. What broke a row must not break its record.
-pub(crate) fn storable(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_where_it_is_too_long() {
+    fn a_long_text_is_cut() {
         let cases = [("", 3, ""), ("abc", 3, "abc"), ("abcd", 3, "ab…"), ("äöü", 3, "äöü"), ("äöüß", 3, "äö…")];
         for (text, most, expected) in cases {
             assert_eq!(shortened(text.into(), most), expected, "{text}");

@@ -11,31 +11,18 @@ use sqlx::query::Query;
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::write::transaction::{
-    Failure, InvalidRow, StagedRow, StoredTransaction, signed, stored_attributes, unsigned,
-};
+use crate::values::{signed, unsigned};
+use crate::write::transaction::{FailureRow, InvalidRow, StagedRow, StoredTransaction, stored_attributes};
 
 type Bound<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
-/// The columns of `transactions` that content is made of, in the order in which [`bind_content`] binds them.
-macro_rules! content_columns {
-    () => {
-        "id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, attributes"
-    };
-}
-/// Arrays of the same, as $1 to $9. JSON goes in as text.
+/// Arrays of the content columns, as $1 to $9. JSON goes in as text.
 macro_rules! content_arrays {
     () => {
         "$1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::timestamptz[], $6::text[], $7::text[], $8::text[], $9::text[]"
     };
 }
-/// The columns of `predictions`, in the order in which [`bind_predictions`] binds them.
-macro_rules! prediction_columns {
-    () => {
-        "transaction_id, prediction, fraud_score, model_version, run_id, predicted_at"
-    };
-}
-pub(super) use {content_arrays, content_columns, prediction_columns};
+pub(super) use content_arrays;
 
 pub(super) fn ids(rows: &[&StagedRow<'_>]) -> Vec<Uuid> {
     rows.iter().map(|row| row.transaction.id).collect()
@@ -94,7 +81,7 @@ pub(super) fn bind_invalid<'q>(query: Bound<'q>, rows: &'q [InvalidRow<'_>]) -> 
 }
 
 /// Binds $1 to $7: the columns of `failed_transactions`.
-pub(super) fn bind_failed<'q>(query: Bound<'q>, rows: &'q [Failure<'_>]) -> Bound<'q> {
+pub(super) fn bind_failed<'q>(query: Bound<'q>, rows: &'q [FailureRow<'_>]) -> Bound<'q> {
     query
         .bind(rows.iter().map(|row| row.run_id.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| signed(row.row)).collect::<Vec<_>>())

@@ -1,16 +1,16 @@
-//! Rows as COPY takes them, in PostgreSQL's binary format: the fast way in, for rows whose ids are new. There is no ON CONFLICT
-//! on COPY, so an id that is stored already ends the transaction.
+//! Rows in the binary format of PostgreSQL's COPY: the fast way in, for rows whose ids are new. COPY has no ON CONFLICT, so an
+//! id that is stored already ends the transaction.
 //!
-//! Format: <https://www.postgresql.org/docs/current/sql-copy.html>, "Binary Format". What a value looks like in it is the driver's
-//! business.
+//! Format: <https://www.postgresql.org/docs/current/sql-copy.html>, "Binary Format". The driver encodes the values.
 
 use sqlx::encode::{Encode, IsNull};
 use sqlx::postgres::{PgArgumentBuffer, PgConnection};
 use sqlx::{Error, Postgres};
 
-use super::columns::{content_columns, prediction_columns};
+use super::{content_columns, prediction_columns};
 use crate::StoreError;
-use crate::write::transaction::{StagedRow, signed};
+use crate::values::signed;
+use crate::write::transaction::StagedRow;
 
 const TRANSACTIONS: &str = concat!(
     "COPY transactions (",
@@ -25,12 +25,12 @@ const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: i16 = -1;
 /// In place of a value's length.
 const NULL: i32 = -1;
-/// What the binary form of `jsonb` begins with; its text follows.
+/// The first byte of a binary `jsonb`; its text follows.
 const JSONB_VERSION: u8 = 1;
-/// What a row takes, roughly.
+/// The rough size of a row.
 const ROW_BYTES: usize = 256;
 
-/// Stores transactions, all of which are new, with their predictions, none of which is there.
+/// Stores new transactions with their predictions, neither of which may be stored already.
 pub(super) async fn copy(connection: &mut PgConnection, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
     send(connection, TRANSACTIONS, encoded(rows, transaction)?).await?;
     send(connection, PREDICTIONS, encoded(rows, prediction)?).await
@@ -41,7 +41,7 @@ async fn send(connection: &mut PgConnection, statement: &'static str, tuples: Tu
     match copy.send(tuples.finish()).await {
         Ok(_) => copy.finish().await.map(drop).map_err(StoreError::from),
         Err(error) => {
-            // The first error is the one that tells something.
+            // The first error is the informative one.
             let _ = copy.abort("it could not be sent").await;
             Err(error.into())
         }
@@ -86,7 +86,7 @@ fn prediction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreError
     tuples.value(&row.predicted_at.as_datetime())
 }
 
-/// What follows on a COPY statement.
+/// The data of a COPY statement.
 struct Tuples {
     buffer: PgArgumentBuffer,
 }
@@ -121,7 +121,7 @@ impl Tuples {
         self.set_length(length_at)
     }
 
-    /// Of the value that was written last.
+    /// Sets the length of the value written last.
     fn set_length(&mut self, at: usize) -> Result<(), StoreError> {
         let begin = at + size_of_val(&NULL);
         let length = i32::try_from(self.buffer.len() - begin)

@@ -1,40 +1,40 @@
-//! Whether the ids of a batch may be taken as new without a look at those that are stored.
+//! Whether a batch may be copied in without looking its ids up first.
 //!
-//! Most files have no id twice, and none that is stored already: taking that for granted is the fast way, and where it is wrong,
-//! it costs one attempt. Where one id came again, others will: then stored ids are looked up first for a while, which costs
-//! less than attempts that fail. Only time depends on this, never what is stored.
+//! Most files have no id twice and none that is stored already. Relying on that is fast, and costs one attempt when it is wrong.
+//! After one stored id, more are likely: then ids are looked up first for a while, which costs less than failed attempts. Only
+//! speed depends on this, never what is stored.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// For how many batches stored ids are looked up after one that was known.
-const DOUBTFUL_BATCHES: u32 = 100;
+/// Batches whose ids are looked up after one that had a stored id.
+const LOOKUP_BATCHES: u32 = 100;
 
-/// What the latest batches were like.
+/// What the latest batches showed.
 #[derive(Debug, Default)]
-pub(in super::super) struct Novelty {
-    /// For how many batches more stored ids are looked up.
-    doubtful: AtomicU32,
+pub(in super::super) struct CopyMode {
+    /// Batches left whose ids are looked up.
+    lookups_left: AtomicU32,
 }
 
-impl Novelty {
-    /// Whether stored ids are to be looked up first.
-    pub(super) fn is_doubtful(&self) -> bool {
-        self.doubtful.load(Relaxed) > 0
+impl CopyMode {
+    /// Whether the next batch looks its ids up first.
+    pub(super) fn looks_up_ids(&self) -> bool {
+        self.lookups_left.load(Relaxed) > 0
     }
 
-    /// Takes how many ids of a batch were stored already, where that was looked up.
-    pub(super) fn found(&self, known: usize) {
-        if known > 0 {
-            self.doubt();
+    /// Records how many ids of a batch a lookup found stored.
+    pub(super) fn looked_up(&self, stored: usize) {
+        if stored > 0 {
+            self.found_stored_id();
         } else {
-            // Several writers may count one batch for two: it is a guess anyway.
-            self.doubtful.store(self.doubtful.load(Relaxed).saturating_sub(1), Relaxed);
+            // Concurrent writers may count two batches as one: it is a guess anyway.
+            self.lookups_left.store(self.lookups_left.load(Relaxed).saturating_sub(1), Relaxed);
         }
     }
 
-    /// An id that was taken as new was not.
-    pub(super) fn doubt(&self) {
-        self.doubtful.store(DOUBTFUL_BATCHES, Relaxed);
+    /// Records that a copied id was stored already.
+    pub(super) fn found_stored_id(&self) {
+        self.lookups_left.store(LOOKUP_BATCHES, Relaxed);
     }
 }
 
@@ -43,20 +43,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_id_makes_the_next_batches_doubtful() {
-        let novelty = Novelty::default();
-        assert!(!novelty.is_doubtful());
-        novelty.doubt();
-        for _ in 1..DOUBTFUL_BATCHES {
-            novelty.found(0);
+    fn a_stored_id_makes_the_next_batches_look_up_theirs() {
+        let mode = CopyMode::default();
+        assert!(!mode.looks_up_ids());
+        mode.found_stored_id();
+        for _ in 1..LOOKUP_BATCHES {
+            mode.looked_up(0);
         }
-        assert!(novelty.is_doubtful());
-        novelty.found(3);
-        novelty.found(0);
-        assert!(novelty.is_doubtful(), "it begins anew");
-        for _ in 1..DOUBTFUL_BATCHES {
-            novelty.found(0);
+        assert!(mode.looks_up_ids());
+        mode.looked_up(3);
+        mode.looked_up(0);
+        assert!(mode.looks_up_ids(), "a stored id restarts the count");
+        for _ in 1..LOOKUP_BATCHES {
+            mode.looked_up(0);
         }
-        assert!(!novelty.is_doubtful());
+        assert!(!mode.looks_up_ids());
     }
 }

@@ -3,17 +3,17 @@
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Connection, Pool, READING, WRITING, clock, json, key, millis_until, queue_up, seconds_ahead};
+use super::dialect::{Connection, Pool, READING, WRITING, as_json, clock, key, millis_until, queue_up, seconds_ahead};
 use super::leases;
 use super::runs::{by_id, find, read, run_columns};
-use crate::ledger::runs::{BEGIN_ATTEMPTS, Prior, of_same_id, of_same_source, source_key};
-use crate::write::transaction::{signed, unsigned};
+use crate::ledger::begin::{BEGIN_ATTEMPTS, PriorRun, of_same_id, of_same_source, source_key};
+use crate::values::{signed, to_json, unsigned};
 use crate::{Begun, NewRun, StoreError, Taken};
 
 const BEGIN: &str = concat!(
     "INSERT INTO runs (run_id, source_location, source_version, source_key, settings, source_bytes, lease_holder, ",
     "lease_epoch, lease_until, fingerprint) VALUES ($1, $2, $3, $4, ",
-    json!("$5"),
+    as_json!("$5"),
     ", $6, $7, 1, ",
     seconds_ahead!("$8"),
     ", $9) ON CONFLICT DO NOTHING RETURNING lease_epoch, ",
@@ -34,7 +34,7 @@ const BY_CONTENT: &str = concat!(
 
 pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreError> {
     let source = source_key(&new.source);
-    let settings = serde_json::to_string(&new.settings).map_err(|error| StoreError::data(error.to_string()))?;
+    let settings = to_json(&new.settings)?;
     for _ in 0..BEGIN_ATTEMPTS {
         let mut transaction = pool.begin_with(WRITING).await?;
         if let Some(copy) = copy_in_the_way(&mut transaction, new, source).await? {
@@ -68,8 +68,8 @@ pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
         };
         connection.commit().await?;
         match prior {
-            Some(Prior::Loaded(run)) => return Ok(Begun::AlreadyLoaded(run)),
-            Some(Prior::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {
+            Some(PriorRun::Loaded(run)) => return Ok(Begun::AlreadyLoaded(run)),
+            Some(PriorRun::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {
                 Taken::Granted(run, lease) => return Ok(Begun::Resumed(run, lease)),
                 Taken::Held { run, by, remaining } => return Ok(Begun::Held { run, by, remaining }),
                 // It has been sealed meanwhile, and may have given its source free.

@@ -10,8 +10,9 @@ use sqlx::Row as _;
 use super::dialect::{Connection, Pool, READING, Row, WRITING, clock, millis_until, seconds_ahead};
 use super::operations::stop_orders::unknown;
 use super::runs::{self as ledger, run_columns};
-use crate::ledger::runs::{BEGIN_ATTEMPTS, stop_kind};
-use crate::write::transaction::{signed, unsigned};
+use crate::ledger::begin::BEGIN_ATTEMPTS;
+use crate::ledger::run_row::stop_kind;
+use crate::values::{signed, unsigned};
 use crate::{Lease, Renewed, StoreError, Taken};
 
 const TAKE: &str = concat!(

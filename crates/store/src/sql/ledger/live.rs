@@ -7,32 +7,32 @@ use assay_transaction::{ChunkId, Day, LiveId, LiveRun, Numbered, RunId, RunSetti
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
-use super::dialect::{Connection, Pool, WRITING, json, json_elements, key, locked};
+use super::dialect::{Connection, Pool, WRITING, as_json, for_update, json_elements, key};
 use super::runs as ledger;
-use crate::ledger::runs::source_key;
-use crate::write::transaction::{signed, unsigned};
+use crate::ledger::begin::source_key;
+use crate::values::{signed, to_json, unsigned};
 use crate::{LiveArrival, LiveCount, Numbering, StoreError};
 
 const BEGIN: &str = concat!(
     "INSERT INTO runs (run_id, source_location, source_version, source_key, settings) VALUES ($1, $2, $3, $4, ",
-    json!("$5"),
+    as_json!("$5"),
     ") ON CONFLICT DO NOTHING"
 );
 const BEGIN_LIVE: &str =
     "INSERT INTO live_runs (run_id, producer, day, counted) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-const NEXT: &str = concat!("SELECT next_chunk, next_row FROM live_runs WHERE run_id = $1", locked!());
+const NEXT: &str = concat!("SELECT next_chunk, next_row FROM live_runs WHERE run_id = $1", for_update!());
 const STATE: &str = "SELECT state, source_location FROM runs WHERE run_id = $1";
 const PLACES: &str = concat!(
     "SELECT message, digest, chunk, first_row, rows FROM live_messages WHERE run_id = $1 AND message IN (SELECT ",
     "element.value->>0 FROM ",
-    json_elements!(json!("$2")),
+    json_elements!(as_json!("$2")),
     ")"
 );
 const PLACE: &str = concat!(
     "INSERT INTO live_messages (run_id, message, digest, chunk, first_row, rows) SELECT $1, element.value->>0, ",
     "element.value->>1, CAST(element.value->>2 AS bigint), CAST(element.value->>3 AS bigint), ",
     "CAST(element.value->>4 AS bigint) FROM ",
-    json_elements!(json!("$2"))
+    json_elements!(as_json!("$2"))
 );
 const ADVANCE: &str =
     "UPDATE live_runs SET next_chunk = $2, next_row = $3, late_rows = late_rows + $4 WHERE run_id = $1";
@@ -167,7 +167,7 @@ async fn number_in<'a>(
         known.insert(id.message.clone(), place);
     }
     if !new.is_empty() {
-        sqlx::query(PLACE).bind(run_id.as_str()).bind(text(&new)?).execute(&mut *connection).await?;
+        sqlx::query(PLACE).bind(run_id.as_str()).bind(to_json(&new)?).execute(&mut *connection).await?;
         sqlx::query(ADVANCE)
             .bind(run_id.as_str())
             .bind(signed(next.chunk))
@@ -190,7 +190,7 @@ async fn begin(connection: &mut Connection, id: &LiveId) -> Result<(), StoreErro
         .bind(&source.location)
         .bind(&source.version)
         .bind(key(source_key(&source)))
-        .bind(text(&RunSettings::live(&id.producer))?)
+        .bind(to_json(&RunSettings::live(&id.producer))?)
         .execute(&mut *connection)
         .await?;
     sqlx::query(BEGIN_LIVE)
@@ -215,7 +215,7 @@ async fn places(
     names: &[[&str; 1]],
 ) -> Result<HashMap<String, Place>, StoreError> {
     let rows: Vec<(String, String, i64, i64, i64)> =
-        sqlx::query_as(PLACES).bind(run_id.as_str()).bind(text(&names)?).fetch_all(connection).await?;
+        sqlx::query_as(PLACES).bind(run_id.as_str()).bind(to_json(&names)?).fetch_all(connection).await?;
     let place = |(message, digest, chunk, first_row, rows)| {
         (message, Place { digest, chunk: unsigned(chunk), first_row: unsigned(first_row), rows: unsigned(rows) })
     };
@@ -297,8 +297,4 @@ pub(crate) async fn seal_live(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     ledger::put_seal(&mut transaction, run_id, end(&live), None).await?;
     transaction.commit().await?;
     ledger::close_run(pool, run_id).await
-}
-
-fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::data(error.to_string()))
 }

@@ -6,13 +6,14 @@ use sqlx::Row as _;
 use tracing::warn;
 
 use super::dialect::{
-    Connection, Pool, Query, READING, Row, WRITING, amount, clock, locked, millis_since, now, queue_up, seconds_ago,
+    Connection, Pool, Query, READING, Row, WRITING, as_amount, clock, for_update, millis_since, now, queue_up,
+    seconds_ago,
 };
 use super::{ask, leases};
 use crate::ledger::first_gap::FirstGaps;
-use crate::ledger::runs::{RunRow, end_state, stop_kind, to_seal};
-use crate::write::transaction::{signed, unsigned};
-use crate::write::validate::storable;
+use crate::ledger::run_row::{RunRow, stop_kind};
+use crate::ledger::sealing::{end_state, settled_seal};
+use crate::values::{signed, storable, unsigned};
 use crate::{Lease, OpenRun, Pace, Progress, RecordedChunk, Sealing, StoreError};
 
 /// The columns of a run, as `read` takes them.
@@ -28,7 +29,7 @@ macro_rules! run_columns {
 pub(crate) use run_columns;
 
 const BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1");
-const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1", locked!());
+const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1", for_update!());
 const LATEST: &str = concat!("SELECT ", run_columns!(), " FROM runs ORDER BY started_at DESC, run_id DESC LIMIT $1");
 const LATEST_OF: &str = concat!(
     "SELECT ",
@@ -45,19 +46,20 @@ const OPEN: &str = concat!(
 const CHECKPOINT: &str = concat!(
     "UPDATE runs SET checkpoint_chunk = $4, checkpoint_row = $5, checkpoint_line = $6, checkpoint_offset = $7, ",
     "checkpoint_invalid = $8, checkpoint_amount = ",
-    amount!("$9"),
+    as_amount!("$9"),
     ", checkpoint_other = $10 WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3 AND state = 'loading' AND checkpoint_chunk < $4"
 );
 const SEAL: &str = concat!(
     "UPDATE runs SET state = 'sealed', rows_read = $2, chunks_total = $3, ",
     "error = coalesce(CAST($4 AS text), stop_reason), ",
     "source_key = CASE WHEN CAST($4 AS text) IS NULL AND stop_kind IS NULL THEN source_key END, amount_read = ",
-    amount!("$5"),
+    as_amount!("$5"),
     ", lease_holder = NULL, lease_until = NULL WHERE run_id = $1"
 );
 const LAST_CHUNK: &str = "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 ORDER BY chunk DESC LIMIT 1";
 const STATE: &str = "SELECT state, chunks_total FROM runs WHERE run_id = $1";
-const TO_CLOSE: &str = concat!("SELECT state, chunks_total, error, stop_kind FROM runs WHERE run_id = $1", locked!());
+const TO_CLOSE: &str =
+    concat!("SELECT state, chunks_total, error, stop_kind FROM runs WHERE run_id = $1", for_update!());
 const FINISH: &str = concat!(
     "UPDATE runs SET state = $2, finished_at = ",
     now!(),
@@ -78,6 +80,10 @@ const PACE: &str = concat!(
     ", 0) FROM chunks WHERE run_id = $1 AND recorded_at >= ",
     seconds_ago!("$2")
 );
+
+const FAILED_SHARE: &str = "
+    SELECT (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
+        (SELECT CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1)";
 
 pub(crate) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
@@ -118,7 +124,7 @@ pub(crate) async fn seal(
         leases::check(&mut transaction, lease).await?;
     }
     let last = last_chunk(&mut transaction, run_id).await?;
-    if let Some(already) = to_seal(&run, sealed, last)? {
+    if let Some(already) = settled_seal(&run, sealed, last)? {
         return Ok(already);
     }
     put_seal(&mut transaction, run_id, sealed, error).await?;
@@ -251,6 +257,13 @@ pub(crate) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
 pub(crate) async fn progress(connection: &mut Connection, run_id: &RunId) -> Result<Progress, StoreError> {
     let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(connection).await?;
     Ok(Progress { chunks_recorded: unsigned(chunks), rows_recorded: unsigned(rows) })
+}
+
+pub(crate) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u64), StoreError> {
+    let (failed, rows): (i64, i64) =
+        ask(pool, READING, async |reading| sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(reading).await)
+            .await?;
+    Ok((unsigned(failed), unsigned(rows)))
 }
 
 pub(crate) async fn pace(connection: &mut Connection, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {

@@ -8,16 +8,17 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::ask;
-use super::dialect::{Pool, READING, among, json, json_elements, keys};
-use super::operations::records::{content_columns, read_content};
-use crate::write::resolve_ids::says_the_same;
+use super::dialect::{Pool, READING, as_json, is_any_of, json_elements, keys};
+use super::operations::records::{read_content, stored_content};
+use crate::values::to_json;
+use crate::write::resolve_ids::is_same_content;
 use crate::{Earlier, Known, StoreError};
 
 /// Of a JSON array of locations, versions and positions: the positions that have runs, and whether one of those is past
 /// loading.
 const KNOWN: &str = concat!(
     "SELECT CAST(element.value->>2 AS bigint), max(CASE WHEN state = 'loading' THEN 0 ELSE 1 END) > 0 FROM ",
-    json_elements!(json!("$1")),
+    json_elements!(as_json!("$1")),
     " JOIN runs ON source_location = element.value->>0 AND source_version = element.value->>1 GROUP BY 1"
 );
 
@@ -26,9 +27,9 @@ const EARLIER: &str =
     "SELECT count(*) > 0, count(CASE WHEN settings->>'namespace' = $2 THEN 1 END) > 0 FROM runs WHERE run_id <> $1";
 const STORED_ALIKE: &str = concat!(
     "SELECT ",
-    content_columns!(),
+    stored_content!(),
     ", p.prediction, p.fraud_score, p.model_version FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE ",
-    among!("t.id", "$1")
+    is_any_of!("t.id", "$1")
 );
 
 pub(crate) async fn earlier(pool: &Pool, run: &Run) -> Result<Earlier, StoreError> {
@@ -66,7 +67,7 @@ pub(crate) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<
         };
         for entry in by_id.get(&stored.id).into_iter().flatten() {
             let there = (&stored, external_id.as_deref());
-            let is_same = |here| says_the_same((&here, entry.external_id.as_deref()), there);
+            let is_same = |here| is_same_content((&here, entry.external_id.as_deref()), there);
             if entry.transaction.decode().is_ok_and(is_same) {
                 alike.push(KnownRow { row: entry.row, prediction: prediction.clone() });
             }
@@ -80,7 +81,7 @@ pub(crate) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<
 pub(crate) async fn known(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError> {
     let asked: Vec<_> =
         sources.iter().zip(0_u64..).map(|(source, at)| (&source.location, &source.version, at)).collect();
-    let asked = serde_json::to_string(&asked).map_err(|error| StoreError::data(error.to_string()))?;
+    let asked = to_json(&asked)?;
     let found: Vec<(i64, bool)> =
         ask(pool, READING, async |reading| sqlx::query_as(KNOWN).bind(asked).fetch_all(reading).await).await?;
     let mut known = vec![Known::Not; sources.len()];

@@ -2,11 +2,11 @@
 
 use assay_transaction::{RunId, Tally};
 
-use super::dialect::{COUNTING, Connection, Pool, id, json_elements};
+use super::dialect::{COUNTING, Connection, Pool, as_id, json_elements};
 use super::{ask, ledger};
-use crate::ledger::runs::beyond_end;
+use crate::ledger::sealing::beyond_end;
 use crate::operations::audit::Gaps;
-use crate::write::transaction::unsigned;
+use crate::values::unsigned;
 use crate::{Audit, StoreError};
 
 /// How many chunks are read at a time.
@@ -43,7 +43,7 @@ const CLAIMS: &str = concat!(
     "SELECT (SELECT CAST(coalesce(sum(predicted), 0) AS bigint) FROM chunks WHERE run_id = $1), (SELECT count(*) FROM chunks, ",
     json_elements!("duplicate_rows"),
     " WHERE run_id = $1 AND duplicate_rows IS NOT NULL AND NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = ",
-    id!("element.value->>1"),
+    as_id!("element.value->>1"),
     "))"
 );
 

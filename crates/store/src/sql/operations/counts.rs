@@ -3,8 +3,8 @@
 use assay_transaction::{RunId, Tally};
 
 use super::ask;
-use super::dialect::{COUNTING, Connection, Pool, READING, json_length};
-use crate::write::transaction::unsigned;
+use super::dialect::{COUNTING, Connection, Pool, json_length};
+use crate::values::unsigned;
 use crate::{PredictionCount, StoreError};
 
 /// A transaction without its prediction does not count: the law is to notice.
@@ -27,9 +27,6 @@ pub(crate) const INVALID: &str = "
 /// Failed transactions by class.
 pub(crate) const FAILED: &str = "
     SELECT class, count(*) FROM failed_transactions WHERE run_id = $1 GROUP BY class ORDER BY count(*) DESC, class";
-const FAILED_SHARE: &str = "
-    SELECT (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
-        (SELECT CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1)";
 
 pub(crate) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
     ask(pool, COUNTING, async |counting| tally_in(counting, run_id).await).await
@@ -84,11 +81,4 @@ pub(crate) async fn by_code(
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let counts: Vec<(String, i64)> = sqlx::query_as(query).bind(run_id.as_str()).fetch_all(connection).await?;
     Ok(counts.into_iter().map(|(code, count)| (code, unsigned(count))).collect())
-}
-
-pub(crate) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u64), StoreError> {
-    let (failed, rows): (i64, i64) =
-        ask(pool, READING, async |reading| sqlx::query_as(FAILED_SHARE).bind(run_id.as_str()).fetch_one(reading).await)
-            .await?;
-    Ok((unsigned(failed), unsigned(rows)))
 }

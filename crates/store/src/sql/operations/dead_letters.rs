@@ -6,9 +6,8 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::ask;
-use super::dialect::{Pool, READING, Row, WRITING, clock, json, json_elements, key};
-use crate::write::transaction::{signed, unsigned};
-use crate::write::validate::storable;
+use super::dialect::{Pool, READING, Row, WRITING, as_json, clock, json_elements, key};
+use crate::values::{signed, storable, to_json, unsigned};
 use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, OpenLetter, StoreError};
 
 /// Those that keep their run from being complete. What came before the run began is not its own: its name was another's, as that
@@ -44,7 +43,7 @@ const RESOLVE: &str = concat!(
     " WHERE ",
     is_blocking!(),
     " AND EXISTS (SELECT 1 FROM ",
-    json_elements!(json!("$1")),
+    json_elements!(as_json!("$1")),
     " WHERE CAST(element.value->>0 AS bigint) = dead_letters.id AND CAST(element.value->>1 AS bigint) = dead_letters.times)"
 );
 /// Parts of a replay that were given up: messages `run/replay/part`, each once, but for those whose outcome is recorded.
@@ -148,9 +147,8 @@ pub(crate) async fn resolve(pool: &Pool, letters: &[OpenLetter]) -> Result<u64, 
         return Ok(0);
     }
     let letters: Vec<(u64, u64)> = letters.iter().map(|letter| (letter.id, letter.times)).collect();
-    let letters = serde_json::to_string(&letters).map_err(|error| StoreError::data(error.to_string()))?;
     let mut transaction = pool.begin_with(WRITING).await?;
-    let done = sqlx::query(RESOLVE).bind(letters).execute(&mut *transaction).await?;
+    let done = sqlx::query(RESOLVE).bind(to_json(&letters)?).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(done.rows_affected())
 }

@@ -5,13 +5,13 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
 use super::ask;
-use super::dialect::{Connection, Pool, READING, Row, json};
-use crate::write::validate::storable;
+use super::dialect::{Connection, Pool, READING, Row, as_json};
+use crate::values::storable;
 use crate::{Act, Operation, StoreError};
 
 const RECORD: &str = concat!(
     "INSERT INTO operations (operator, action, run_id, reason, details) VALUES ($1, $2, $3, $4, ",
-    json!("$5"),
+    as_json!("$5"),
     ")"
 );
 const LATEST: &str = "

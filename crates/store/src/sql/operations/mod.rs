@@ -2,7 +2,7 @@
 
 mod audit;
 pub(crate) mod counts;
-mod dead_letters;
+pub(crate) mod dead_letters;
 mod journal;
 mod overview;
 pub(crate) mod records;
@@ -11,17 +11,17 @@ mod replays;
 pub(crate) mod stop_orders;
 mod strays;
 
-use assay_transaction::{Run, RunId, RunState, ScoredReplay, StopKind, Tally};
+use assay_transaction::{Run, RunId, RunState, StopKind, Tally};
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::dialect::{self, Database, WRITING};
 use super::ledger::{leases, live, runs as ledger};
-use super::{ask, bounded};
+use super::{ask, bounded, fragments};
 use crate::{
-    Act, Audit, Counting, DeadLetter, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, IdConflict,
-    InvalidRecord, OpenLetter, OpenRun, Operation, Operations, Overview, RemovalBegun, RemovalPlan, RemovalStep,
-    Removed, RowFate, RunFilter, Selection, Stopping, StoreError, Strays, TransactionRecord,
+    Act, Audit, Counting, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord, OpenLetter,
+    OpenRun, Operation, Operations, Overview, PredictionCount, RemovalBegun, RemovalPlan, RemovalStep, Removed,
+    RowFate, RunFilter, Selection, Stopping, StoreError, Strays, TransactionRecord,
 };
 
 #[async_trait]
@@ -120,10 +120,6 @@ impl Operations for Database {
         bounded(replays::begin(self.writing(), run_id, details, act)).await
     }
 
-    async fn exchange(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<Exchanged, StoreError> {
-        bounded(self.exchange_part(part, on_conflict)).await
-    }
-
     async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
         bounded(replays::replayed(self.reading(), run_id, replay)).await
     }
@@ -142,10 +138,6 @@ impl Operations for Database {
 
     async fn plan_removal(&self, run_id: &RunId) -> Result<RemovalPlan, StoreError> {
         removal::plan(self.reading(), run_id).await
-    }
-
-    async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
-        bounded(dead_letters::record(self.writing(), letter)).await
     }
 
     async fn dead_letters(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<DeadLetterRecord>, StoreError> {
@@ -187,7 +179,19 @@ impl Operations for Database {
         bounded(journal::latest(self.reading(), run_id, limit)).await
     }
 
-    async fn failed_share(&self, run_id: &RunId) -> Result<(u64, u64), StoreError> {
-        bounded(counts::failed_share(self.reading(), run_id)).await
+    async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError> {
+        counts::tally(self.reading(), run_id).await
+    }
+
+    async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
+        counts::predictions(self.reading(), run_id).await
+    }
+
+    async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
+        counts::counted_by_code(self.reading(), run_id, counts::INVALID).await
+    }
+
+    async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
+        counts::counted_by_code(self.reading(), run_id, counts::FAILED).await
     }
 }

@@ -8,8 +8,8 @@ use super::dialect::{COUNTING, Connection, Pool, READING, clock, json_length, mi
 use super::ledger::{self, run_columns};
 use super::{ask, counts};
 use crate::StoreError;
-use crate::operations::overview::{Counting, Overview, RunFilter};
-use crate::write::transaction::unsigned;
+use crate::values::unsigned;
+use crate::{Counting, Overview, RunFilter};
 
 const RUN: &str = concat!(
     "SELECT ",

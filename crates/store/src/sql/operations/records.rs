@@ -6,28 +6,29 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::ask;
-use super::dialect::{Connection, LISTING, Pool, READING, Row, json, json_elements, key};
-use crate::operations::selection::Filter;
-use crate::write::transaction::{covering, signed, unsigned};
+use super::dialect::{Connection, LISTING, Pool, READING, Row, as_json, json_elements, key};
+use super::fragments::{covering_chunk, invalid_columns};
+use crate::operations::filters::Filter;
+use crate::values::{signed, unsigned};
 use crate::{FailedRecord, InvalidRecord, PredictionRecord, RowFate, Selection, StoreError, TransactionRecord};
 
 /// Most failed rows of one transaction id.
 const MAX_FAILED_WITH_ID: i64 = 100;
 
 /// The content of a transaction, as `read_content` takes it.
-macro_rules! content_columns {
+macro_rules! stored_content {
     () => {
         "CAST(t.id AS text) AS id, t.external_id, t.description, CAST(t.amount AS text) AS amount, \
          t.\"timestamp\" AS happened_at, t.merchant, t.operation_type, t.side, CAST(t.attributes AS text) AS attributes"
     };
 }
-pub(crate) use content_columns;
+pub(crate) use stored_content;
 /// A transaction with its prediction, as `read_transaction` takes it.
 macro_rules! transactions {
     () => {
         concat!(
             "SELECT ",
-            content_columns!(),
+            stored_content!(),
             ", t.run_id, t.row_number, t.processing_type, t.created_at, p.prediction, p.fraud_score, p.model_version, \
              p.run_id AS predicted_for, p.predicted_at, \
              (SELECT count(*) FROM transaction_history h WHERE h.transaction_id = t.id) AS replaced \
@@ -42,10 +43,10 @@ macro_rules! failed {
          FROM failed_transactions"
     };
 }
-/// A rejected row, as `read_invalid` takes it.
+/// An invalid row, as `read_invalid` takes it.
 macro_rules! invalid {
     () => {
-        "SELECT run_id, row_number, line, reason, message, raw FROM invalid_transactions"
+        concat!("SELECT ", invalid_columns!(), " FROM invalid_transactions")
     };
 }
 /// The failed transactions of a run that a filter selects: $1 to $5.
@@ -54,9 +55,9 @@ macro_rules! selected {
         concat!(
             " WHERE run_id = $1 AND row_number >= $2 AND row_number <= $3",
             " AND (CAST($4 AS text) IS NULL OR class IN (SELECT element.value->>0 FROM ",
-            json_elements!(json!("$4")),
+            json_elements!(as_json!("$4")),
             ")) AND (CAST($5 AS text) IS NULL OR EXISTS (SELECT 1 FROM ",
-            json_elements!(json!("$5")),
+            json_elements!(as_json!("$5")),
             " WHERE row_number >= CAST(element.value->>0 AS bigint) AND row_number <= CAST(element.value->>1 AS bigint)))"
         )
     };
@@ -68,7 +69,7 @@ const FAILED_ROW: &str = concat!(failed!(), " WHERE run_id = $1 AND row_number =
 const INVALID_ROW: &str = concat!(invalid!(), " WHERE run_id = $1 AND row_number = $2");
 const DUPLICATES_AROUND: &str = concat!(
     "SELECT CAST(duplicate_rows AS text) FROM chunks WHERE run_id = $1 AND chunk = ",
-    covering!("$1", "$2"),
+    covering_chunk!("$1", "$2"),
     " AND duplicate_rows IS NOT NULL"
 );
 /// The latest first. A row failed when its chunk was recorded.
@@ -76,7 +77,7 @@ const FAILED_WITH_ID: &str = concat!(
     failed!(),
     " WHERE transaction_id = $1 ORDER BY (SELECT c.recorded_at FROM chunks c WHERE c.run_id = failed_transactions.run_id ",
     "AND c.chunk = ",
-    covering!("failed_transactions.run_id", "failed_transactions.row_number"),
+    covering_chunk!("failed_transactions.run_id", "failed_transactions.row_number"),
     ") DESC, run_id DESC, row_number DESC LIMIT $2"
 );
 const NAMESPACES: &str = "SELECT DISTINCT settings->>'namespace' FROM runs ORDER BY 1";

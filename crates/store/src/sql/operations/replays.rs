@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::dialect::{Pool, READING, WRITING};
 use super::{ask, journal, ledger, stop_orders};
-use crate::write::transaction::{signed, unsigned};
+use crate::values::{signed, unsigned};
 use crate::{Act, EarlierFailure, Exchanged, StoreError};
 
 const BEGIN: &str = "

@@ -9,8 +9,8 @@ use assay_transaction::{Run, RunId, RunState, StopKind};
 use super::dialect::{Pool, WRITING, now};
 use super::ledger::{self, run_columns};
 use super::{journal, leases, live};
-use crate::ledger::runs::stopped_at;
-use crate::write::validate::storable;
+use crate::ledger::sealing::stopped_at;
+use crate::values::storable;
 use crate::{Act, Stopping, StoreError};
 
 const ORDER: &str = concat!(

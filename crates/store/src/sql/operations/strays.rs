@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::ask;
 use super::dialect::{COUNTING, Connection, Pool};
-use crate::write::transaction::unsigned;
+use crate::values::unsigned;
 use crate::{StoreError, Stray, Strays};
 
 /// Most of them that are named.

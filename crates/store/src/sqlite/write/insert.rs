@@ -1,18 +1,18 @@
-//! Many rows in one statement. SQLite has no arrays to take apart, so a statement has a list of values for each row; those
-//! of full groups stay prepared.
+//! Many rows in one statement. SQLite has no arrays to unnest, so a statement has a list of values for each row; those of full
+//! groups stay prepared.
 
 use std::sync::Arc;
 
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite};
 
-/// How many rows one statement takes; a longer one is no faster.
-pub(crate) const GROUP: usize = 64;
+/// Rows of one statement; more are no faster.
+pub(super) const GROUP: usize = 64;
 
-pub(crate) type Bound<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+pub(super) type Bound<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// A statement for any number of rows.
-pub(crate) struct Insert {
+pub(super) struct Insert {
     before: &'static str,
     columns: usize,
     after: &'static str,
@@ -21,16 +21,16 @@ pub(crate) struct Insert {
 }
 
 impl Insert {
-    pub(crate) fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
+    pub(super) fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
         Self { before, columns, after, full: sql(before, columns, GROUP, after).into() }
     }
 
     /// The statement for at most [`GROUP`] rows.
-    pub(crate) fn rows<'q>(&self, rows: usize) -> Bound<'q> {
+    pub(super) fn rows<'q>(&self, rows: usize) -> Bound<'q> {
         if rows == GROUP {
             sqlx::query(AssertSqlSafe(Arc::clone(&self.full)))
         } else {
-            // Each number of rows is another statement; keeping them all would drive out the others.
+            // Each number of rows is another statement; caching them all would evict the others.
             sqlx::query(AssertSqlSafe(sql(self.before, self.columns, rows, self.after))).persistent(false)
         }
     }

@@ -9,11 +9,12 @@ use std::collections::HashSet;
 use assay_transaction::{RunId, SourceIdentity};
 use uuid::Uuid;
 
-use super::dialect::{Connection, hour_before, id, json, json_elements, json_length, key, locked, time};
+use super::dialect::{Connection, as_id, as_json, as_time, for_update, hour_before, json_elements, json_length, key};
+use super::fragments::covering_chunk;
 use super::ledger;
-use super::text;
 use crate::operations::removal::{CONFLICT_GONE, MAX_CHUNKS, MAX_DUPLICATES, TOMBSTONE};
-use crate::write::transaction::{covering, read_booked, signed, unsigned, write_duplicates};
+use crate::values::{signed, to_json, unsigned};
+use crate::write::transaction::{ChunkCounts, write_duplicates};
 use crate::{RemovalStep, Removed, StoreError};
 
 /// Whether a run, `r`, has duplicates.
@@ -75,7 +76,7 @@ macro_rules! of_chunks {
     () => {
         concat!(
             " c.run_id = $1 AND c.chunk IN (SELECT CAST(named.value->>0 AS bigint) FROM ",
-            json_elements!(json!("$2"), "named"),
+            json_elements!(as_json!("$2"), "named"),
             ")"
         )
     };
@@ -88,7 +89,7 @@ const DUPLICATES: &str = concat!(
     "CASE WHEN t.run_id = $3 THEN t.row_number END FROM chunks c CROSS JOIN ",
     json_elements!("c.duplicate_rows"),
     " JOIN transactions t ON t.id = ",
-    id!("element.value->>1"),
+    as_id!("element.value->>1"),
     " WHERE",
     of_chunks!(),
     " AND c.duplicate_rows IS NOT NULL AND (t.run_id = $3 OR EXISTS (SELECT 1 FROM transaction_history h ",
@@ -98,14 +99,14 @@ const CHUNKS: &str = concat!(
     "SELECT c.chunk, c.first_row, c.rows, c.predicted, CAST(c.duplicate_rows AS text) FROM chunks c WHERE",
     of_chunks!(),
     " ORDER BY c.chunk",
-    locked!()
+    for_update!()
 );
 const AMEND: &str =
-    concat!("UPDATE chunks SET predicted = $3, duplicate_rows = ", json!("$4"), " WHERE run_id = $1 AND chunk = $2");
+    concat!("UPDATE chunks SET predicted = $3, duplicate_rows = ", as_json!("$4"), " WHERE run_id = $1 AND chunk = $2");
 /// The heirs, $2: transaction, row, when that row got there, and the row that stored the transaction. They are rows of the run $1.
 macro_rules! heirs {
     () => {
-        json_elements!(json!("$2"))
+        json_elements!(as_json!("$2"))
     };
 }
 /// Whether an entry of the history, `h`, is from before the heir came.
@@ -113,9 +114,9 @@ macro_rules! is_before_heir {
     () => {
         concat!(
             "(h.replaced_at < ",
-            time!("element.value->>2"),
+            as_time!("element.value->>2"),
             " OR h.replaced_at = ",
-            time!("element.value->>2"),
+            as_time!("element.value->>2"),
             " AND (h.replaced_by_run, h.replaced_by_row) <= ($1, CAST(element.value->>1 AS bigint))",
             " OR h.replaced_by_run = $1 AND h.replaced_by_row = CAST(element.value->>1 AS bigint))"
         )
@@ -127,7 +128,7 @@ macro_rules! before_heirs {
         concat!(
             heirs!(),
             " JOIN transaction_history h ON h.transaction_id = ",
-            id!("element.value->>0"),
+            as_id!("element.value->>0"),
             " WHERE ",
             is_before_heir!()
         )
@@ -149,7 +150,7 @@ const ENTOMB: &str = concat!(
 /// The chunks of the removed run, $1, count the rows as predicted no longer.
 const DEBIT: &str = concat!(
     "UPDATE chunks SET predicted = predicted - debits.rows FROM (SELECT ",
-    covering!("$1", "CAST(element.value->>3 AS bigint)"),
+    covering_chunk!("$1", "CAST(element.value->>3 AS bigint)"),
     " AS chunk, count(*) AS rows FROM ",
     heirs!(),
     " GROUP BY 1) AS debits WHERE chunks.run_id = $1 AND chunks.chunk = debits.chunk"
@@ -158,11 +159,11 @@ const PASS_ON: &str = concat!(
     "UPDATE transactions SET run_id = $1, row_number = CAST(element.value->>1 AS bigint), processing_type = $3 FROM ",
     heirs!(),
     " WHERE transactions.id = ",
-    id!("element.value->>0")
+    as_id!("element.value->>0")
 );
 const PASS_ON_PREDICTIONS: &str = concat!(
     "UPDATE predictions SET run_id = $1 WHERE run_id = $3 AND transaction_id IN (SELECT ",
-    id!("element.value->>0"),
+    as_id!("element.value->>0"),
     " FROM ",
     heirs!(),
     ")"
@@ -181,7 +182,7 @@ const COUNT: &str = concat!(
     "c.chunk, CAST(element.value->>0 AS bigint)) AS place FROM runs r JOIN chunks c ON c.run_id = r.run_id CROSS JOIN ",
     json_elements!("c.duplicate_rows"),
     " JOIN transactions t ON t.id = ",
-    id!("element.value->>1"),
+    as_id!("element.value->>1"),
     " WHERE r.run_id <> $1 AND c.duplicate_rows IS NOT NULL AND t.run_id = $1) AS ranked WHERE place = 1 ",
     "GROUP BY run_id ORDER BY count(*) DESC, run_id"
 );
@@ -311,7 +312,7 @@ async fn inherit(
     let run_id = heir.run_id.as_str();
     let found: Vec<(i64, i64, String, String, Option<i64>)> = sqlx::query_as(DUPLICATES)
         .bind(run_id)
-        .bind(text(&window)?)
+        .bind(to_json(&window)?)
         .bind(removed.as_str())
         .fetch_all(&mut *connection)
         .await?;
@@ -325,7 +326,7 @@ async fn inherit(
         credit(connection, heir, &heirs).await?;
     }
     for Duplicate { row, transaction, at, .. } in others {
-        let one = text(&[(transaction, row, at)])?;
+        let one = to_json(&[(transaction, row, at)])?;
         for statement in [TAKE_OVER, PASS_ON_PREDICTIONS] {
             sqlx::query(statement).bind(run_id).bind(&one).bind(removed.as_str()).execute(&mut *connection).await?;
         }
@@ -341,7 +342,7 @@ async fn bequeath(
     heirs: &[&Duplicate],
 ) -> Result<(), StoreError> {
     let list: Vec<_> = heirs.iter().map(|one| (&one.transaction, one.row, &one.at, one.stored_by)).collect();
-    let list = text(&list)?;
+    let list = to_json(&list)?;
     let run_id = heir.run_id.as_str();
     let nothing = Vec::<u8>::new();
     sqlx::query(ENTOMB)
@@ -366,9 +367,9 @@ async fn credit(connection: &mut Connection, heir: &Heir, heirs: &[&Duplicate]) 
     chunks.dedup();
     let rows: HashSet<i64> = heirs.iter().map(|one| one.row).collect();
     let booked: Vec<(i64, i64, i64, i64, Option<String>)> =
-        sqlx::query_as(CHUNKS).bind(heir.run_id.as_str()).bind(text(&chunks)?).fetch_all(&mut *connection).await?;
+        sqlx::query_as(CHUNKS).bind(heir.run_id.as_str()).bind(to_json(&chunks)?).fetch_all(&mut *connection).await?;
     for booked in booked {
-        let mut chunk = read_booked(booked)?;
+        let mut chunk = ChunkCounts::read(booked)?;
         let before = chunk.duplicates.len();
         chunk.duplicates.retain(|(row, _)| !rows.contains(&signed(*row)));
         let inherited = before - chunk.duplicates.len();

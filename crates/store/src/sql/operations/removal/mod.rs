@@ -6,14 +6,13 @@ use assay_transaction::RunId;
 use uuid::Uuid;
 
 use super::dialect::{
-    self, COUNTING, Connection, Pool, RESTORE, RESTORE_PREDICTIONS, WRITING, id, json, json_elements, key, now,
-    queue_up,
+    self, COUNTING, Connection, Pool, WRITING, as_amount, as_id, as_json, as_time, json_elements, key, now, queue_up,
 };
+use super::fragments::{self, failed_columns, or_replace_prediction, prediction_columns};
 use super::ledger::{self, run_columns};
 use super::{journal, live, stop_orders};
 use crate::operations::removal::{CONFLICT_GONE, MAX_REPLACED, MAX_ROWS, REMOVALS, TOMBSTONE};
-use crate::write::transaction::{signed, unsigned};
-use crate::write::validate::storable;
+use crate::values::{signed, storable, to_json, unsigned};
 use crate::{Act, RemovalBegun, RemovalPlan, RemovalStep, Removed, StoreError};
 
 const OTHER: &str = "SELECT run_id FROM runs WHERE removal_at IS NOT NULL AND removed_at IS NULL AND run_id <> $1 ORDER BY run_id LIMIT 1";
@@ -25,17 +24,19 @@ const BEGIN: &str = concat!(
     run_columns!()
 );
 const STATE: &str = "SELECT removal_at IS NOT NULL AND removed_at IS NULL FROM runs WHERE run_id = $1";
-/// Rows from $2 up to $3, without the latter, become tombstones.
+/// Turns rows into tombstones: $4 to $6 are what follows their number. One that has failed stays as it is.
 macro_rules! entomb {
-    ($rows:literal) => {
+    ($($rows:tt)+) => {
         concat!(
-            "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) SELECT ",
-            $rows,
+            "INSERT INTO failed_transactions (",
+            failed_columns!(),
+            ") SELECT ",
+            $($rows)+,
             " ON CONFLICT (run_id, row_number) DO NOTHING"
         )
     };
 }
-/// What a tombstone is made of, behind its row: $4 to $6.
+/// Rows from $2 up to $3, without the latter.
 const ENTOMB: [&str; 2] = [
     entomb!(
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM transactions \
@@ -46,13 +47,11 @@ const ENTOMB: [&str; 2] = [
          WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
     ),
 ];
-/// The same of duplicates, in chunks from $2 to $3.
-const ENTOMB_DUPLICATES: &str = concat!(
-    "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) ",
-    "SELECT c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6 FROM chunks c CROSS JOIN ",
+/// Duplicates in the chunks from $2 to $3.
+const ENTOMB_DUPLICATES: &str = entomb!(
+    "c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6 FROM chunks c CROSS JOIN ",
     json_elements!("c.duplicate_rows"),
-    " WHERE c.run_id = $1 AND c.chunk >= $2 AND c.chunk <= $3 AND c.duplicate_rows IS NOT NULL",
-    " ON CONFLICT (run_id, row_number) DO NOTHING"
+    " WHERE c.run_id = $1 AND c.chunk >= $2 AND c.chunk <= $3 AND c.duplicate_rows IS NOT NULL"
 );
 const ERASE_DUPLICATES: &str = "UPDATE chunks SET duplicate_rows = NULL
     WHERE run_id = $1 AND chunk >= $2 AND chunk <= $3 AND duplicate_rows IS NOT NULL";
@@ -84,9 +83,9 @@ const REPLACEMENTS: &str = concat!(
     "SELECT first.id, (SELECT min(after.id) FROM transaction_history after
         WHERE after.transaction_id = first.transaction_id AND after.id > first.id AND after.replaced_by_run <> $1)
      FROM transaction_history first WHERE first.replaced_by_run = $1 AND first.transaction_id IN (SELECT ",
-    id!("element.value->>0"),
+    as_id!("element.value->>0"),
     " FROM ",
-    json_elements!(json!("$2")),
+    json_elements!(as_json!("$2")),
     ") AND NOT EXISTS (SELECT 1 FROM transaction_history before WHERE before.transaction_id = first.transaction_id
         AND before.replaced_by_run = $1 AND before.id = (SELECT max(any_before.id) FROM transaction_history any_before
             WHERE any_before.transaction_id = first.transaction_id AND any_before.id < first.id))"
@@ -94,28 +93,61 @@ const REPLACEMENTS: &str = concat!(
 /// Pairs of entries, $1: the second takes over what the first holds.
 const HAND_OVER: &str = concat!(
     "UPDATE transaction_history SET \"transaction\" = h.\"transaction\", prediction = h.prediction FROM ",
-    json_elements!(json!("$1")),
+    json_elements!(as_json!("$1")),
     ", transaction_history h WHERE h.id = CAST(element.value->>0 AS bigint) ",
     "AND transaction_history.id = CAST(element.value->>1 AS bigint)"
 );
+/// The history entries that a JSON list names, $1.
+macro_rules! listed_entries {
+    () => {
+        concat!("(SELECT CAST(element.value->>0 AS bigint) FROM ", json_elements!(as_json!("$1")), ")")
+    };
+}
+/// Gives stored transactions the content that entries of their history hold.
+const RESTORE: &str = concat!(
+    "UPDATE transactions SET external_id = h.\"transaction\"->>'external_id',
+        description = h.\"transaction\"->>'description', amount = ",
+    as_amount!("h.\"transaction\"->>'amount'"),
+    ", \"timestamp\" = ",
+    as_time!("h.\"transaction\"->>'timestamp'"),
+    ", merchant = h.\"transaction\"->>'merchant', operation_type = h.\"transaction\"->>'operation_type',
+        side = h.\"transaction\"->>'side', attributes = nullif(h.\"transaction\"->'attributes', ",
+    as_json!("'null'"),
+    ") FROM transaction_history h WHERE h.transaction_id = transactions.id AND h.id IN ",
+    listed_entries!()
+);
+/// The same for their predictions. One that a removed run asked for becomes one of the run that owns the transaction now.
+const RESTORE_PREDICTIONS: &str = concat!(
+    "INSERT INTO predictions (",
+    prediction_columns!(),
+    ") SELECT h.transaction_id, h.prediction->>'prediction', CAST(h.prediction->>'fraud_score' AS double precision),
+        h.prediction->>'model_version',
+        CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.run_id = h.prediction->>'run_id' AND r.removal_at IS NOT NULL)
+            THEN t.run_id ELSE h.prediction->>'run_id' END, ",
+    as_time!("h.prediction->>'predicted_at'"),
+    " FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
+    WHERE h.prediction IS NOT NULL AND h.id IN ",
+    listed_entries!(),
+    or_replace_prediction!()
+);
 const FORGET_PREDICTIONS: &str = concat!(
     "DELETE FROM predictions WHERE transaction_id IN (SELECT transaction_id FROM transaction_history WHERE prediction IS NULL ",
-    "AND id IN (SELECT CAST(element.value->>0 AS bigint) FROM ",
-    json_elements!(json!("$1")),
-    "))"
+    "AND id IN ",
+    listed_entries!(),
+    ")"
 );
 const FORGET_CONFLICTS_WITH: &str = concat!(
     "UPDATE failed_transactions SET reason = $3 WHERE class = 'id_conflict' AND run_id <> $1 AND transaction_id IN (SELECT ",
-    id!("element.value->>0"),
+    as_id!("element.value->>0"),
     " FROM ",
-    json_elements!(json!("$2")),
+    json_elements!(as_json!("$2")),
     ")"
 );
 const FORGET_REPLACEMENTS: &str = concat!(
     "DELETE FROM transaction_history WHERE replaced_by_run = $1 AND transaction_id IN (SELECT ",
-    id!("element.value->>0"),
+    as_id!("element.value->>0"),
     " FROM ",
-    json_elements!(json!("$2")),
+    json_elements!(as_json!("$2")),
     ")"
 );
 const RECORDED: &str = "SELECT count(*) FROM chunks WHERE run_id = $1";
@@ -286,12 +318,12 @@ async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, Sto
         .fetch_all(&mut *connection)
         .await?;
     let ids: Vec<[&str; 1]> = replaced.iter().map(|id| [id.as_str()]).collect();
-    let ids = text(&ids)?;
+    let ids = to_json(&ids)?;
     let found: Vec<(i64, Option<i64>)> =
         sqlx::query_as(REPLACEMENTS).bind(run_id.as_str()).bind(&ids).fetch_all(&mut *connection).await?;
     let between: Vec<(i64, i64)> = found.iter().filter_map(|(first, next)| Some((*first, (*next)?))).collect();
     let last: Vec<[i64; 1]> = found.iter().filter(|(_, next)| next.is_none()).map(|(first, _)| [*first]).collect();
-    let (between, last) = (text(&between)?, text(&last)?);
+    let (between, last) = (to_json(&between)?, to_json(&last)?);
     sqlx::query(HAND_OVER).bind(&between).execute(&mut *connection).await?;
     sqlx::query(RESTORE).bind(&last).execute(&mut *connection).await?;
     sqlx::query(FORGET_PREDICTIONS).bind(&last).execute(&mut *connection).await?;
@@ -324,9 +356,4 @@ pub(crate) async fn plan(pool: &Pool, run_id: &RunId) -> Result<RemovalPlan, Sto
         .await?;
     counting.commit().await?;
     Ok(RemovalPlan { passed_on, restored: unsigned(restored), dead_letters: unsigned(dead_letters) })
-}
-
-/// JSON to be bound.
-pub(crate) fn text(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::data(error.to_string()))
 }

@@ -1,0 +1,99 @@
+//! Which runs and which failed transactions an operator selects, and how the SQL takes that.
+
+use std::fmt::Write as _;
+
+use crate::StoreError;
+use crate::values::{signed, storable, to_json};
+
+/// Which runs are meant. What is not set leaves all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunFilter {
+    /// Begun in so many seconds before now.
+    pub seconds: Option<f64>,
+    /// Part of a location; with `*` or `?` in it the whole of one, where these stand for any text and any character. Upper and lower
+    /// case are not told apart.
+    pub source: Option<String>,
+    /// Only those of which transactions failed, and still are failed.
+    pub has_failed: bool,
+}
+
+impl RunFilter {
+    /// The source as a pattern of SQL's LIKE with `!` before what is meant literally.
+    pub(crate) fn pattern(&self) -> Option<String> {
+        let source = self.source.as_deref()?.to_lowercase();
+        let is_whole = source.contains(['*', '?']);
+        let mut pattern = String::new();
+        for character in source.chars() {
+            // Writing to a string cannot fail.
+            let _ = match character {
+                '*' => pattern.write_char('%'),
+                '?' => pattern.write_char('_'),
+                '%' | '_' | '!' => write!(pattern, "!{character}"),
+                other => pattern.write_char(other),
+            };
+        }
+        Some(if is_whole { pattern } else { format!("%{pattern}%") })
+    }
+}
+
+/// Which failed transactions of a run are meant. What is not set leaves all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Classes, by their codes.
+    pub classes: Vec<String>,
+    /// Ranges of row numbers, both ends included.
+    pub rows: Vec<(u64, u64)>,
+}
+
+/// A selection, from some row on. The lists are JSON, each element a list of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Filter {
+    /// The first row that can be one of them.
+    pub(crate) first: i64,
+    /// The last.
+    pub(crate) last: i64,
+    /// None for all.
+    pub(crate) classes: Option<String>,
+    /// None for all.
+    pub(crate) ranges: Option<String>,
+}
+
+impl Filter {
+    pub(crate) fn new(selection: &Selection, from_row: u64) -> Result<Self, StoreError> {
+        let Selection { classes, rows } = selection;
+        let first = rows.iter().map(|range| range.0).min().unwrap_or_default().max(from_row);
+        let last = rows.iter().map(|range| range.1).max().unwrap_or(u64::MAX);
+        let classes: Vec<_> = classes.iter().map(|class| [storable(class.into())]).collect();
+        let ranges: Vec<_> = rows.iter().map(|range| [signed(range.0), signed(range.1)]).collect();
+        let classes = if classes.is_empty() { None } else { Some(to_json(&classes)?) };
+        let ranges = if ranges.is_empty() { None } else { Some(to_json(&ranges)?) };
+        Ok(Self { first: signed(first), last: signed(last), classes, ranges })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_becomes_a_pattern() {
+        for (source, pattern) in
+            [("day_1", "%day!_1%"), ("s3://bank/*/A?.csv", "s3://bank/%/a_.csv"), ("50%!", "%50!%!!%")]
+        {
+            let filter = RunFilter { source: Some(source.into()), ..RunFilter::default() };
+            assert_eq!(filter.pattern().as_deref(), Some(pattern), "{source}");
+        }
+        assert_eq!(RunFilter::default().pattern(), None);
+    }
+
+    #[test]
+    fn what_is_not_set_leaves_all() {
+        let all = Filter::new(&Selection::default(), 7).unwrap();
+        assert_eq!(all, Filter { first: 7, last: i64::MAX, classes: None, ranges: None });
+        let some = Selection { classes: vec!["a\"b".into(), "c\0".into()], rows: vec![(5, 9), (20, 20)] };
+        let some = Filter::new(&some, 1).unwrap();
+        assert_eq!((some.first, some.last), (5, 20));
+        assert_eq!(some.classes.unwrap(), "[[\"a\\\"b\"],[\"c\u{fffd}\"]]");
+        assert_eq!(some.ranges.unwrap(), "[[5,9],[20,20]]");
+    }
+}

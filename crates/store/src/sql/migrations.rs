@@ -1,0 +1,26 @@
+//! Which migrations a database has, and whether this program works with them.
+
+use sqlx::migrate::Migrator;
+
+use super::dialect::{Connection, HAS_MIGRATIONS};
+use crate::StoreError;
+use crate::schema::{self, APPLIED, OLDEST_VERSION};
+
+/// The versions of the applied migrations, in ascending order; none if the table of them is missing.
+pub(crate) async fn applied(connection: &mut Connection) -> Result<Vec<i64>, StoreError> {
+    let is_there: bool = sqlx::query_scalar(HAS_MIGRATIONS).fetch_one(&mut *connection).await?;
+    if !is_there {
+        return Ok(Vec::new());
+    }
+    Ok(sqlx::query_scalar(APPLIED).fetch_all(connection).await?)
+}
+
+/// Refuses a database whose tables this program does not know, or that has none.
+pub(crate) async fn check(connection: &mut Connection, place: &str, ours: &Migrator) -> Result<(), StoreError> {
+    let version = applied(connection).await?.last().copied();
+    let oldest = match version {
+        Some(_) => sqlx::query_scalar(OLDEST_VERSION).fetch_one(connection).await?,
+        None => 0,
+    };
+    schema::check(place, schema::newest(ours), version, oldest)
+}

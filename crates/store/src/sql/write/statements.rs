@@ -1,0 +1,88 @@
+//! Statements of a write transaction that both databases take in the same words.
+
+use assay_transaction::{ReplayId, ScoredChunk};
+use async_trait::async_trait;
+
+use super::dialect::OpenTransaction;
+use crate::values::signed;
+use crate::write::transaction::SharedStatements;
+use crate::{Exchanged, StoreError};
+
+const UNCLAIM: &str = "DELETE FROM chunks WHERE run_id = $1 AND chunk = $2";
+const CLEAR_LEFTOVERS: [&str; 2] = [
+    "DELETE FROM invalid_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+    "DELETE FROM failed_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+];
+const CLAIM_PART: &str = "
+    INSERT INTO replay_parts (run_id, replay, part, stored, failed, gone) VALUES ($1, $2, $3, 0, 0, 0)
+    ON CONFLICT (run_id, replay, part) DO NOTHING";
+const RECORD_PART: &str = "
+    UPDATE replay_parts SET stored = $4, failed = $5, gone = $6 WHERE run_id = $1 AND replay = $2 AND part = $3";
+
+impl OpenTransaction {
+    async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        sqlx::raw_sql(statement).execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SharedStatements for OpenTransaction {
+    async fn unclaim(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError> {
+        let query = sqlx::query(UNCLAIM).bind(chunk.id.run_id.as_str()).bind(signed(chunk.id.chunk));
+        query.execute(&mut *self.transaction).await?;
+        Ok(())
+    }
+
+    async fn clear_leftovers(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError> {
+        for delete in CLEAR_LEFTOVERS {
+            sqlx::query(delete)
+                .bind(chunk.id.run_id.as_str())
+                .bind(signed(chunk.range.first_row))
+                .bind(signed(chunk.range.first_row + chunk.range.rows))
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError> {
+        let done = sqlx::query(CLAIM_PART)
+            .bind(id.run_id.as_str())
+            .bind(signed(id.replay))
+            .bind(signed(id.part))
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn record_part(&mut self, id: &ReplayId, counts: &Exchanged) -> Result<(), StoreError> {
+        sqlx::query(RECORD_PART)
+            .bind(id.run_id.as_str())
+            .bind(signed(id.replay))
+            .bind(signed(id.part))
+            .bind(signed(counts.stored))
+            .bind(signed(counts.failed))
+            .bind(signed(counts.gone))
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.run("SAVEPOINT part").await
+    }
+
+    async fn release_savepoint(&mut self) -> Result<(), StoreError> {
+        self.run("RELEASE SAVEPOINT part").await
+    }
+
+    async fn rollback_to_savepoint(&mut self) -> Result<(), StoreError> {
+        self.run("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.transaction.commit().await?;
+        Ok(())
+    }
+}
