@@ -1,4 +1,4 @@
-//! The way from the settings to a database that can be used, or to one clear line that says why not.
+//! From the settings to a usable database, or to one clear line that says why not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use crate::postgres::{Postgres, Server};
 use crate::sqlite::Sqlite;
 use crate::{DatabaseOptions, Store, StoreError, postgres, sqlite};
 
-/// What [`migrate`] did.
+/// The result of [`migrate`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Migrated {
-    /// How many migrations were missing, and are applied now.
+    /// How many migrations were missing and are applied now.
     pub applied: usize,
-    /// Which version the database has.
+    /// The version of the database.
     pub version: i64,
 }
 
-/// Which database an address names.
+/// The database that an address names.
 enum Address {
     Postgres(String),
     Sqlite(String),
@@ -31,14 +31,14 @@ impl Address {
         } else if address.starts_with(SQLITE) {
             Ok(Self::Sqlite(address))
         } else {
-            // Not the address itself: it may hold a password.
+            // Without the address, which may hold a password.
             Err(StoreError::configuration("DATABASE_URL must begin with postgres://, postgresql:// or sqlite://"))
         }
     }
 }
 
-/// Connects to the database as `assay-<stage>` and checks that its tables are there. A server that is away is waited for
-/// during `startup`.
+/// Connects to the database as `assay-<stage>` and checks its tables. Waits for an unreachable server during
+/// `startup`.
 pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match Address::of(options)? {
         Address::Postgres(address) => {
@@ -49,8 +49,8 @@ pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) 
     })
 }
 
-/// Applies the migrations that the database lacks; safe to repeat, and to run at the same time. Creates the file of a SQLite
-/// database. A server that is away is waited for during `startup`.
+/// Applies the missing migrations; safe to repeat and to run concurrently. Creates the file of a SQLite database.
+/// Waits for an unreachable server during `startup`.
 pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
     match Address::of(options)? {
         Address::Postgres(address) => postgres::migrate(&Server::new(&address, options, "migrate")?, startup).await,

@@ -1,4 +1,4 @@
-//! What can go wrong with a database, and who has to act. Decided here, once, where the driver's error comes in.
+//! What can go wrong with a database, and who has to act. Decided once, where the driver's error comes in.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -11,17 +11,17 @@ use sqlx::postgres::PgDatabaseError;
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// Nobody: the same call may succeed later. What is not known is transient.
+    /// Nobody: the same call may succeed later. Unknown errors are transient.
     Transient,
-    /// Whoever made the data.
+    /// The source of the data.
     Data,
-    /// Whoever configured the programs or the database; until then the same call fails again.
+    /// The operator of the programs or the database; until then the same call fails again.
     Configuration,
-    /// Nobody: another loader goes on with the run.
+    /// Nobody: another loader continues the run.
     LeaseLost,
 }
 
-/// Why the database did not do what it was asked to. One line, without any password or row content.
+/// Why a call failed. One line, without passwords or row content.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct StoreError {
@@ -51,7 +51,7 @@ impl StoreError {
         Self::new(ErrorClass::LeaseLost, message)
     }
 
-    /// The same, with words in front of the message.
+    /// The same with a prefix.
     pub(crate) fn prefixed(self, prefix: &str) -> Self {
         Self { message: format!("{prefix}{}", self.message), ..self }
     }
@@ -66,17 +66,17 @@ impl StoreError {
         self.class == ErrorClass::Transient
     }
 
-    /// Whether a key that was to be new is there: another transaction was quicker, or nobody looked.
+    /// Whether a key that should be new exists: another transaction was faster, or the id was not looked up.
     pub(crate) fn is_duplicate_key(&self) -> bool {
         self.is_duplicate_key
     }
 
-    /// Whether the loader that asked is not the one that holds the run any more, and so nothing was changed.
+    /// Whether the loader has lost the run, so that nothing was changed.
     pub fn is_lease_lost(&self) -> bool {
         self.class == ErrorClass::LeaseLost
     }
 
-    /// How a program ends that gives up because of this.
+    /// The exit code of a program that gives up because of this.
     pub fn exit(&self) -> Exit {
         match self.class {
             ErrorClass::Transient | ErrorClass::LeaseLost => Exit::DependencyAway,
@@ -97,21 +97,21 @@ impl From<sqlx::Error> for StoreError {
         use sqlx::Error;
         match error {
             Error::Database(error) => Self::from_database(&*error),
-            // What they say may quote the value.
+            // Their messages may quote the value.
             Error::Encode(_) | Error::InvalidArgument(_) => Self::data("a value does not fit the database"),
-            Error::ColumnDecode { index, .. } => {
-                Self::configuration(format!("column {index} of the database holds what this program cannot read"))
-            }
-            Error::Decode(_) => Self::configuration("the database holds what this program cannot read"),
+            Error::ColumnDecode { index, .. } => Self::configuration(format!(
+                "column {index} of the database holds a value that this program cannot read"
+            )),
+            Error::Decode(_) => Self::configuration("the database holds a value that this program cannot read"),
             error @ (Error::Configuration(_)
             | Error::TypeNotFound { .. }
             | Error::ColumnIndexOutOfBounds { .. }
             | Error::ColumnNotFound(_)) => {
                 Self::configuration(format!("the database is not as this program expects ({error})"))
             }
-            Error::PoolTimedOut => {
-                Self::transient("no connection to the database: it is away, or busy, or DB_CONNECTIONS is too small")
-            }
+            Error::PoolTimedOut => Self::transient(
+                "no connection to the database: it is unreachable or busy, or DB_CONNECTIONS is too small",
+            ),
             Error::Io(error) => Self::transient(format!("the connection to the database is lost ({error})")),
             error => Self::transient(format!("the database cannot be used now ({error})")),
         }
@@ -146,13 +146,13 @@ impl StoreError {
     }
 }
 
-/// What PostgreSQL says of an error, without the values of rows. Its detail, which shows keys and rows, is never looked at; but where
-/// data are wrong (class 22) it quotes the value in the message itself, and functions and triggers of others say what they like.
+/// PostgreSQL's message without the values of rows. Its detail, which shows keys and rows, is never read; but
+/// messages about wrong data (class 22) quote the value, and functions and triggers of others may say anything.
 fn without_values<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
     match sqlstate.get(..2).unwrap_or_default() {
         "22" => {
             let shown = |(index, part): (usize, &str)| if index % 2 == 1 { shape(part) } else { part.to_owned() };
-            // A value with a quote in it: from the first quote on, nothing is known to be in words of PostgreSQL.
+            // A value with a quote in it: behind the first quote, the words may not be PostgreSQL's.
             let is_paired = message.matches('"').count() == 2;
             match message.split_once('"') {
                 None => Cow::Borrowed(message),
@@ -160,27 +160,28 @@ fn without_values<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
                 Some(_) => Cow::Owned(message.split('"').enumerate().map(shown).collect()),
             }
         }
-        // Raised by a function, by a trigger, or by an extension.
+        // Raised by a function, a trigger, or an extension.
         "P0" | "38" | "39" => {
-            Cow::Borrowed("a function or a trigger of the database refuses, as the log of PostgreSQL says")
+            Cow::Borrowed("a function or a trigger of the database refuses: see the log of PostgreSQL")
         }
         _ => Cow::Borrowed(message),
     }
 }
 
-/// PgBouncer gives this no SQLSTATE of its own.
+/// PgBouncer has no SQLSTATE of its own for this.
 const STATEMENT_MODE: &str = ": a pooler in statement mode has no transactions; use its transaction or session mode";
 
-/// The class of a SQLSTATE, and what a person may do about it.
+/// The class of a SQLSTATE, and a hint for the operator.
 fn of_sqlstate(code: &str) -> (ErrorClass, &'static str) {
     const GRANT: &str = ": grant the user of DATABASE_URL what it needs";
     const SCHEMA: &str = ": run `assay migrate`";
     const POOLER: &str = ": a pooler in transaction mode keeps no prepared statements; use PgBouncer 1.21 or later with \
          max_prepared_statements, its session mode, or the address of PostgreSQL itself in DATABASE_URL";
     match code {
-        // A prepared statement is missing, or is there already: on the server's side of a pooler, connections are others'.
+        // A prepared statement is missing, or exists already: behind a pooler, other programs share the server's
+        // connections.
         "26000" | "42P05" => (ErrorClass::Configuration, POOLER),
-        // A duplicate key: the other transaction was quicker; seen in the next attempt.
+        // A duplicate key: another transaction was faster; the next attempt sees it.
         "23505" => (ErrorClass::Transient, ""),
         "54000" => (ErrorClass::Data, ""),
         "42501" => (ErrorClass::Configuration, GRANT),
@@ -294,7 +295,7 @@ mod tests {
                 "invalid byte sequence for encoding `AAAN`: 0x00",
             ),
             ("23514", "new row violates check constraint \"c\"", "new row violates check constraint \"c\""),
-            ("P0001", "no Jean", "a function or a trigger of the database refuses, as the log of PostgreSQL says"),
+            ("P0001", "no Jean", "a function or a trigger of the database refuses: see the log of PostgreSQL"),
             ("53100", "could not extend file \"base/1\"", "could not extend file \"base/1\""),
         ];
         for (code, message, expected) in cases {

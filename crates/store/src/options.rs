@@ -17,8 +17,8 @@ pub struct DatabaseOptions {
     /// File that holds the address of the database, such as a mounted secret; instead of `DATABASE_URL`.
     #[arg(long, env = "DATABASE_URL_FILE", value_name = "PATH")]
     pub database_url_file: Option<PathBuf>,
-    /// Schema of PostgreSQL for the tables of Assay, where others have tables by the same names; `assay migrate` creates it
-    /// [default: the first of the user's search_path, mostly public]
+    /// PostgreSQL schema for the tables of Assay; `assay migrate` creates it [default: the first of the user's search_path,
+    /// mostly public]
     #[arg(long, env = "DATABASE_SCHEMA", value_name = "NAME")]
     pub database_schema: Option<String>,
     /// File with the certificates (PEM) of authorities to trust beside the system's. With it, PostgreSQL has to use TLS and
@@ -31,7 +31,7 @@ pub struct DatabaseOptions {
     /// File with the key (PEM, without a passphrase) of that certificate.
     #[arg(long, env = "DATABASE_KEY_FILE", value_name = "PATH")]
     pub database_key_file: Option<PathBuf>,
-    /// Most connections to PostgreSQL that one process opens.
+    /// Most connections of one process to PostgreSQL.
     #[arg(long, env = "DB_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
 }
@@ -75,17 +75,17 @@ impl fmt::Debug for DatabaseOptions {
 }
 
 impl DatabaseOptions {
-    /// Whether an address of a database was given. An empty one counts as none, as compose files pass on unset variables.
+    /// Whether an address is given. An empty one is none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
         self.url().is_set()
     }
 
-    /// Whether the database is a file of SQLite, which `assay run` creates when it is missing.
+    /// Whether the database is a SQLite file, which `assay run` creates if it is missing.
     pub fn is_file(&self) -> bool {
         self.address().is_ok_and(|address| address.starts_with(SQLITE))
     }
 
-    /// These settings, with an address where none was given.
+    /// These settings, with a default address.
     #[must_use]
     pub fn or_default(self, url: &str) -> Self {
         if self.is_set() { self } else { Self { database_url: Some(url.to_owned()), ..self } }
@@ -95,7 +95,7 @@ impl DatabaseOptions {
         Secret { name: "DATABASE_URL", value: self.database_url.as_deref(), file: self.database_url_file.as_deref() }
     }
 
-    /// The schema, if one was named: by a name that means the same with and without quotes.
+    /// The schema, if one is named: only names that mean the same with and without quotes.
     pub(crate) fn schema(&self) -> Result<Option<&str>, StoreError> {
         let Some(name) = self.database_schema.as_deref().map(str::trim).filter(|name| !name.is_empty()) else {
             return Ok(None);
@@ -107,12 +107,12 @@ impl DatabaseOptions {
             return Ok(Some(name));
         }
         Err(StoreError::configuration(format!(
-            "DATABASE_SCHEMA is {name:?}: it may have 1 to 63 lower-case letters, digits and `_`, may not begin with a digit, \
-             and not with `pg_`"
+            "invalid value {name:?} for DATABASE_SCHEMA: use 1 to 63 lower-case letters, digits and `_`, and begin with neither \
+             a digit nor `pg_`"
         )))
     }
 
-    /// The address, from wherever it was given.
+    /// The address, from the setting or the file.
     pub(crate) fn address(&self) -> Result<String, StoreError> {
         self.url().read()?.ok_or_else(|| {
             StoreError::configuration(
@@ -135,7 +135,7 @@ impl DatabaseOptions {
 /// What the names of the settings of TLS begin with.
 pub(crate) const TLS_PREFIX: &str = "DATABASE";
 
-/// How the address of a SQLite file begins.
+/// The scheme of a SQLite address.
 pub(crate) const SQLITE: &str = "sqlite:";
 
 #[cfg(test)]
@@ -176,12 +176,12 @@ mod tests {
         assert_eq!(named("assay_2").schema().unwrap(), Some("assay_2"));
         for name in ["Assay", "a,b", "a b", "\"a\"", "pg_temp", "2a", "é", &"a".repeat(64)] {
             let error = named(name).schema().unwrap_err().to_string();
-            assert!(error.starts_with("DATABASE_SCHEMA is "), "{error}");
+            assert!(error.contains("for DATABASE_SCHEMA: "), "{error}");
         }
     }
 
     #[test]
-    fn refuses_what_makes_no_sense() {
+    fn zero_connections_are_refused() {
         let error = Program::try_parse_from(["program", "--db-connections", "0"]).map(|program| program.database);
         assert!(error.unwrap_err().to_string().contains("0 is not in 1..=1000"));
     }

@@ -27,13 +27,13 @@ const SQLITE: Embedded = &[
     (7, "removal", include_str!("../../../migrations/sqlite/0007_removal.sql")),
 ];
 
-/// Which migrations were applied, in ascending order.
+/// The versions of the applied migrations, in ascending order.
 pub(crate) const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
-/// Which version a program must have at least, to work with a schema that is newer than itself.
+/// The oldest version of a program that works with this schema.
 pub(crate) const OLDEST_VERSION: &str = "SELECT oldest_version FROM schema_compatibility";
 
-/// The migrations of PostgreSQL. They take no lock of their own, which would be one of the session, and a pooler in transaction
-/// mode has no sessions: the transaction that they are in takes one.
+/// The migrations of PostgreSQL. sqlx would take a session lock, and a pooler in transaction mode has no sessions:
+/// the transaction around them takes a lock instead.
 pub(crate) fn postgres() -> Migrator {
     let mut migrator = migrator(POSTGRES);
     migrator.set_locking(false);
@@ -59,7 +59,7 @@ pub(crate) fn tables() -> Vec<&'static str> {
     POSTGRES.iter().flat_map(|(_, _, sql)| created(sql)).collect()
 }
 
-/// Why nothing is migrated where others have tables by these names.
+/// The error for a schema in which others have tables by these names.
 pub(crate) fn foreign(place: &str, names: &[String]) -> StoreError {
     StoreError::configuration(format!(
         "{place} has tables that are not Assay's under names that it needs ({}): nothing was changed; set DATABASE_SCHEMA to \
@@ -74,7 +74,8 @@ pub(crate) fn newest(migrator: &Migrator) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
-/// Whether a program that knows `newest` works with a database: one at that version, or a newer one that says so.
+/// Checks that a program that knows `newest` works with a database: one at that version, or a newer one that allows
+/// it.
 pub(crate) fn check(place: &str, newest: i64, applied: Option<i64>, oldest: i64) -> Result<(), StoreError> {
     match applied {
         None => Err(StoreError::configuration(format!("{place} has no tables of Assay: run `assay migrate`"))),
@@ -88,7 +89,7 @@ pub(crate) fn check(place: &str, newest: i64, applied: Option<i64>, oldest: i64)
     }
 }
 
-/// What went wrong while migrating.
+/// The error of a migration.
 pub(crate) fn migrate_error(place: &str, error: MigrateError) -> StoreError {
     match error {
         MigrateError::Execute(error) => error.into(),

@@ -1,28 +1,28 @@
-//! Which chunk of a sealed run is the first that is missing, as far as this process has seen.
+//! The first missing chunk of each sealed run, as far as this process has seen.
 //!
-//! Whether a run can be closed is asked after every commit, and the answer is nearly always no: one chunk that was missing and
-//! still is proves it, and takes one look at an index, where counting takes one at each chunk. It proves nothing else: a run is
-//! closed by the set of its chunks alone, counted under its lock.
+//! After every commit, the writer asks whether the run can be closed, and the answer is nearly always no: a chunk
+//! that was missing and still is proves it with one index lookup, where counting takes one for each chunk. It proves
+//! nothing else: only counting the chunks under the run's lock closes it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use assay_transaction::RunId;
 
-/// Of so many runs at the most. Beyond, all are looked at from the beginning again.
+/// Most runs that are remembered. Beyond, all are forgotten.
 const MAX_RUNS: usize = 1_000;
 
-/// Where to look first.
+/// The remembered chunks.
 #[derive(Debug, Default)]
 pub(crate) struct FirstGaps(Mutex<HashMap<RunId, i64>>);
 
 impl FirstGaps {
-    /// The chunk that was missing last time; at first it is the first one.
+    /// The chunk that was missing last time; at first, chunk 0.
     pub(crate) fn of(&self, run_id: &RunId) -> i64 {
         self.with(|runs| runs.get(run_id).copied().unwrap_or_default())
     }
 
-    /// Keeps a chunk that is missing.
+    /// Remembers a missing chunk.
     pub(crate) fn found(&self, run_id: &RunId, chunk: i64) {
         self.with(|runs| {
             if runs.len() >= MAX_RUNS && !runs.contains_key(run_id) {
@@ -32,13 +32,13 @@ impl FirstGaps {
         });
     }
 
-    /// Begins anew: the run is closed, or chunks before that one are missing, as the database was restored.
+    /// Forgets a run: it is closed, or an earlier chunk is missing because the database was restored.
     pub(crate) fn forget(&self, run_id: &RunId) {
         self.with(|runs| runs.remove(run_id));
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut HashMap<RunId, i64>) -> T) -> T {
-        // Whatever a panic left is where to look first, and no more.
+        // A panic cannot spoil it: it only says where to look first.
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,8 +1,8 @@
 //! Leases: which loader reads the source of a run, and until when by the database's clock.
 //!
-//! A lease is granted to whoever asks first, kept by renewing it, and free once it is released or has run out. Each grant
-//! raises the run's epoch; what an earlier epoch still wants to write is refused. So a loader that was only paused, and
-//! comes back after another has taken its run over, changes nothing.
+//! The first loader that asks gets the lease, keeps it by renewing it, and loses it when it releases it or lets it
+//! run out. Each grant raises the run's epoch, and writes of an earlier epoch are refused. So a loader that was only
+//! paused, and returns after another took its run over, changes nothing.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::StoreError;
 /// The right to move a run's checkpoint and to seal it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Which run.
+    /// The run.
     pub run_id: RunId,
-    /// Which loader, in words that no other loader has.
+    /// The loader that owns it, by a name that no other loader has.
     pub holder: String,
-    /// How often the run has changed hands.
+    /// How often the run has changed owners.
     pub epoch: u64,
 }
 
 impl Lease {
-    /// What a loader is told that has lost its lease to somebody, as far as that is known.
+    /// The error for a loader that lost its lease, with the new owner if known.
     pub(crate) fn lost(&self, by: Option<&str>) -> StoreError {
         let run_id = &self.run_id;
         StoreError::lease_lost(match by {
@@ -32,32 +32,32 @@ impl Lease {
     }
 }
 
-/// Whether a run could be taken over.
+/// The result of taking a run over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// It could, and this is how far it is.
+    /// The run is the loader's, as far as it is.
     Granted(Run, Lease),
-    /// A loader that lives has it.
+    /// Another live loader has it.
     Held {
         /// The run.
         run: Run,
-        /// Which loader.
+        /// The owner of its lease.
         by: String,
-        /// How long its lease lasts unless it renews it.
+        /// How long the lease lasts unless it is renewed.
         remaining: Duration,
     },
-    /// Nobody loads it any more: it was read to its end, or as far as it goes.
+    /// It is no longer loading: it was read to its end, or as far as it goes.
     NotLoading(Run),
 }
 
-/// What came of renewing a lease.
+/// The result of renewing a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Renewed {
-    /// It is the loader's as before; with the order to end the run, where one was given.
+    /// Still the loader's; with the order to stop the run, if there is one.
     Kept(Option<StopOrder>),
-    /// It is not: the run was taken over, or sealed.
+    /// Lost: the run was taken over, or sealed.
     Lost {
-        /// By whom, where somebody has it now.
+        /// The new owner, if there is one.
         by: Option<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! Live runs: what the stages and the streamer ask of the ledger.
+//! Live runs: what the streamer and the writer ask of the ledger.
 
 use assay_transaction::{Day, LiveId, LiveRun, Numbered, Producer, RunId, RunState};
 use async_trait::async_trait;
@@ -6,61 +6,61 @@ use chrono::{DateTime, Utc};
 
 use crate::StoreError;
 
-/// A message that is about to be booked.
+/// A message that needs a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LiveArrival<'a> {
-    /// Who it is.
+    /// Its identity.
     pub id: &'a LiveId,
     /// How many rows it has.
     pub rows: u64,
 }
 
-/// What the ledger says to a message.
+/// The ledger's answer to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Numbering {
-    /// It has this place, and keeps it.
+    /// Its place, for good.
     Place(Numbered),
-    /// It cannot be booked.
+    /// It gets none.
     Refused {
         /// For a person.
         reason: String,
     },
 }
 
-/// What one process of a producer has counted of a run so far; it is always told as a whole.
+/// The counts of one process of a producer in a run so far; each replaces the one before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveCount {
-    /// Who counts.
+    /// The producer.
     pub producer: Producer,
-    /// Which day.
+    /// The day.
     pub day: Day,
-    /// The process, in words that no other one has.
+    /// The process, by a name that no other one has.
     pub process: String,
-    /// Messages that it has answered for.
+    /// Messages it has accepted.
     pub messages: u64,
     /// Their rows.
     pub rows: u64,
-    /// Rows that the broker may have taken, although nobody was told so.
+    /// Rows that the broker may have taken without confirming them.
     pub doubtful: u64,
-    /// Whether it will count no more of this run.
+    /// Whether its counting in this run has ended.
     pub ended: bool,
 }
 
 /// The ledger of live runs.
 #[async_trait]
 pub trait LiveLedger: Send + Sync {
-    /// Gives each message its place in the run of its producer and day, which begins with its first one. A message that has a
-    /// place keeps it. One that comes after its run was sealed is booked in the run of `now`, under a name that says which day it
-    /// is of; one whose name was another message's is refused.
+    /// Gives each message its place in the run of its producer and day, which begins with its first message. A
+    /// message with a place keeps it. One that comes after its run was sealed gets a place in the run of `now`, under
+    /// a name that tells its own day; one whose name another message has is refused.
     async fn number(&self, messages: &[LiveArrival<'_>], now: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError>;
 
-    /// Keeps what a process has counted. Whoever answers that a message is accepted has counted it here before.
+    /// Records the counts of a process. Count a message here before accepting it.
     async fn keep_count(&self, count: &LiveCount) -> Result<(), StoreError>;
 
-    /// A live run; none where the run is one of a source, or is not known.
+    /// A live run; none if the run is one of a source, or does not exist.
     async fn live_run(&self, run_id: &RunId) -> Result<Option<LiveRun>, StoreError>;
 
-    /// Seals a live run whose day has ended, once all that its producer answered for has a place: as long as that is not so,
-    /// something is on its way, or lost. Tells the run's state.
+    /// Seals a live run whose day is over, once every row its producer accepted has a place: until then, rows are on
+    /// their way, or lost. Returns the run's state.
     async fn seal_live(&self, run_id: &RunId) -> Result<RunState, StoreError>;
 }

@@ -1,19 +1,19 @@
-//! What an audit finds, and whether that is lawful. The counting is in `postgres` and `sqlite`; here is no I/O.
+//! What an audit finds, and whether that is lawful. No I/O: `sql::operations::audit` counts.
 
 use assay_transaction::{Run, Tally};
 use serde::Serialize;
 
-/// Most ranges of missing chunks that are named.
+/// Most ranges of missing chunks that are listed.
 pub(crate) const MAX_RANGES: usize = 100;
 
 /// A run, recounted from its data rows and chunks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// The run as the ledger knows it.
+    /// The run, as in the ledger.
     pub run: Run,
     /// Its rows by outcome.
     pub tally: Tally,
-    /// Different row numbers that have an outcome: less than the tally where a row has two.
+    /// Distinct row numbers with an outcome: fewer than the tally if a row has two.
     pub distinct_rows: u64,
     /// Outcomes of rows that no recorded chunk covers.
     pub uncovered_rows: u64,
@@ -21,7 +21,7 @@ pub struct Audit {
     pub unpredicted: u64,
     /// Rows that count as duplicates of a transaction that is not stored.
     pub unfounded_duplicates: u64,
-    /// How many rows were stored, as the chunks tell.
+    /// Stored rows, as the chunks claim.
     pub credited: u64,
     /// Chunks that are recorded.
     pub chunks_recorded: u64,
@@ -29,27 +29,27 @@ pub struct Audit {
     pub rows_covered: u64,
     /// Recorded chunks that lie beyond the end of the run.
     pub chunks_beyond: u64,
-    /// Missing chunks below the total; while the run is loading, below its checkpoint or the last recorded one. First and last
-    /// of each range.
+    /// First and last of each range of missing chunks below the total; while the run is loading, below its checkpoint
+    /// or the last recorded one.
     pub missing: Vec<(u64, u64)>,
-    /// How many chunks are missing, also in ranges that are not listed.
+    /// Missing chunks, including those in ranges that are not listed.
     pub chunks_missing: u64,
 }
 
-/// What is wrong with a run.
+/// A violation of the law.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "breach", rename_all = "snake_case")]
 pub enum Breach {
-    /// Rows that were read and have no outcome, or outcomes without a row that was read.
+    /// Rows without an outcome, or outcomes without a row.
     Sum {
-        /// What has to be accounted for: the rows that were read, or those of the recorded chunks while the run goes on.
+        /// Rows to account for: those that were read, or those of the recorded chunks while the run goes on.
         expected: u64,
-        /// What is.
+        /// Rows with an outcome.
         found: u64,
     },
     /// Rows that have more than one outcome.
     Doubled {
-        /// How many outcomes there are too many.
+        /// Surplus outcomes.
         outcomes: u64,
     },
     /// Outcomes of rows that no recorded chunk covers.
@@ -67,11 +67,11 @@ pub enum Breach {
         /// How many.
         duplicates: u64,
     },
-    /// Chunks tell of more or fewer stored rows than there are.
+    /// Chunks claim more or fewer stored rows than there are.
     Credited {
-        /// How many there are by the chunks.
+        /// Stored rows by the chunks.
         expected: u64,
-        /// How many there are.
+        /// Stored rows.
         found: u64,
     },
     /// Chunks of a finished run that are not recorded.
@@ -86,10 +86,10 @@ pub enum Breach {
     },
 }
 
-/// What is stored of a run that is not in the ledger.
+/// Rows of a run that is not in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Stray {
-    /// The name, as it stands there.
+    /// The name, as the rows have it.
     pub run_id: String,
     /// Recorded chunks.
     pub chunks: u64,
@@ -101,10 +101,10 @@ pub struct Stray {
     pub failed: u64,
 }
 
-/// What no run accounts for.
+/// Rows that no run accounts for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Strays {
-    /// How many runs are not in the ledger and have rows or chunks.
+    /// Runs that have rows or chunks but are not in the ledger.
     pub runs: u64,
     /// The first of them by name, at most 100.
     pub named: Vec<Stray>,
@@ -113,7 +113,7 @@ pub struct Strays {
 }
 
 impl Audit {
-    /// Everything that is wrong. While a run goes on, what is recorded of it must be right; what is missing may come.
+    /// All violations. While a run goes on, its recorded rows must be right; missing ones may come.
     pub fn breaches(&self) -> Vec<Breach> {
         let is_finished = self.run.state.is_finished();
         let sealed = self.run.sealed.map_or(0, |sealed| sealed.rows_read);
@@ -136,8 +136,8 @@ impl Audit {
         if self.unfounded_duplicates > 0 {
             breaches.push(Breach::Unfounded { duplicates: self.unfounded_duplicates });
         }
-        // Where a row is missing, or has no prediction, that is told already. While a run is being removed, its transactions go before
-        // its chunks are told.
+        // Missing rows and predictions are reported already. While a run is being removed, its transactions go before
+        // its chunks are updated.
         let is_being_removed = self.run.removal.as_ref().is_some_and(|removal| removal.ended_at.is_none());
         let is_comparable = expected == found && self.unpredicted == 0 && !is_being_removed;
         if is_comparable && self.credited != self.tally.predicted {
@@ -153,9 +153,9 @@ impl Audit {
     }
 }
 
-/// Which numbers a rising list leaves out, found while it is read.
+/// The numbers that a rising list leaves out, found while reading it.
 pub(crate) struct Gaps {
-    /// Where the list should end; none where it ends with its last number.
+    /// Where the list should end; none if it ends with its last number.
     total: Option<u64>,
     next: u64,
     ranges: Vec<(u64, u64)>,
@@ -175,7 +175,7 @@ impl Gaps {
         }
     }
 
-    /// The ranges that are left out, at most [`MAX_RANGES`] of them, and how many numbers in all. A list whose end is not known
+    /// The missing ranges, at most [`MAX_RANGES`] of them, and how many numbers are missing. A list without a total
     /// should at least reach `least`.
     pub(crate) fn end(mut self, least: u64) -> (Vec<(u64, u64)>, u64) {
         self.leave_out_up_to(self.total.unwrap_or(least));

@@ -5,20 +5,19 @@ use std::fmt::Write as _;
 use crate::StoreError;
 use crate::values::{signed, storable, to_json};
 
-/// Which runs are meant. What is not set leaves all.
+/// Selects runs. A field that is not set selects all.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunFilter {
-    /// Begun in so many seconds before now.
+    /// Begun within this many seconds.
     pub seconds: Option<f64>,
-    /// Part of a location; with `*` or `?` in it the whole of one, where these stand for any text and any character. Upper and lower
-    /// case are not told apart.
+    /// Part of a location, in any case; with `*` (any text) or `?` (any character), a pattern for all of it.
     pub source: Option<String>,
-    /// Only those of which transactions failed, and still are failed.
+    /// Only runs with failed transactions.
     pub has_failed: bool,
 }
 
 impl RunFilter {
-    /// The source as a pattern of SQL's LIKE with `!` before what is meant literally.
+    /// The source as a LIKE pattern with the escape character `!`.
     pub(crate) fn pattern(&self) -> Option<String> {
         let source = self.source.as_deref()?.to_lowercase();
         let is_whole = source.contains(['*', '?']);
@@ -36,21 +35,21 @@ impl RunFilter {
     }
 }
 
-/// Which failed transactions of a run are meant. What is not set leaves all.
+/// Selects failed transactions of a run. A field that is not set selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
     /// Classes, by their codes.
     pub classes: Vec<String>,
-    /// Ranges of row numbers, both ends included.
+    /// Ranges of row numbers, inclusive.
     pub rows: Vec<(u64, u64)>,
 }
 
-/// A selection, from some row on. The lists are JSON, each element a list of its own.
+/// A selection from a row on, as SQL takes it. The lists are JSON, each element a list of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
-    /// The first row that can be one of them.
+    /// The first row.
     pub(crate) first: i64,
-    /// The last.
+    /// The last row.
     pub(crate) last: i64,
     /// None for all.
     pub(crate) classes: Option<String>,

@@ -1,4 +1,4 @@
-//! How far runs are, for those who look: each answer is of one point in time, so that none of its numbers contradicts another.
+//! How far runs are. Each answer is of one point in time, so that its numbers agree.
 
 use assay_transaction::{Run, Tally};
 
@@ -11,7 +11,7 @@ use crate::Progress;
 pub struct Pace {
     /// Rows recorded within the window.
     pub rows: u64,
-    /// The window: from the first chunk in it to now, in milliseconds.
+    /// Milliseconds from the first chunk in the window to now.
     pub millis: u64,
 }
 
@@ -20,18 +20,18 @@ pub struct Pace {
 pub struct PredictionCount {
     /// The label.
     pub prediction: String,
-    /// Of how many transactions.
+    /// How many transactions have it.
     pub count: u64,
-    /// The mean of their fraud scores, where the model gave some.
+    /// The mean of their fraud scores, if the model returned some.
     pub mean_score: Option<f64>,
 }
 
 /// How the outcomes of a run's rows are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counting {
-    /// Row by row, with their labels: takes its time for a large run.
+    /// Row by row, with labels: slow for a large run.
     Rows,
-    /// As the chunks were booked: at once, and without the labels.
+    /// From the chunks: fast, without labels.
     Chunks,
 }
 
@@ -40,21 +40,21 @@ pub enum Counting {
 pub struct Overview {
     /// The run.
     pub run: Run,
-    /// The loader that is at it, as far as its lease tells.
+    /// The owner of its live lease.
     pub held_by: Option<String>,
     /// How much of it is recorded.
     pub progress: Progress,
-    /// How fast the latest part of it went.
+    /// Its latest speed.
     pub pace: Pace,
-    /// Milliseconds since something of it was recorded, or since it began.
+    /// Milliseconds since the last chunk was recorded, or since the run began.
     pub quiet_millis: u64,
-    /// What became of its rows.
+    /// The outcomes of its rows.
     pub tally: Tally,
-    /// How many are invalid, by reason, the most frequent first.
+    /// Invalid rows by reason, the most frequent first.
     pub invalid: Vec<(String, u64)>,
-    /// How many failed, by class, the most frequent first.
+    /// Failed transactions by class, the most frequent first.
     pub failed: Vec<(String, u64)>,
-    /// How often each label was predicted, where rows were counted one by one.
+    /// How often each label was predicted, if rows were counted.
     pub predictions: Option<Vec<PredictionCount>>,
     /// Dead letters that keep it from being complete.
     pub blocking: u64,

@@ -4,49 +4,49 @@ use assay_transaction::{Run, RunId, Timestamp, Transaction};
 use serde::Serialize;
 use uuid::Uuid;
 
-/// Who does something, and why: for the table of operations.
+/// Who gives an order, and why: for the table of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
-    /// The person's name, as the system knows it.
+    /// The operator's name, as the system knows it.
     pub operator: String,
-    /// In that person's words, where there are any.
+    /// The operator's reason, if given.
     pub reason: Option<String>,
 }
 
-/// Something that an operator did.
+/// An entry of the table of operations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Operation {
-    /// Who.
+    /// The operator.
     pub operator: String,
-    /// What: `cancel`, `abort`, `replay`, `repair`, `force`, `remove`.
+    /// `cancel`, `abort`, `replay`, `repair`, `force` or `remove`.
     pub action: String,
-    /// To which run.
+    /// The run.
     pub run_id: Option<RunId>,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
-    /// What else is to be known, such as the rows that were asked for.
+    /// Further facts, such as the selected rows.
     pub details: Option<serde_json::Value>,
-    /// When, by the database's clock.
+    /// The time, by the database's clock.
     pub done_at: Timestamp,
 }
 
-/// What came of an order to stop a run.
+/// The result of an order to stop a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stopping {
-    /// It is given now. A run that was sealed already ends once its chunks are recorded; one that is loading has to be sealed.
+    /// Ordered now. A sealed run ends once its chunks are recorded; a loading one has to be sealed.
     Ordered(Run),
-    /// One was given before, and stays.
+    /// Ordered before; that order stays.
     Before(Run),
     /// The run is finished: there is nothing to stop.
     Finished(Run),
 }
 
-/// A run that somebody has to look after.
+/// A run that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRun {
     /// The run: loading or sealed.
     pub run: Run,
-    /// The loader that is at it, as far as its lease tells; none where it has ended, or is gone.
+    /// The owner of its live lease; none if the loader has ended or is gone.
     pub held_by: Option<String>,
 }
 
@@ -65,27 +65,27 @@ pub struct FailedRecord {
     pub reason: String,
     /// How often it was tried.
     pub attempts: u64,
-    /// The entry as it travels, as JSON: what a replay sends again.
+    /// The entry as a message carries it, as JSON: a replay sends it again.
     #[serde(skip)]
     pub payload: Vec<u8>,
 }
 
-/// How a row had failed before a replay gave it another outcome.
+/// How a row failed before a replay gave it another outcome.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EarlierFailure {
-    /// The replay that sent it again.
+    /// The replay.
     pub replay: u64,
     /// The class's code.
     pub class: String,
-    /// Why, for a person. Of a conflict, no more than with which row.
+    /// Why, for a person. A conflict names only the other row.
     pub reason: String,
     /// How often it had been tried by then.
     pub attempts: u64,
-    /// When what came of the replay was stored.
+    /// When the new outcome was stored.
     pub replayed_at: Timestamp,
 }
 
-/// A rejected row.
+/// An invalid row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InvalidRecord {
     /// The run.
@@ -98,7 +98,7 @@ pub struct InvalidRecord {
     pub reason: String,
     /// For a person.
     pub message: String,
-    /// Its own bytes, perhaps only the start of them.
+    /// Its raw bytes, perhaps truncated.
     #[serde(skip)]
     pub raw: Vec<u8>,
 }
@@ -106,9 +106,9 @@ pub struct InvalidRecord {
 /// A transaction with its prediction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransactionRecord {
-    /// What it says.
+    /// Its content.
     pub transaction: Transaction,
-    /// The source's id, where that is no UUID.
+    /// The source's id, if that is not a UUID.
     pub external_id: Option<String>,
     /// The run whose row stored it.
     pub run_id: RunId,
@@ -118,28 +118,28 @@ pub struct TransactionRecord {
     pub processing_type: String,
     /// When it was stored.
     pub created_at: Timestamp,
-    /// What the model said; none only where somebody has deleted it.
+    /// Its prediction; none only if it was deleted by hand.
     pub prediction: Option<PredictionRecord>,
     /// How often its content was replaced.
     pub replaced: u64,
 }
 
-/// What the model said of a transaction.
+/// The prediction of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PredictionRecord {
     /// The label.
     pub prediction: String,
-    /// How likely it is fraud, where the model says so.
+    /// The probability of fraud, if the model returns one.
     pub fraud_score: Option<f64>,
-    /// Which model, where it says so.
+    /// The model, if it says so.
     pub model_version: Option<String>,
     /// The run that asked.
     pub run_id: RunId,
-    /// When the answer came.
+    /// When the ML API answered.
     pub predicted_at: Timestamp,
 }
 
-/// What became of a row, as far as the tables tell.
+/// The outcome of a row, as the tables tell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowFate {
     /// Scored and stored.
@@ -150,7 +150,7 @@ pub enum RowFate {
     Failed(FailedRecord),
     /// The transaction was stored before, by another row.
     Duplicate {
-        /// That transaction; none where somebody has deleted it.
+        /// That transaction; none if it was deleted by hand.
         of: Option<Box<TransactionRecord>>,
         /// Its id.
         transaction_id: Uuid,
@@ -159,13 +159,13 @@ pub enum RowFate {
     Unrecorded,
 }
 
-/// What was made of a dead letter.
+/// How a dead letter was handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeadLetterOutcome {
-    /// Its rows are booked as failed, class `dead_lettered`.
+    /// Its rows are recorded as failed, class `dead_lettered`.
     Booked,
-    /// Its identity was recorded before; nothing was to be done.
+    /// Its chunk was recorded before; there was nothing to do.
     Known,
     /// It cannot be read.
     Unreadable,
@@ -196,19 +196,19 @@ impl DeadLetterOutcome {
 pub struct DeadLetter {
     /// The queue it was in.
     pub queue: String,
-    /// Its identity, where it had one.
+    /// Its message id, if it had one.
     pub message_id: Option<String>,
-    /// Its type, where it had one.
+    /// Its message type, if it had one.
     pub message_type: Option<String>,
-    /// The run it belongs to, where that is known. Any text: it comes from a header.
+    /// Its run, if known. Any text: it comes from a header.
     pub run_id: Option<String>,
-    /// Why it was given up.
+    /// Why the broker gave it up.
     pub reason: String,
-    /// How often it had been put off.
+    /// How often it had been deferred.
     pub attempt: u32,
-    /// What it said.
+    /// Its body.
     pub body: Vec<u8>,
-    /// What was made of it.
+    /// How it was handled.
     pub outcome: DeadLetterOutcome,
 }
 
@@ -217,15 +217,15 @@ pub struct DeadLetter {
 pub struct DeadLetterRecord {
     /// Its number.
     pub id: u64,
-    /// What came.
+    /// The letter.
     pub letter: DeadLetter,
-    /// When.
+    /// When it came.
     pub received_at: Timestamp,
-    /// When a person had its rows repaired.
+    /// When an operator had its rows repaired.
     pub resolved_at: Option<Timestamp>,
 }
 
-/// A dead letter that keeps its run from being complete, as far as it has come.
+/// A dead letter that keeps its run from being complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenLetter {
     /// Its number.
@@ -234,15 +234,15 @@ pub struct OpenLetter {
     pub times: u64,
 }
 
-/// What a part of a replay did.
+/// The counts of a part of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exchanged {
-    /// Whether it came for the first time; else nothing changed.
+    /// Whether the part came for the first time; otherwise nothing changed.
     pub is_new: bool,
-    /// Rows that failed before and are stored now, or turned out to be duplicates.
+    /// Rows that are stored now, or turned out to be duplicates.
     pub stored: u64,
     /// Rows that failed again.
     pub failed: u64,
-    /// Rows that were no longer failed when it came.
+    /// Rows that were no longer failed.
     pub gone: u64,
 }

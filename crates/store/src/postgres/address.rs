@@ -1,6 +1,6 @@
-//! What `DATABASE_URL` means where it names PostgreSQL. The driver's own parser keeps the brackets of IPv6 addresses, which then
-//! cannot be looked up, and passes over parameters that it does not know: so it is given the parts that are read here, each as a
-//! parameter.
+//! What a `DATABASE_URL` of PostgreSQL means. The driver's own parser keeps the brackets of IPv6 addresses, which
+//! then cannot be resolved, and ignores unknown parameters: so the address is read here, and the driver gets each
+//! part as a parameter.
 
 use std::str::FromStr as _;
 
@@ -16,7 +16,7 @@ const FORM: AddressForm = AddressForm {
     example: "postgres://user:password@host:5432/name",
 };
 
-/// Parameters that the driver has, but for those that name what an address names.
+/// Parameters of the driver, except for those that name parts of an address.
 const KNOWN: [&str; 11] = [
     "sslmode",
     "ssl-mode",
@@ -30,7 +30,7 @@ const KNOWN: [&str; 11] = [
     "statement-cache-capacity",
     "options",
 ];
-/// Parameters of other clients that change nothing here, and what they may be set to.
+/// Parameters of other clients that change nothing here, and their allowed values.
 const WITHOUT_EFFECT: [(&str, &[&str]); 38] = [
     ("application_name", &[]),
     ("fallback_application_name", &[]),
@@ -53,9 +53,9 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 38] = [
     ("ssl_min_protocol_version", &["TLSv1", "TLSv1.1", "TLSv1.2"]),
     ("ssl_max_protocol_version", &["TLSv1.3"]),
     ("target_session_attrs", &["any", "read-write", "primary"]),
-    // One host is read.
+    // Only one host is read.
     ("load_balance_hosts", &[]),
-    // The pool is of DB_CONNECTIONS, and what a pooler cannot do is found out by asking it.
+    // DB_CONNECTIONS sets the pool, and a check finds out what a pooler cannot do.
     ("connection_limit", &[]),
     ("max_overflow", &[]),
     ("pgbouncer", &[]),
@@ -87,13 +87,14 @@ const ELSEWHERE: [(&str, &str); 10] = [
     ("service", "files of services are not supported: name host, port and the rest"),
 ];
 
-/// Reads an address. What it does not name is taken from the environment as PostgreSQL's own programs do (`PGHOST` and the like).
+/// Reads an address. The environment supplies what it does not name, as for PostgreSQL's own programs (`PGHOST` and
+/// the like).
 pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
     let refused = |error: assay_credentials::CredentialsError| StoreError::configuration(error.to_string());
     let wrong = |cause: &str| refused(FORM.wrong(cause));
     let Address { user, password, host, port, path, parameters, .. } = FORM.read(text).map_err(refused)?;
-    // Some clients want a host in front of the parameters, and a socket is named behind it: as a parameter prevails for all who read
-    // addresses, and a socket is on this machine, no other place is meant.
+    // Some clients want a host in front of the parameters, and a socket is named behind it: all clients let the
+    // parameter win, and a socket is on this machine, so the address is unambiguous.
     let has_socket = parameters.iter().any(|(name, value)| name == "host" && value.starts_with('/'));
     let host = host.filter(|host| !(has_socket && host.is("localhost")));
     let named = [
@@ -105,20 +106,20 @@ pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
     ];
     let mut parts: Vec<(&str, String)> = named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     for (name, value) in &parameters {
-        // An address instead of a name to look up: the driver knows one host, whichever way.
+        // An IP address in place of a host name: for the driver, both are the host.
         let name = if name == "hostaddr" { "host" } else { name };
         match name {
             "host" | "port" | "user" | "password" | "dbname" if parts.iter().any(|(known, _)| *known == name) => {
-                return Err(wrong("a parameter names once more what stands in front of the parameters"));
+                return Err(wrong("a parameter repeats a part that stands before the parameters"));
             }
             "host" => {
-                let host = Host::read(value)
-                    .ok_or_else(|| wrong("its parameter for the host is no name, IP address or folder"))?;
+                let host =
+                    Host::read(value).ok_or_else(|| wrong("its host parameter is not a name, IP address or folder"))?;
                 parts.push(("host", host.bare()));
             }
             "port" => {
                 let port = value.parse::<u16>().ok().filter(|port| *port > 0);
-                let port = port.ok_or_else(|| wrong("its port is no number from 1 to 65535"))?;
+                let port = port.ok_or_else(|| wrong("its port is not a number from 1 to 65535"))?;
                 parts.push(("port", port.to_string()));
             }
             "user" | "password" | "dbname" => parts.push((name, value.clone())),
@@ -129,8 +130,8 @@ pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
             _ => {
                 return Err(match ELSEWHERE.iter().find(|(known, _)| *known == name) {
                     Some((known, remedy)) => wrong(&format!("its parameter {known} is not supported: {remedy}")),
-                    // Not its name, as it may be a piece of a password with an `&` in it.
-                    None => wrong("it has a parameter that is not known, or an `&` that is not percent-encoded as %26"),
+                    // Without its name, which may be a piece of a password with an `&` in it.
+                    None => wrong("it has an unknown parameter, or an `&` that is not percent-encoded as %26"),
                 });
             }
         }
@@ -138,7 +139,7 @@ pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
     let encoded = |(name, value): &(&str, String)| format!("{}={}", percent_encoded(name), percent_encoded(value));
     let query = parts.iter().map(encoded).collect::<Vec<_>>().join("&");
     let options = PgConnectOptions::from_str(&format!("postgres:///?{query}"))
-        .map_err(|_| wrong("one of its parameters has a value that it cannot have"))?;
+        .map_err(|_| wrong("one of its parameters has an invalid value"))?;
     let value = |name: &str| parts.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
     let host = value("host").and_then(Host::read);
     let is_there = match &host {
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_clients_are_told_is_passed_over_where_it_changes_nothing() {
+    fn parameters_of_other_clients_without_effect_are_ignored() {
         for parameters in [
             "sslmode=require&application_name=x&connect_timeout=10&target_session_attrs=read-write",
             "pgbouncer=true&connection_limit=5&pool_timeout=10",
@@ -220,18 +221,18 @@ mod tests {
             ("postgres://u:SEC#RET@host/a", "percent-encode"),
             ("postgres://u:SEC%RET@host/a", "percent-encode"),
             ("postgres://u:SECRET@a,b/c", "several hosts"),
-            ("postgres:///c?host=a,b&password=SECRET", "no name, IP address or folder"),
-            ("postgres://u:SECRET@host/a?host=other", "names once more"),
-            ("postgres://u:SECRET@host/a?host=/run/pg", "names once more"),
-            ("postgres://u:SECRET@localhost/a?host=other", "names once more"),
+            ("postgres:///c?host=a,b&password=SECRET", "not a name, IP address or folder"),
+            ("postgres://u:SECRET@host/a?host=other", "repeats a part"),
+            ("postgres://u:SECRET@host/a?host=/run/pg", "repeats a part"),
+            ("postgres://u:SECRET@localhost/a?host=other", "repeats a part"),
             ("postgres://u:SECRET@host/a?schema=SECRET", "DATABASE_SCHEMA"),
             ("postgres://u:SECRET@host/a?ssl=SECRET", "sslmode=require"),
-            ("postgres://u:SECRET@host/a?hostaddr=10.0.0.1", "names once more"),
+            ("postgres://u:SECRET@host/a?hostaddr=10.0.0.1", "repeats a part"),
             ("postgres://host/a?user=u&password=SEC&RET=1", "%26"),
             ("postgres://u:SECRET@host/a?channel_binding=require", "channel_binding has a value"),
-            ("postgres://u:SECRET@host/a?sslmode=SECRET", "a value that it cannot have"),
-            ("postgres://u:SECRET@host/a?port=x", "port is no number"),
-            ("postgres://u:SECRET@host/a?host=127.1", "names once more"),
+            ("postgres://u:SECRET@host/a?sslmode=SECRET", "invalid value"),
+            ("postgres://u:SECRET@host/a?port=x", "port is not a number"),
+            ("postgres://u:SECRET@host/a?host=127.1", "repeats a part"),
             ("mysql://u:SECRET@host/a", "its scheme is another one"),
         ];
         for (text, expected) in cases {
@@ -243,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_and_passwords_arrive_as_they_are(user in "[^\0]{1,20}", name in "[^\0]{1,20}", password in "[^\0]{0,40}") {
+        fn names_and_passwords_are_kept_as_they_are(user in "[^\0]{1,20}", name in "[^\0]{1,20}", password in "[^\0]{0,40}") {
             let encode = percent_encoded;
             let text = format!("postgres://{}:{}@[::1]:5433/{}", encode(&user), encode(&password), encode(&name));
             let options = read(&text).unwrap();

@@ -1,5 +1,4 @@
-//! What the modules of `sql` are made of where the two databases differ, as PostgreSQL has it. `sqlite::dialect` has the same
-//! names.
+//! What the modules of `sql` need where the databases differ, for PostgreSQL. `sqlite::dialect` has the same names.
 
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use uuid::Uuid;
@@ -22,13 +21,13 @@ pub(super) fn key(id: Uuid) -> Uuid {
     id
 }
 
-/// Ids as [`among`] takes them.
+/// Ids as [`is_any_of`] takes them.
 pub(super) fn keys(ids: &[Uuid]) -> Vec<Uuid> {
     ids.to_vec()
 }
 
-/// Queues up for what has a name: for the row of a run behind the writers that are at work on it, and before all others; for a
-/// content, of which one run begins at a time. Until the transaction ends.
+/// Takes the lock of a name until the transaction ends: that of a run, which writers share ([`super::write`]); or
+/// that of a content, of which one run begins at a time.
 pub(super) async fn queue_up(connection: &mut Connection, name: &str) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(name).execute(connection).await?;
     Ok(())
@@ -40,37 +39,37 @@ macro_rules! is_any_of {
         concat!($id, " = ANY(", $ids, ")")
     };
 }
-/// This moment.
+/// The time at which the transaction began.
 macro_rules! now {
     () => {
         "now()"
     };
 }
-/// This moment, also in a transaction that has waited for a lock since it began.
+/// The time now, even if the transaction has waited for a lock.
 macro_rules! clock {
     () => {
         "clock_timestamp()"
     };
 }
-/// In so many seconds.
+/// The time in this many seconds.
 macro_rules! seconds_ahead {
     ($($seconds:tt)+) => {
         concat!("clock_timestamp() + make_interval(secs => ", $($seconds)+, ")")
     };
 }
-/// Milliseconds until a time, not below zero.
+/// Milliseconds until a time, at least 0.
 macro_rules! millis_until {
     ($($time:tt)+) => {
         concat!("CAST(greatest(extract(epoch FROM ", $($time)+, " - clock_timestamp()) * 1000, 0) AS bigint)")
     };
 }
-/// So many seconds ago.
+/// The time this many seconds ago.
 macro_rules! seconds_ago {
     ($($seconds:tt)+) => {
         concat!("now() - make_interval(secs => ", $($seconds)+, ")")
     };
 }
-/// Milliseconds since a time, not below zero.
+/// Milliseconds since a time, at least 0.
 macro_rules! millis_since {
     ($($time:tt)+) => {
         concat!("CAST(greatest(extract(epoch FROM now() - ", $($time)+, ") * 1000, 0) AS bigint)")
@@ -82,13 +81,13 @@ macro_rules! as_json {
         concat!("CAST(", $($text)+, " AS jsonb)")
     };
 }
-/// How many elements a JSON array has.
+/// The length of a JSON array.
 macro_rules! json_length {
     ($($array:tt)+) => {
         concat!("jsonb_array_length(", $($array)+, ")")
     };
 }
-/// The elements of a JSON array, as the column `value` of the table `element`, or of one of another name.
+/// The elements of a JSON array, as the column `value` of the table `element`, or of a given one.
 macro_rules! json_elements {
     ($array:expr, $name:literal) => {
         concat!("jsonb_array_elements(", $array, ") AS ", $name, "(value)")
@@ -115,7 +114,7 @@ macro_rules! hour_before {
         concat!("(", $($time)+, " - interval '1 hour')")
     };
 }
-/// The end of a statement that locks the rows it finds against others that do the same.
+/// The end of a query that locks its rows.
 macro_rules! for_update {
     () => {
         " FOR UPDATE"

@@ -1,11 +1,9 @@
 //! PostgreSQL.
 //!
-//! - `address`: what `DATABASE_URL` means
-//! - `server`: the first connection, and what its failure means
-//! - `transaction`: how each transaction begins, and with what settings; `pool`: the connections that they are on
-//! - `session`: the transaction that writes chunks; `rows`: the columns of their rows; `copy`: the fast way in for rows whose ids are
-//!   new, and `novelty`: whether they are taken to be
-//! - `sql`: all other statements, which SQLite shares; `dialect`: what they are made of where the databases differ
+//! - `address`: what `DATABASE_URL` means; `server`: the first connection
+//! - `begin`: how each transaction begins, with its settings; `pool`: the connections
+//! - `write`: the transaction that writes chunks, with the COPY encoder
+//! - `sql`: all other statements, which SQLite shares; `dialect`: what they need where the databases differ
 
 mod address;
 mod begin;
@@ -33,7 +31,7 @@ use crate::schema;
 use crate::write::Attempt;
 use crate::{Migrated, StoreError};
 
-/// When a call is given up, the server having become silent: after the server itself would have given it up.
+/// Longest time of a call, for a server that falls silent: longer than the server's own limits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A PostgreSQL database with the tables of Assay.
@@ -42,16 +40,16 @@ pub(crate) struct Postgres {
     copy_mode: Arc<CopyMode>,
 }
 
-/// Which of these names tables and views of the schema have in which a new table would come to lie.
+/// Which of these names are taken in the schema that new tables would be created in.
 const TAKEN: &str = "
     SELECT relname::text FROM pg_catalog.pg_class
     WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) AND relkind IN ('r', 'p', 'v', 'm', 'f')
         AND relname = ANY($1) ORDER BY relname";
 
-/// Lets one program migrate at a time. No run has a name with a space, so that this is the name of nothing else.
+/// Lets one program migrate at a time. Run ids have no spaces, so no other lock has this name.
 const MIGRATING_ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('assay migrate', 0))";
 
-/// Applies the migrations that the database lacks, all of them or none. Where others have tables by the names of ours, it changes nothing.
+/// Applies the missing migrations, all or none. Changes nothing if others have tables by our names.
 pub(crate) async fn migrate(server: &Server, startup: Duration) -> Result<Migrated, StoreError> {
     let mut connection = server.connect(startup).await?;
     server.check_pooler(&mut connection).await?;
@@ -68,7 +66,7 @@ pub(crate) async fn migrate(server: &Server, startup: Duration) -> Result<Migrat
     migrator.run(&mut *transaction).await.map_err(|error| schema::migrate_error(&server.database(), error))?;
     let after = applied(&mut transaction).await?;
     transaction.commit().await?;
-    // What is done is done, whether or not the server hears the goodbye.
+    // It is committed, whatever becomes of the connection.
     let _ = connection.close().await;
     Ok(Migrated { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
 }
@@ -106,7 +104,7 @@ impl Postgres {
     }
 }
 
-/// Bounds a call, for the case that the server falls silent.
+/// Limits the time of a call.
 fn bounded<'a, T: Send + 'a>(
     call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
 ) -> Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>> {

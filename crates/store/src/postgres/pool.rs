@@ -1,4 +1,4 @@
-//! The connections of a store. Nothing is done on them outside of transactions, which begin as `transaction` says.
+//! The connections of a store. Everything on them runs in transactions, which begin as `begin` says.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use super::begin::{Begin, Opening, READING};
 use crate::StoreError;
 use crate::ledger::first_gap::FirstGaps;
 
-/// How long a method waits for a connection.
+/// Longest wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Those of the settings that are off.
+/// The settings that are off.
 const HAZARDS: &str =
     "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name";
 
-/// Whether a connection is outside of any transaction: within one, a statement begins later than the transaction. Where the
-/// beginning of one is given up or fails, the driver knows of no transaction that it would have to take back, and whoever got the
-/// connection next would be in the middle of it. Such a connection is closed.
+/// Whether a connection is outside of any transaction: within one, a statement begins later than the transaction. If
+/// beginning a transaction is given up or fails, the driver does not know that it has to roll one back, and the next
+/// user of the connection would be inside it. Such a connection is closed.
 const OUTSIDE: &str = "SELECT now() = statement_timestamp()";
 
-/// So many connections, opened when they are needed.
+/// Connections that are opened when they are needed.
 pub(super) struct Pool {
     connections: PgPool,
     opening: Opening,
-    /// Where runs that are sealed have their first gap.
+    /// The first gaps of sealed runs.
     pub(super) gaps: FirstGaps,
 }
 
@@ -34,7 +34,7 @@ impl Pool {
         let connections = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
-            // In place of the ping that there is otherwise.
+            // Replaces the driver's ping.
             .test_before_acquire(false)
             .before_acquire(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(OUTSIDE).fetch_one(connection).await?.try_get(0) })
@@ -43,12 +43,12 @@ impl Pool {
         Self { connections, opening, gaps: FirstGaps::default() }
     }
 
-    /// Begins a transaction of this kind. Dropping it takes it back.
+    /// Begins a transaction of this kind. Dropping it rolls it back.
     pub(super) async fn begin_with(&self, kind: Begin) -> Result<Transaction<'static, Postgres>, StoreError> {
         Ok(self.connections.begin_with(self.opening.statement(kind)).await?)
     }
 
-    /// Settings that let a crash of the machine spoil what is stored.
+    /// Settings with which a crash of the machine may damage stored data.
     pub(super) async fn hazards(&self) -> Result<Vec<String>, StoreError> {
         let mut reading = self.begin_with(READING).await?;
         let found = sqlx::query_scalar(HAZARDS).fetch_all(&mut *reading).await?;
@@ -56,7 +56,8 @@ impl Pool {
         Ok(found)
     }
 
-    /// Whether the server answers. The one statement outside of a transaction, as it needs no setting and leaves none.
+    /// Checks that the server answers. The only statement outside of a transaction: it needs no setting and leaves
+    /// none.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         sqlx::raw_sql("SELECT 1").execute(&self.connections).await?;
         Ok(())

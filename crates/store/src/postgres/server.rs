@@ -1,5 +1,5 @@
-//! The first connection to a server: waited for while the server may still be starting, and one clear line where waiting
-//! would not change anything.
+//! The first connection to a server: waits while the server may be starting, and returns one clear line if waiting
+//! does not help.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use crate::DatabaseOptions;
 use crate::StoreError;
 use crate::options::TLS_PREFIX;
 
-/// How long one attempt to connect may take.
+/// Longest time of one attempt to connect.
 const ATTEMPT: Duration = Duration::from_secs(10);
-/// What an attempt has at least, though the start-up may be over sooner: so that the error tells what is wrong, and not that
-/// there was no time left to ask.
+/// Least time of an attempt, even at the end of the start-up: so the error says what is wrong, not that no time was
+/// left to ask.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
-/// A server, which of its databases is ours, and which schema of that, where that is not left to the server.
+/// A server, with our database and, if named, our schema.
 pub(crate) struct Server {
     options: PgConnectOptions,
     schema: Option<String>,
-    /// Whether it is shown a certificate.
+    /// Whether this program presents a certificate.
     shows_certificate: bool,
 }
 
-/// How PgBouncer begins to say that it does not take a setting at the start of a connection.
+/// How PgBouncer's error about a setting at the start of a connection begins.
 const REFUSED_PARAMETER: &str = "unsupported startup parameter";
 
-/// Carries out a prepared statement in a transaction of its own.
+/// Executes a prepared statement in a transaction of its own.
 async fn prepared(connection: &mut PgConnection) -> Result<(), StoreError> {
     let mut reading = connection.begin_with(Opening::new(None).statement(READING)).await?;
     sqlx::query("SELECT 1").execute(&mut *reading).await?;
@@ -47,27 +47,26 @@ fn search_path(options: &str) -> Option<&str> {
     words.filter_map(|word| word.strip_prefix("search_path=")).next_back()
 }
 
-/// A search path without what makes no difference.
+/// A search path without insignificant characters.
 fn plain_path(path: &str) -> String {
     path.chars().filter(|char| !char.is_whitespace() && !matches!(char, '"' | '\\')).collect()
 }
 
-/// Why there is no connection.
+/// Why an attempt to connect failed.
 enum Failure {
     /// The server may be starting.
     Away(String),
-    /// It will stay so until somebody acts.
+    /// Nothing changes until somebody acts.
     Lasting(StoreError),
 }
 
 impl Server {
-    /// The server at this address, for a stage. Statements name no schema: what they find is a matter of the search path, which
-    /// each transaction sets.
+    /// The server at this address, for a stage. Statements name no schema: each transaction sets the search path.
     pub(crate) fn new(address: &str, database: &DatabaseOptions, stage: &str) -> Result<Self, StoreError> {
         let options = address::read(address)?;
-        // The driver's own lines hold SQL over many lines, which a log of one line per event has no place for.
+        // The driver logs SQL over many lines; this log has one line per event.
         let options = options.disable_statement_logging();
-        // Nothing that a pooler refuses: what else is set, each transaction sets.
+        // Only what poolers accept: each transaction makes the other settings.
         let options = options.application_name(&format!("assay-{stage}")).extra_float_digits(None);
         let schema = database.schema()?;
         let files = database.tls();
@@ -84,7 +83,7 @@ impl Server {
         self.options
     }
 
-    /// Where it is, as a person would say.
+    /// Its address, for a person.
     fn place(&self) -> String {
         if let Some(socket) = self.options.get_socket() {
             return format!("PostgreSQL at {}", socket.display());
@@ -97,13 +96,13 @@ impl Server {
         self.options.get_database().unwrap_or_else(|| self.options.get_username())
     }
 
-    /// Which database it is, as a person would say.
+    /// Its database, for a person.
     pub(crate) fn database(&self) -> String {
         let schema = self.schema.as_ref().map(|schema| format!("schema `{schema}` of ")).unwrap_or_default();
         format!("{schema}database `{}` of {}", self.database_name(), self.place())
     }
 
-    /// Creates the schema that was named, where it is not there. That takes a permission, so it is asked for first.
+    /// Creates the named schema if it is missing. That takes a permission, so it looks first.
     pub(crate) async fn create_schema(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let Some(schema) = &self.schema else { return Ok(()) };
         let there: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
@@ -111,11 +110,11 @@ impl Server {
             .fetch_one(&mut *connection)
             .await?;
         if !there {
-            // A name that `DatabaseOptions::schema` let pass needs no escape.
+            // `DatabaseOptions::schema` only allows names that need no escape.
             let create = AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""));
             let mut part = connection.begin().await?;
             let created = sqlx::raw_sql(create).execute(&mut *part).await;
-            // Somebody else may create it at the same time: that the name is taken is then what was wanted.
+            // Another program may create it at the same time: then it exists, as wanted.
             let is_there = |error: &sqlx::Error| {
                 let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.is_some_and(|code| code == "42P06" || code == "23505")
@@ -131,8 +130,8 @@ impl Server {
         Ok(())
     }
 
-    /// Refuses a server that does not look for tables where it was told to: rows must not end up among those of others. A schema
-    /// that is not there is found missing by the lack of its tables.
+    /// Refuses a server that does not use the named schema: rows must not end up in tables of others. A missing
+    /// schema is reported by its missing tables.
     pub(super) async fn check_schema(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let Some(schema) = &self.schema else { return self.check_options(connection).await };
         let (current, exists): (Option<String>, bool) =
@@ -151,7 +150,7 @@ impl Server {
         Ok(())
     }
 
-    /// The same for a search path in the address itself, which a pooler may leave out.
+    /// The same for a search path in the address, which a pooler may drop.
     async fn check_options(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let Some(wanted) = self.options.get_options().and_then(search_path) else { return Ok(()) };
         let found: String = sqlx::query_scalar("SELECT current_setting('search_path')").fetch_one(connection).await?;
@@ -165,12 +164,12 @@ impl Server {
         )))
     }
 
-    /// Refuses a pooler that gives transactions of one connection to several of the server, and leaves prepared statements
-    /// behind: what is prepared on one is missing on the next, or is in the way there. One that is used by nobody else shows
-    /// it at once; where another does meanwhile, it is seen later, and told in the same words.
+    /// Refuses a pooler that spreads the transactions of one connection over several of the server without tracking
+    /// prepared statements: a statement prepared on one is missing on the next, or in the way there. A pooler without
+    /// other users shows it at once; otherwise it shows later, with the same error.
     pub(super) async fn check_pooler(&self, first: &mut PgConnection) -> Result<(), StoreError> {
         prepared(first).await?;
-        // A server that has no room for a second connection now is waited for later.
+        // A server without room for a second connection is waited for later.
         let Ok(Ok(mut second)) = tokio::time::timeout(ATTEMPT, self.options.connect()).await else { return Ok(()) };
         for _ in 0..2 {
             prepared(&mut second).await?;
@@ -180,7 +179,7 @@ impl Server {
         Ok(())
     }
 
-    /// Connects, again and again until `startup` is over.
+    /// Connects, with retries during `startup`.
     pub(crate) async fn connect(&self, startup: Duration) -> Result<PgConnection, StoreError> {
         let deadline = Instant::now() + startup;
         let mut pauses = ExponentialBuilder::new()
@@ -212,7 +211,7 @@ impl Server {
         }
     }
 
-    /// The settings that a refused user may have wrong.
+    /// The settings to check after a refusal.
     fn what_to_check(&self, refusal: &str) -> &'static str {
         if !self.shows_certificate && refusal.contains("client certificate") {
             "DATABASE_CERT_FILE and DATABASE_KEY_FILE"
@@ -234,7 +233,7 @@ impl Server {
                 None => Failure::Away(plain(&error)),
             },
             sqlx::Error::Tls(error) => lasting(format!(
-                "{} and this program agree on no TLS ({error}): check DATABASE_CA_FILE, and sslmode in DATABASE_URL",
+                "{} and this program cannot agree on TLS ({error}): check DATABASE_CA_FILE, and sslmode in DATABASE_URL",
                 self.place()
             )),
             sqlx::Error::Configuration(error) => lasting(format!("DATABASE_URL cannot be used ({error})")),
@@ -268,17 +267,17 @@ impl Server {
     }
 }
 
-/// The options with the certificates and keys of these files. PostgreSQL's client reads them anew for each connection.
+/// Adds the certificate and key files. The driver reads them anew for each connection.
 fn with_tls(mut options: PgConnectOptions, files: TlsFiles<'_>) -> Result<PgConnectOptions, StoreError> {
     let named = |path: &&std::path::Path| !path.as_os_str().is_empty();
     if let Some(path) = files.ca.filter(named) {
         let mode = match options.get_ssl_mode() {
-            // What it is unless somebody says otherwise.
+            // The default mode.
             PgSslMode::Prefer => PgSslMode::VerifyFull,
             mode @ (PgSslMode::VerifyCa | PgSslMode::VerifyFull) => mode,
             PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Require => {
                 return Err(StoreError::configuration(
-                    "DATABASE_CA_FILE is set, but sslmode in DATABASE_URL has no certificate checked: write \
+                    "DATABASE_CA_FILE is set, but sslmode in DATABASE_URL checks no certificate: write \
                      sslmode=verify-full, or leave it out",
                 ));
             }
@@ -296,7 +295,7 @@ fn with_tls(mut options: PgConnectOptions, files: TlsFiles<'_>) -> Result<PgConn
     Ok(options)
 }
 
-/// Without the number that the operating system adds.
+/// Without the error number of the operating system.
 fn plain(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),

@@ -1,5 +1,4 @@
-//! What the modules of `sql` are made of where the two databases differ, as SQLite has it. `postgres::dialect` has the same
-//! names.
+//! What the modules of `sql` need where the databases differ, for SQLite. `postgres::dialect` has the same names.
 
 use std::future::{Ready, ready};
 
@@ -18,13 +17,13 @@ pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments
 /// The statement that begins a transaction.
 pub(super) type Begin = &'static str;
 
-/// Begins a transaction that writes. The file has one writer at a time, and from then on that is us.
+/// Writes. The file has one writer at a time: from here on, this transaction.
 pub(super) const WRITING: &str = "BEGIN IMMEDIATE";
-/// Begins one that reads, all of it at one point in time.
+/// Reads, all of it at one point in time.
 pub(super) const READING: &str = "BEGIN";
-/// The same for lists in row order, page by page.
+/// Reads lists in row order, page by page.
 pub(super) const LISTING: &str = READING;
-/// The same for counting the rows of a large run.
+/// Counts the rows of a large run.
 pub(super) const COUNTING: &str = READING;
 
 /// Whether the table of applied migrations exists.
@@ -35,12 +34,12 @@ pub(super) fn key(id: Uuid) -> String {
     id.to_string()
 }
 
-/// Ids as [`among`] takes them.
+/// Ids as [`is_any_of`] takes them.
 pub(super) fn keys(ids: &[Uuid]) -> String {
     ids.iter().map(Uuid::to_string).collect::<serde_json::Value>().to_string()
 }
 
-/// Queues up for what has a name, such as the row of a run. Whoever writes has queued up for the file.
+/// Takes the lock of a name, such as that of a run. Every writer has the lock of the file already.
 pub(super) fn queue_up(_: &mut Connection, _: &str) -> Ready<Result<(), StoreError>> {
     ready(Ok(()))
 }
@@ -51,37 +50,37 @@ macro_rules! is_any_of {
         concat!($id, " IN (SELECT value FROM json_each(", $ids, "))")
     };
 }
-/// This moment.
+/// The time now.
 macro_rules! now {
     () => {
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
     };
 }
-/// This moment, also in a transaction that has waited for a lock since it began.
+/// The time now, even if the transaction has waited for a lock.
 macro_rules! clock {
     () => {
         "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
     };
 }
-/// In so many seconds.
+/// The time in this many seconds.
 macro_rules! seconds_ahead {
     ($($seconds:tt)+) => {
         concat!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+' || ", $($seconds)+, " || ' seconds')")
     };
 }
-/// Milliseconds until a time, not below zero.
+/// Milliseconds until a time, at least 0.
 macro_rules! millis_until {
     ($($time:tt)+) => {
         concat!("CAST(round(max((julianday(", $($time)+, ") - julianday('now')) * 86400000, 0)) AS integer)")
     };
 }
-/// So many seconds ago.
+/// The time this many seconds ago.
 macro_rules! seconds_ago {
     ($($seconds:tt)+) => {
         concat!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-' || CAST(", $($seconds)+, " AS integer) || ' seconds')")
     };
 }
-/// Milliseconds since a time, not below zero.
+/// Milliseconds since a time, at least 0.
 macro_rules! millis_since {
     ($($time:tt)+) => {
         concat!("CAST(round(max((julianday('now') - julianday(", $($time)+, ")) * 86400000, 0)) AS integer)")
@@ -93,13 +92,13 @@ macro_rules! as_json {
         $($text)+
     };
 }
-/// How many elements a JSON array has.
+/// The length of a JSON array.
 macro_rules! json_length {
     ($($array:tt)+) => {
         concat!("json_array_length(", $($array)+, ")")
     };
 }
-/// The elements of a JSON array, as the column `value` of the table `element`, or of one of another name.
+/// The elements of a JSON array, as the column `value` of the table `element`, or of a given one.
 macro_rules! json_elements {
     ($array:expr, $name:literal) => {
         concat!("json_each(", $array, ") AS ", $name)
@@ -126,7 +125,7 @@ macro_rules! hour_before {
         concat!("strftime('%Y-%m-%dT%H:%M:%fZ', ", $($time)+, ", '-1 hour')")
     };
 }
-/// The end of a statement that locks the rows it finds against others that do the same. Here the file is.
+/// The end of a query that locks its rows. Here the file is locked.
 macro_rules! for_update {
     () => {
         ""

@@ -1,8 +1,7 @@
-//! SQLite, for `assay run` alone: one file, one connection that writes, some that read beside it (WAL).
+//! SQLite, for `assay run` alone: one file, one connection that writes, some that read at the same time (WAL).
 //!
-//! - `pool`: its connections; `session`: the transaction that writes chunks; `insert`: many rows in one statement; `log`: the
-//!   write-ahead log, kept small
-//! - `sql`: all other statements, which PostgreSQL shares; `dialect`: what they are made of where the databases differ
+//! - `pool`: its connections; `wal`: the write-ahead log, kept small; `write`: the transaction that writes chunks
+//! - `sql`: all other statements, which PostgreSQL shares; `dialect`: what they need where the databases differ
 
 mod dialect;
 mod pool;
@@ -29,20 +28,19 @@ use crate::schema;
 use crate::write::Attempt;
 use crate::{Migrated, StoreError};
 
-/// How long a connection waits for another process that writes to the same file.
+/// Longest wait for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two attempts to open the file while another process has it.
+/// Pause between attempts to open a busy file.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
-/// Connections that read.
 const READERS: u32 = 2;
-/// How much of the file the writer keeps in memory, in KiB: ids come in no order, so each write touches pages all over.
+/// The writer's cache, in KiB: ids come in no order, so each write touches pages everywhere.
 const WRITER_CACHE: &str = "-49152";
-/// After how many pages the log is moved into the file: fewer moves write a page that changed often just once.
+/// Pages of the log after which it is checkpointed: fewer checkpoints write an often changed page just once.
 const CHECKPOINT_PAGES: &str = "8000";
 
 /// A SQLite file with the tables of Assay.
 pub(crate) struct Sqlite {
-    /// One connection: SQLite has one writer at a time, and who waits here waits in order.
+    /// One connection: SQLite has one writer at a time, and waiting here is in order.
     writer: Pool,
     reader: Pool,
     log: Log,
@@ -52,19 +50,19 @@ fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
     let usage = || StoreError::configuration("DATABASE_URL cannot be read: it must be like sqlite://assay.db");
     if address.contains(":memory:") || address.contains("mode=memory") {
         return Err(StoreError::configuration(
-            "DATABASE_URL must name a file, such as sqlite://assay.db: memory ends too soon",
+            "DATABASE_URL must name a file, such as sqlite://assay.db: one in memory ends with the program",
         ));
     }
     let options = SqliteConnectOptions::from_str(address).map_err(|_| usage())?;
     if options.get_filename().as_os_str().is_empty() {
         return Err(usage());
     }
-    // FULL: who gets a commit confirmed acknowledges a delivery, which a broker elsewhere then forgets for good.
+    // FULL: after a commit, a delivery is acknowledged, which a broker elsewhere then forgets.
     Ok(options
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(64)
-        // Its lines hold SQL over many lines, which a log of one line per event has no place for.
+        // The driver logs SQL over many lines; this log has one line per event.
         .disable_statement_logging())
 }
 
@@ -72,11 +70,10 @@ fn place(path: &Path) -> String {
     format!("file {}", path.display())
 }
 
-/// Opens the file, and turns it to the log that lets others read while one writes. It stays so: connections of a pool need not
-/// ask for it again.
+/// Opens the file and switches it to WAL, which lets others read while one writes. The mode stays with the file.
 ///
-/// SQLite does not wait with the turn, nor with what a process that is opening or closing the file at this moment has locked: it
-/// says at once that the file is busy. So it is asked again.
+/// SQLite does not wait for the switch, nor for a process that is opening or closing the file: it reports the file as
+/// busy at once. So it is tried again.
 async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
     let options = options.clone().journal_mode(SqliteJournalMode::Wal);
     let deadline = Instant::now() + BUSY_TIMEOUT;
@@ -92,7 +89,7 @@ async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreE
     }
 }
 
-/// Whether another process has the file for a moment. The lowest eight bits of an extended code are the code.
+/// Whether another process has the file for a moment. The low eight bits of an extended code are the code.
 fn is_busy(error: &sqlx::Error) -> bool {
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
@@ -100,8 +97,8 @@ fn is_busy(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| matches!(code & 0xff, BUSY | LOCKED))
 }
 
-/// Applies the migrations that the database lacks; creates its file. Of several processes that find none, one makes the tables
-/// and the others wait for it: all of it is one transaction of the file's one writer.
+/// Applies the missing migrations; creates the file. Of several processes that find none, one makes the tables and
+/// the others wait for its transaction.
 pub(crate) async fn migrate(address: &str) -> Result<Migrated, StoreError> {
     let options = options(address)?.create_if_missing(true);
     let mut connection = open(&options).await?;
@@ -121,7 +118,7 @@ impl Sqlite {
         let place = place(options.get_filename());
         if !options.get_filename().exists() {
             return Err(StoreError::configuration(format!(
-                "{place} of DATABASE_URL is not there: run `assay migrate`"
+                "{place} of DATABASE_URL does not exist: run `assay migrate`"
             )));
         }
         let mut connection = open(&options).await?;
@@ -151,13 +148,13 @@ impl Sqlite {
     }
 
     async fn end(&self) {
-        // The writer last: who closes the last connection moves the log into the file.
+        // The writer last: closing the last connection checkpoints the log.
         self.reader.close().await;
         self.writer.close().await;
     }
 }
 
-/// A file answers, or the operating system says why not: nothing is to be bounded.
+/// A file answers, or the operating system reports an error: there is nothing to limit.
 fn bounded<F>(call: F) -> F {
     call
 }

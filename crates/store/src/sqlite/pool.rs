@@ -7,10 +7,10 @@ use sqlx::{Sqlite, Transaction};
 use crate::StoreError;
 use crate::ledger::first_gap::FirstGaps;
 
-/// So many connections, opened when they are needed.
+/// Connections that are opened when they are needed.
 pub(super) struct Pool {
     connections: SqlitePool,
-    /// Where runs that are sealed have their first gap.
+    /// The first gaps of sealed runs.
     pub(super) gaps: FirstGaps,
 }
 
@@ -20,22 +20,22 @@ impl Pool {
         Self { connections, gaps: FirstGaps::default() }
     }
 
-    /// Begins a transaction by this statement. Dropping it takes it back.
+    /// Begins a transaction by this statement. Dropping it rolls it back.
     pub(super) async fn begin_with(&self, statement: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.connections.begin_with(statement).await?)
     }
 
-    /// A connection without a transaction, for what SQLite does in none.
+    /// A connection without a transaction, for what SQLite only does outside of one.
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         Ok(self.connections.acquire().await?)
     }
 
-    /// A file has none: each connection is told to write what it commits.
+    /// None: each connection is set to write what it commits.
     pub(super) async fn hazards(&self) -> Result<Vec<String>, StoreError> {
         std::future::ready(Ok(Vec::new())).await
     }
 
-    /// Whether the file answers.
+    /// Checks that the file answers.
     pub(super) async fn ping(&self) -> Result<(), StoreError> {
         sqlx::raw_sql("SELECT 1").execute(&self.connections).await?;
         Ok(())

@@ -1,8 +1,8 @@
-//! The write-ahead log beside the file. SQLite moves it into the file now and then, and begins it anew where nobody reads what it
-//! holds; under somebody who reads for long, such as an audit, it would grow with all that is written meanwhile.
+//! The write-ahead log next to the file. SQLite moves it into the file now and then, and starts it over when nothing
+//! reads it; during a long read, such as an audit, it would grow with everything that is written meanwhile.
 //!
-//! Guarantee: once it is larger than a bound, a writer waits for those who read, a few seconds before each of its transactions; so the
-//! log grows slowly, and is cut back to the bound's quarter as soon as they have ended.
+//! Guarantee: once it is larger than a bound, a writer waits a few seconds for readers before each of its
+//! transactions; so the log grows slowly, and shrinks to a quarter of the bound as soon as they end.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,11 +13,12 @@ use tracing::{debug, warn};
 use super::pool::Pool;
 use crate::StoreError;
 
-/// How large it may be before a writer waits for those who read: some times what a checkpoint of [`super::CHECKPOINT_PAGES`] leaves.
+/// Size above which a writer waits for readers: several times what a checkpoint of [`super::CHECKPOINT_PAGES`]
+/// leaves.
 const MOST_BYTES: u64 = 256 * 1024 * 1024;
-/// How long a writer waits for those who read.
+/// Longest wait for readers.
 const WAIT: Duration = Duration::from_secs(5);
-/// To what it is cut when it begins anew.
+/// Its size after it starts over.
 pub(super) const KEPT_BYTES: &str = "67108864";
 
 /// A log, and its bound.
@@ -29,14 +30,14 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// That of a database.
+    /// The log of a database.
     pub(super) fn of(database: &Path) -> Self {
         let mut path = database.as_os_str().to_owned();
         path.push("-wal");
         Self { path: path.into(), most_bytes: MOST_BYTES, wait: WAIT }
     }
 
-    /// Begins it anew where it is too large. Those who still read keep it from that, and it is tried again.
+    /// Starts the log over if it is too large. Readers may prevent that; then the next call tries again.
     pub(super) async fn keep_small(&self, writer: &Pool) -> Result<(), StoreError> {
         let bytes = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         if bytes <= self.most_bytes {
@@ -48,9 +49,9 @@ impl Log {
             sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
         set_wait(&mut connection, super::BUSY_TIMEOUT).await?;
         match emptied {
-            Ok((0, ..)) => debug!("{} is emptied, of {bytes} bytes", self.path.display()),
+            Ok((0, ..)) => debug!("{} is emptied: it had {bytes} bytes", self.path.display()),
             Ok(_) => warn!(
-                "{} has {bytes} bytes, as something reads the database for long: writing goes on slowly until that has ended",
+                "{} has {bytes} bytes, because of a long read: writes are slow until it ends",
                 self.path.display()
             ),
             Err(error) => debug!("{} is emptied later: {error}", self.path.display()),
@@ -59,7 +60,7 @@ impl Log {
     }
 }
 
-/// How long a connection waits for others.
+/// Sets how long a connection waits for others.
 async fn set_wait(connection: &mut SqliteConnection, wait: Duration) -> Result<(), StoreError> {
     let set = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {}", wait.as_millis()));
     sqlx::query(set).execute(connection).await?;

@@ -15,7 +15,8 @@ use crate::write::transaction::{StagedRow, StoredTransaction, WriteTransaction};
 use crate::{IdConflict, StoreError};
 
 /// Why such a row fails.
-pub(crate) const UNSCORED: &str = "it was stored with this content when it was read, so that it was not scored, and is not any more; a replay has it scored";
+pub(crate) const UNSCORED: &str =
+    "it was not scored, as it was stored with this content when it was read, but it no longer is: replay it";
 
 /// The unscored rows of a call.
 pub(crate) struct KnownRows {

@@ -123,7 +123,7 @@ async fn chunk_credits<T: WriteTransaction>(
     match rows.iter().find(|row| credits.covering(**row).is_none()) {
         None => Ok(credits),
         Some(row) => Err(StoreError::data(format!(
-            "row {row} of run {} failed, but no recorded chunk covers it: `assay audit` tells more",
+            "row {row} of run {} failed, but no recorded chunk covers it: see `assay audit`",
             part.id.run_id
         ))),
     }

@@ -24,7 +24,7 @@ pub(crate) fn run_id(name: &str) -> RunId {
     name.parse().unwrap()
 }
 
-/// The transaction with a number for an id, and an amount.
+/// A transaction with this id and amount.
 pub(crate) fn transaction(id: u128, amount: &str) -> Transaction {
     Transaction {
         id: Uuid::from_u128(id),
@@ -121,7 +121,7 @@ pub(crate) fn chunk_of_ids(run: &str, number: u64, first_row: u64, ids: &[u128])
     chunk(run, number, first_row, &ids.iter().map(|id| scored(*id, "-12.50")).collect::<Vec<_>>())
 }
 
-/// What a loader asks for that loads the newest version of a location.
+/// A new run of the newest version of a location.
 pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
     NewRun {
         run_id: run_id(name),
@@ -136,12 +136,12 @@ pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
     }
 }
 
-/// Who begins runs here.
+/// The owner of leases in the tests.
 pub(crate) const HOLDER: &str = "host/1/ada";
 /// Longer than any test takes.
 pub(crate) const LEASE: Duration = Duration::from_hours(1);
 
-/// What whoever begins a run is granted.
+/// The first lease of a run.
 pub(crate) fn lease(name: &str) -> Lease {
     Lease { run_id: run_id(name), holder: HOLDER.into(), epoch: 1 }
 }
@@ -163,7 +163,7 @@ pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks
     store.close_run(&run_id(name)).await.unwrap()
 }
 
-/// Somebody, for the table of operations.
+/// An operator, for the table of operations.
 pub(crate) fn act() -> Act {
     Act { operator: "ada".into(), reason: Some("as agreed".into()) }
 }

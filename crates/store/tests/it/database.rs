@@ -22,13 +22,13 @@ pub(crate) struct Database {
     _place: Place,
 }
 
-/// The way around the store.
+/// Direct access, past the store.
 pub(crate) enum Raw {
     Postgres(PgPool),
     Sqlite(SqlitePool),
 }
 
-/// What is removed at the end.
+/// Removed at the end.
 pub(crate) enum Place {
     Server { name: String },
     Directory { _directory: tempfile::TempDir },
@@ -58,13 +58,13 @@ impl Database {
         assay_store::connect(&self.options, "other", STARTUP).await.unwrap()
     }
 
-    /// Writes chunks of runs that begin by it where they have not.
+    /// Writes chunks; their runs begin if they have not.
     pub(crate) async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
         self.begin(chunks.iter().map(|chunk| chunk.id.run_id.as_str())).await;
         self.store.write(chunks, on_conflict).await
     }
 
-    /// Puts runs into the ledger that are not there.
+    /// Adds missing runs to the ledger.
     pub(crate) async fn begin(&self, runs: impl Iterator<Item = &str>) {
         let settings = serde_json::to_string(&RunSettings::example()).unwrap();
         for run in runs.collect::<BTreeSet<_>>() {
@@ -80,7 +80,7 @@ impl Database {
         matches!(self.raw, Raw::Sqlite(_))
     }
 
-    /// The one number that a query answers with.
+    /// The number that a query returns.
     pub(crate) async fn count(&self, query: &str) -> i64 {
         let query = AssertSqlSafe(query);
         match &self.raw {
@@ -89,7 +89,7 @@ impl Database {
         }
     }
 
-    /// The texts that a query answers with.
+    /// The texts that a query returns.
     pub(crate) async fn texts(&self, query: &str) -> Vec<String> {
         let query = AssertSqlSafe(query);
         match &self.raw {
@@ -123,7 +123,7 @@ pub(crate) async fn empty_postgres() -> (DatabaseOptions, Place) {
     (options(&postgres_url(&name)), Place::Server { name })
 }
 
-/// The address of a SQLite file that is not there yet.
+/// The address of a missing SQLite file.
 pub(crate) fn empty_sqlite() -> (DatabaseOptions, Place) {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("assay.db").display());
@@ -155,7 +155,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Self::Server { name } = self else { return };
         let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-        // A drop cannot wait for a future, and the test's own runtime is busy with it.
+        // A drop cannot await, and the test's own runtime is busy with it.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {

@@ -1,5 +1,5 @@
-//! The law, over whatever may happen: chunks in any order and batches, again and again, with ids that meet in every way;
-//! failed rows that are replayed; runs that are stopped before all of their chunks have arrived.
+//! The law, over any history: chunks in any order and batches, repeatedly, with ids that meet in every way; failed
+//! rows that are replayed; runs that are stopped before all of their chunks have arrived.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -20,7 +20,7 @@ enum Kind {
     Invalid,
 }
 
-/// What becomes of a failed row that is sent again.
+/// The outcome of a replayed row.
 #[derive(Debug, Clone, Copy)]
 enum Again {
     Scored,
@@ -34,13 +34,13 @@ enum Step {
     Arrive(Vec<prop::sample::Index>),
     /// Rows of a run are replayed, whether they failed or not.
     Replay { run: usize, rows: Vec<(prop::sample::Index, Again)> },
-    /// A part that was sent before comes again.
+    /// A part is redelivered.
     Repeat(prop::sample::Index),
     /// A run is stopped, and sealed at what is recorded.
     Stop { run: usize, kind: StopKind },
 }
 
-/// Rows of each chunk of two runs; then what happens.
+/// Rows of each chunk of two runs; then the steps.
 #[derive(Debug, Clone)]
 struct History {
     runs: [Vec<Vec<Kind>>; 2],
@@ -97,12 +97,12 @@ fn chunks_of(name: &str, case: u128, run: &[Vec<Kind>]) -> Vec<ScoredChunk> {
     (0..).zip(run).map(cut).collect()
 }
 
-/// What is known of one run while its history unfolds.
+/// The expected state of one run during its history.
 struct Known {
     name: String,
     chunks: Vec<ScoredChunk>,
     recorded: HashSet<u64>,
-    /// How it was stopped, and the number of chunks it was sealed with then.
+    /// How it was stopped, and the number of chunks it was sealed with.
     stopped: Option<(StopKind, u64)>,
     parts: u64,
 }
@@ -114,7 +114,7 @@ impl Known {
     }
 }
 
-/// One history, and what it has led to so far.
+/// A history and its state so far.
 struct World<'a> {
     store: &'a dyn Store,
     on_conflict: IdConflict,
@@ -152,7 +152,7 @@ impl World<'_> {
             .map(|failed| (failed.row, serde_json::from_slice::<Entry>(&failed.payload).unwrap()))
             .map(|(row, entry)| (row, entry.transaction.decode().unwrap()))
             .collect();
-        // Failed rows, and one that is none.
+        // Failed rows, and one that is not.
         let mut all = failed.clone();
         all.push((9_999, transaction(1, "1")));
         let rows: Vec<(u64, Row)> = rows
@@ -168,7 +168,7 @@ impl World<'_> {
         known.parts += 1;
         let done = self.store.exchange(&part, self.on_conflict).await.unwrap();
         let mut seen = HashSet::new();
-        // The scored ones of a part come first.
+        // The scored rows of a part come first.
         for predicted in &part.predicted {
             let row = predicted.entry.row;
             if seen.insert(row) && row != 9_999 && predicted.prediction.fraud_score >= Some(0.0) {
@@ -192,7 +192,7 @@ impl World<'_> {
         self.store.evict(&id, HOLDER).await.unwrap();
         let mut state = self.store.seal_stopped(&id).await.unwrap();
         if known.stopped.is_some() {
-            // It was sealed before, and whoever records its last chunk closes it.
+            // It was sealed before, and the writer of its last chunk closes it.
             state = self.store.close_run(&id).await.unwrap();
         }
         let end = known.recorded.iter().max().map_or(0, |last| last + 1);
@@ -216,7 +216,7 @@ impl World<'_> {
         }
     }
 
-    /// In the end everything has arrived at least once.
+    /// In the end, everything has arrived at least once.
     async fn ends(mut self) {
         let all: Vec<ScoredChunk> = self.runs.iter().flat_map(|run| run.chunks.clone()).collect();
         for batch in all.chunks(3) {
@@ -244,7 +244,7 @@ impl World<'_> {
             assert_eq!(self.store.row(&id, rows + 1).await.unwrap(), RowFate::Unrecorded);
             predicted += tally.predicted;
         }
-        // Each id that came with acceptable data is stored, once.
+        // Each id with acceptable data is stored, once.
         assert_eq!(predicted, self.ids.len() as u64);
         self.obeys().await;
     }
@@ -281,7 +281,7 @@ async fn unfolds(store: &dyn Store, case: u128, history: &History) {
     world.ends().await;
 }
 
-/// Lets histories unfold in one database, each with a number of its own, and shows the shortest of those that fail.
+/// Plays histories in one database, each with a number of its own, and shows the shortest failing one.
 pub(crate) fn unfold<T: std::fmt::Debug>(
     database: impl AsyncFnOnce() -> Database,
     cases: u32,

@@ -1,6 +1,6 @@
-//! The contract suite of the database seam, on PostgreSQL and on SQLite, and what only one of them can do.
+//! The contract suite of the database seam, on PostgreSQL and on SQLite, and what only one of them does.
 
-/// Runs each of the module's functions on a database of its own of each kind.
+/// Runs each function of a module on a database of its own of each kind.
 macro_rules! on_both {
     ($($test:ident,)*) => {
         mod postgres {

@@ -1,4 +1,4 @@
-//! How a run begins: of one source one, and of one content one.
+//! How a run begins: one for each source, and one for each content.
 
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ const BEGIN: &str = concat!(
     run_columns!()
 );
 const BY_SOURCE: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE source_key = $1");
-/// A run that has a content or is about to, the furthest first. One whose loader is gone may never come to its end.
+/// A run with this content, loaded or being loaded, the furthest first. One without a live loader may never end.
 const BY_CONTENT: &str = concat!(
     "SELECT lease_holder, CAST(coalesce(",
     millis_until!("lease_until"),
@@ -72,22 +72,25 @@ pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
             Some(PriorRun::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {
                 Taken::Granted(run, lease) => return Ok(Begun::Resumed(run, lease)),
                 Taken::Held { run, by, remaining } => return Ok(Begun::Held { run, by, remaining }),
-                // It has been sealed meanwhile, and may have given its source free.
+                // It was sealed meanwhile, and may have freed its source.
                 Taken::NotLoading(_) => {}
             },
             None => {}
         }
-        // What was in the way a moment ago has failed meanwhile, and gave the source free.
+        // The run in the way failed meanwhile, and freed the source.
     }
-    Err(StoreError::transient(format!("run {} cannot begin: others are beginning it too", new.run_id)))
+    Err(StoreError::transient(format!(
+        "run {} cannot begin: other loaders are beginning it at the same time",
+        new.run_id
+    )))
 }
 
-/// The run of another source, or of another version, with the content of a new one. Whoever begins a run of the same content
-/// waits until this transaction ends, so that of two copies one begins, and the other finds it.
+/// The run of another source, or of another version, with the content of a new one. Concurrent transactions with the
+/// same content wait here, so that one of two copies begins, and the other finds it.
 async fn copy_in_the_way(connection: &mut Connection, new: &NewRun, source: Uuid) -> Result<Option<Begun>, StoreError> {
     let Some(fingerprint) = new.fingerprint.as_deref().filter(|_| !new.force) else { return Ok(None) };
     queue_up(connection, fingerprint).await?;
-    // Its own run is no copy of it.
+    // A run is no copy of itself.
     if find(connection, sqlx::query(BY_SOURCE).bind(key(source))).await?.is_some() {
         return Ok(None);
     }

@@ -1,5 +1,5 @@
-//! Who loads a run. Everything is decided by the database's clock, and in single statements, each committed at once: of two
-//! that come at once, one finds what the other has left.
+//! Which loader owns a run. The database's clock decides, in single statements that commit at once: of two concurrent
+//! loaders, one finds what the other left.
 
 use std::time::Duration;
 
@@ -64,18 +64,20 @@ pub(crate) async fn take(pool: &Pool, run_id: &RunId, holder: &str, lease: Durat
             return Ok(Taken::Held { run, by, remaining });
         }
         reading.commit().await?;
-        // It has become free meanwhile.
+        // It became free meanwhile.
     }
-    Err(StoreError::transient(format!("run {run_id} cannot be taken over: others are taking it over too")))
+    Err(StoreError::transient(format!(
+        "run {run_id} cannot be taken over: other loaders are taking it over at the same time"
+    )))
 }
 
-/// The lease that a row grants.
+/// The lease that a row of `runs` grants.
 pub(crate) fn granted(row: &Row, run_id: &RunId, holder: &str) -> Result<Lease, StoreError> {
     let epoch = unsigned(row.try_get("lease_epoch")?);
     Ok(Lease { run_id: run_id.clone(), holder: holder.to_owned(), epoch })
 }
 
-/// Who holds a run, and for how long; none where anybody may take it.
+/// The owner of a live lease, and how long it lasts; none if the run is free.
 pub(crate) async fn held(
     connection: &mut Connection,
     run_id: &RunId,
@@ -125,7 +127,7 @@ pub(crate) async fn evict(pool: &Pool, run_id: &RunId, holder: &str) -> Result<(
     Ok(())
 }
 
-/// Refuses whoever does not have the lease of its run any more. One that only has run out is still its own.
+/// Refuses a loader that lost its lease. A lease that merely ran out is still its own.
 pub(crate) async fn check(connection: &mut Connection, lease: &Lease) -> Result<(), StoreError> {
     match holder(connection, lease).await? {
         Some(now) if now.epoch == lease.epoch && (!now.is_loading || now.holder.as_ref() == Some(&lease.holder)) => {

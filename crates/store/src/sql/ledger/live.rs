@@ -1,4 +1,4 @@
-//! Live runs: the places of their messages, and what their producers have counted.
+//! Live runs: the places of their messages, and the counts of their producers.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -43,7 +43,7 @@ const RUN: &str = "SELECT producer, day, counted, next_row, next_chunk, late_row
 const COUNTED: &str = "SELECT CAST(coalesce(sum(rows), 0) AS bigint), CAST(coalesce(sum(doubtful), 0) AS bigint), \
      count(CASE WHEN NOT ended THEN 1 END) FROM live_counts WHERE run_id = $1";
 
-/// A place that a message has.
+/// The place of a message in its run.
 struct Place {
     digest: String,
     chunk: u64,
@@ -51,16 +51,16 @@ struct Place {
     rows: u64,
 }
 
-/// What is next in a run.
+/// The next place in a run.
 struct Next {
     chunk: u64,
     row: u64,
 }
 
-/// Days after its own on which a late message is looked for.
+/// For how many days a late message is searched in later runs.
 const LATE_DAYS: usize = 31;
 
-/// A message of the call, under the identity that it is to be booked by.
+/// A message of the call, with the identity that it gets a place by.
 struct Arriving<'a> {
     at: usize,
     id: Cow<'a, LiveId>,
@@ -79,7 +79,8 @@ pub(crate) async fn number(
         rows: message.rows,
     };
     let mut left: Vec<Arriving<'_>> = messages.iter().enumerate().map(arriving).collect();
-    // First each in its own run. What comes too late for that is looked for in those of the days since, and booked today.
+    // First each in its own run. A message too late for that is searched in the runs of the days since, and placed
+    // today.
     for step in 0..=LATE_DAYS {
         let is_late = step > 0;
         let mut by_run: BTreeMap<RunId, Vec<Arriving<'_>>> = BTreeMap::new();
@@ -89,7 +90,7 @@ pub(crate) async fn number(
         if by_run.is_empty() {
             break;
         }
-        // In the order of their runs, which are locked until the commit: two writers never wait for each other crosswise.
+        // In the order of their runs, which stay locked until the commit: two writers cannot deadlock.
         let mut transaction = pool.begin_with(WRITING).await?;
         for (run_id, arriving) in by_run {
             let is_today = arriving.first().is_some_and(|first| first.id.day >= Day::of(now));
@@ -107,12 +108,12 @@ pub(crate) async fn number(
         }
         transaction.commit().await?;
     }
-    let unanswered = || StoreError::transient("a live message was given no place");
+    let unanswered = || StoreError::transient("a live message got no place");
     answers.into_iter().map(|answer| answer.ok_or_else(unanswered)).collect()
 }
 
-/// Numbers messages in one run. Where `may_begin`, the run begins with them, and those that are new get a place while it is
-/// open; the others are given back.
+/// Numbers messages in one run. With `may_begin`, the run begins with them, and new ones get a place while it is
+/// open; all others are returned.
 async fn number_in<'a>(
     connection: &mut Connection,
     run_id: &RunId,
@@ -203,7 +204,7 @@ async fn begin(connection: &mut Connection, id: &LiveId) -> Result<(), StoreErro
     Ok(())
 }
 
-/// What is next in a run, which is locked until the transaction ends. None where it has not begun.
+/// The next place in a run, which is locked until the transaction ends; none if it has not begun.
 async fn next(connection: &mut Connection, run_id: &RunId) -> Result<Option<Next>, StoreError> {
     let next: Option<(i64, i64)> = sqlx::query_as(NEXT).bind(run_id.as_str()).fetch_optional(connection).await?;
     Ok(next.map(|(chunk, row)| Next { chunk: unsigned(chunk), row: unsigned(row) }))
@@ -245,7 +246,7 @@ pub(crate) async fn live_run(connection: &mut Connection, run_id: &RunId) -> Res
         return Ok(None);
     };
     let (producer, day): (String, String) = (row.try_get("producer")?, row.try_get("day")?);
-    let unreadable = |what: &str| StoreError::configuration(format!("live run {run_id} has a {what} that is none"));
+    let unreadable = |what: &str| StoreError::configuration(format!("live run {run_id} has an invalid {what}"));
     let counted: bool = row.try_get("counted")?;
     let (rows, doubtful, open): (i64, i64, i64) =
         sqlx::query_as(COUNTED).bind(run_id.as_str()).fetch_one(connection).await?;
@@ -263,17 +264,17 @@ pub(crate) async fn live_run(connection: &mut Connection, run_id: &RunId) -> Res
     }))
 }
 
-/// Lets nothing be numbered in a run, where it is live, until the transaction ends. To be done before the run itself is locked, as
-/// whoever numbers does.
+/// Blocks numbering in a run, if it is live, until the transaction ends. Take this lock before that of the run
+/// itself, as numbering does.
 pub(crate) async fn lock_places(connection: &mut Connection, run_id: &RunId) -> Result<(), StoreError> {
     next(connection, run_id).await.map(drop)
 }
 
-/// Seals a locked live run where it is, although rows that were accepted may be missing: once nothing but that keeps it open.
+/// Seals a locked live run as it is, although accepted rows may be missing, if nothing else keeps it open.
 pub(crate) async fn seal_short(connection: &mut Connection, run_id: &RunId) -> Result<(), StoreError> {
     let Some(live) = live_run(connection, run_id).await? else { return Ok(()) };
     if !live.is_over(Utc::now()) {
-        // What its producer was told is accepted has to be booked.
+        // Rows that its producer was told are accepted must be recorded.
         return Err(StoreError::configuration(format!(
             "run {run_id} is live, and ends an hour after its day: stop its producer"
         )));
@@ -281,7 +282,7 @@ pub(crate) async fn seal_short(connection: &mut Connection, run_id: &RunId) -> R
     ledger::put_seal(connection, run_id, end(&live), None).await
 }
 
-/// Behind all that has a place.
+/// The end behind all numbered messages.
 fn end(live: &LiveRun) -> Sealed {
     Sealed { rows_read: live.numbered, chunks_total: live.messages, amount: None }
 }

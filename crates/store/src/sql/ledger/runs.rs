@@ -1,4 +1,4 @@
-//! Runs and chunks; how a run begins is in `beginning`.
+//! Runs and chunks: checkpoint, seal and end of a run, and lists. `begin` says how a run begins.
 
 use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
 use chrono::{DateTime, Utc};
@@ -65,7 +65,7 @@ const FINISH: &str = concat!(
     now!(),
     ", source_key = CASE WHEN $2 = 'complete' THEN source_key END WHERE run_id = $1"
 );
-/// The first chunk from one on that is not recorded.
+/// The first missing chunk from $2 on.
 const FIRST_GAP: &str = "
     SELECT CASE
         WHEN NOT EXISTS (SELECT 1 FROM chunks WHERE run_id = $1 AND chunk = CAST($2 AS bigint)) THEN CAST($2 AS bigint)
@@ -101,7 +101,7 @@ pub(crate) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Re
         .execute(&mut *transaction)
         .await?;
     if moved.rows_affected() == 0 {
-        // It was further already, or is not this loader's any more.
+        // It was further already, or this loader lost its lease.
         leases::check(&mut transaction, lease).await?;
     }
     transaction.commit().await?;
@@ -120,7 +120,7 @@ pub(crate) async fn seal(
         return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
     };
     if !run.sealed.is_some_and(|before| before.ends_as(sealed)) {
-        // A seal that is repeated, as its commit was not heard of, has ended the lease itself.
+        // A repeated seal, whose commit was not confirmed, has ended the lease itself.
         leases::check(&mut transaction, lease).await?;
     }
     let last = last_chunk(&mut transaction, run_id).await?;
@@ -142,8 +142,8 @@ pub(crate) async fn locked_run(connection: &mut Connection, run_id: &RunId) -> R
     find(connection, sqlx::query(BY_ID_LOCKED).bind(run_id.as_str())).await
 }
 
-/// The last recorded chunk of a run that is locked. A new statement, and so a new snapshot: it sees what writers recorded that
-/// had the run's row before.
+/// The last recorded chunk of a locked run. A new statement, and so a new snapshot: it sees chunks of writers that
+/// held the run before.
 pub(crate) async fn last_chunk(
     connection: &mut Connection,
     run_id: &RunId,
@@ -153,7 +153,7 @@ pub(crate) async fn last_chunk(
     Ok(last.map(recorded))
 }
 
-/// Seals a run that is locked.
+/// Seals a locked run.
 pub(crate) async fn put_seal(
     connection: &mut Connection,
     run_id: &RunId,
@@ -172,14 +172,15 @@ pub(crate) async fn put_seal(
 }
 
 pub(crate) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
-    // First without a lock: while a run is loading, nobody has to wait for anybody.
+    // First without a lock: while a run is loading, nothing has to wait.
     let mut reading = pool.begin_with(READING).await?;
-    // Nothing of its settings, which a newer version may have written: closing it takes none of them.
+    // Without its settings, which a newer version may have written.
     let found: Option<(String, Option<i64>)> =
         sqlx::query_as(STATE).bind(run_id.as_str()).fetch_optional(&mut *reading).await?;
     let Some((state, total)) = found else { return Ok(RunState::Loading) };
     let state = read_state(&state)?;
-    // Nor while chunks are missing: whoever records the last one comes here afterwards, and sees them all.
+    // The same while chunks are missing: the writer that records the last one calls this afterwards, and sees them
+    // all.
     if state != RunState::Sealed || is_short(&mut reading, &pool.gaps, run_id, total).await? {
         return Ok(state);
     }
@@ -190,8 +191,8 @@ pub(crate) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     if state != RunState::Sealed.as_str() {
         return read_state(&state);
     }
-    // A new statement, and so a new snapshot: it sees every chunk that was recorded before the lock was granted. Of two
-    // writers that record the last two chunks, the later one to get here sees both.
+    // A new statement, and so a new snapshot: it sees every chunk recorded before the lock was granted. Of two
+    // writers that record the last two chunks, the later one sees both.
     let recorded = chunks_below(&mut transaction, run_id, total).await?;
     pool.gaps.forget(run_id);
     if Some(recorded) != total {
@@ -203,7 +204,7 @@ pub(crate) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     Ok(end)
 }
 
-/// The name of a run, as it stands in the ledger.
+/// The name of a run, as the ledger has it.
 pub(crate) fn read_name(name: &str) -> Result<RunId, StoreError> {
     name.parse().map_err(|_| StoreError::configuration("a run has a name that this version cannot read"))
 }
@@ -212,7 +213,7 @@ fn read_state(state: &str) -> Result<RunState, StoreError> {
     state.parse().map_err(|error| StoreError::configuration(format!("{error}")))
 }
 
-/// Whether a chunk of a run that is sealed is missing: the one that was when this process looked last, or the next one.
+/// Whether a sealed run misses a chunk: the one that was missing when this process looked last, or a later one.
 async fn is_short(
     connection: &mut Connection,
     gaps: &FirstGaps,
@@ -297,18 +298,18 @@ pub(crate) async fn find(connection: &mut Connection, query: Query<'_>) -> Resul
     query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
-/// The same for lists: a run that a newer version began, and that this one cannot read, does not keep it from the others.
+/// The same for lists, which skip a run of a newer version that this one cannot read.
 pub(crate) fn readable(row: &Row) -> Option<Run> {
     match read(row) {
         Ok(run) => Some(run),
         Err(error) => {
-            warn!("{error}: it is passed over");
+            warn!("{error}: skipped");
             None
         }
     }
 }
 
-/// A row of the columns of a run.
+/// Reads the columns of `run_columns!`.
 pub(crate) fn read(row: &Row) -> Result<Run, StoreError> {
     let source = SourceIdentity { location: row.try_get("source_location")?, version: row.try_get("source_version")? };
     RunRow {

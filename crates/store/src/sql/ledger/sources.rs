@@ -1,4 +1,4 @@
-//! What runs have made of sources, and which rows of a source are stored already.
+//! How far runs have come with sources, and which rows of a source are stored already.
 
 use std::collections::HashMap;
 
@@ -14,8 +14,8 @@ use crate::values::to_json;
 use crate::write::resolve_ids::is_same_content;
 use crate::{Earlier, Known, StoreError};
 
-/// Of a JSON array of locations, versions and positions: the positions that have runs, and whether one of those is past
-/// loading.
+/// Of a JSON array of locations, versions and positions: the positions that have runs, and whether one of those is
+/// past loading.
 const KNOWN: &str = concat!(
     "SELECT CAST(element.value->>2 AS bigint), max(CASE WHEN state = 'loading' THEN 0 ELSE 1 END) > 0 FROM ",
     json_elements!(as_json!("$1")),
@@ -48,7 +48,7 @@ pub(crate) async fn earlier(pool: &Pool, run: &Run) -> Result<Earlier, StoreErro
 pub(crate) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<KnownRow>, StoreError> {
     let mut by_id: HashMap<Uuid, Vec<&Entry>> = HashMap::with_capacity(entries.len());
     for entry in entries {
-        // One without an id is not stored.
+        // An entry without an id is not stored.
         if let Ok(id) = entry.transaction.id() {
             by_id.entry(id).or_default().push(entry);
         }

@@ -9,11 +9,11 @@ use crate::operations::audit::Gaps;
 use crate::values::unsigned;
 use crate::{Audit, StoreError};
 
-/// How many chunks are read at a time.
+/// Chunks that are read at a time.
 const CHUNKS: u32 = 10_000;
 
-/// All in one pass over the outcomes and the chunks in row order, where a chunk comes before the rows it covers: kind 0 is
-/// the first row of a chunk, 1 to 4 are outcomes, 5 is a transaction without its prediction, which is none.
+/// One pass over the outcomes and the chunks in row order, where a chunk comes before the rows it covers. Kind 0 is
+/// the first row of a chunk, 1 to 4 are outcomes, 5 is a transaction without a prediction, which is none.
 const OUTCOMES: &str = concat!(
     "WITH marks (place, kind, reach) AS (
         SELECT first_row, 0, first_row + rows FROM chunks WHERE run_id = $1
@@ -38,7 +38,7 @@ const OUTCOMES: &str = concat!(
     FROM seen"
 );
 
-/// What the chunks tell of the transactions, which is to be so.
+/// What the chunks claim about transactions.
 const CLAIMS: &str = concat!(
     "SELECT (SELECT CAST(coalesce(sum(predicted), 0) AS bigint) FROM chunks WHERE run_id = $1), (SELECT count(*) FROM chunks, ",
     json_elements!("duplicate_rows"),

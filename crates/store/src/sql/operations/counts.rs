@@ -1,4 +1,4 @@
-//! What became of the rows of a run, counted from the data rows. Each count is one statement, and so one snapshot.
+//! The outcomes of a run's rows, counted from the data rows. Each count is one statement, and so one snapshot.
 
 use assay_transaction::{RunId, Tally};
 
@@ -7,7 +7,7 @@ use super::dialect::{COUNTING, Connection, Pool, json_length};
 use crate::values::unsigned;
 use crate::{PredictionCount, StoreError};
 
-/// A transaction without its prediction does not count: the law is to notice.
+/// A transaction without a prediction does not count, so that the law notices.
 const TALLY: &str = concat!(
     "SELECT
         (SELECT count(*) FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = $1),
@@ -21,10 +21,8 @@ const PREDICTIONS: &str = "
     SELECT p.prediction, count(*), avg(p.fraud_score)
     FROM transactions t JOIN predictions p ON p.transaction_id = t.id
     WHERE t.run_id = $1 GROUP BY p.prediction ORDER BY count(*) DESC, p.prediction";
-/// Invalid rows by reason.
 pub(crate) const INVALID: &str = "
     SELECT reason, count(*) FROM invalid_transactions WHERE run_id = $1 GROUP BY reason ORDER BY count(*) DESC, reason";
-/// Failed transactions by class.
 pub(crate) const FAILED: &str = "
     SELECT class, count(*) FROM failed_transactions WHERE run_id = $1 GROUP BY class ORDER BY count(*) DESC, class";
 
@@ -36,7 +34,7 @@ pub(crate) async fn tally_in(connection: &mut Connection, run_id: &RunId) -> Res
     tally_by(connection, run_id, TALLY).await
 }
 
-/// What a query counts of a run: predicted, invalid, failed, duplicate.
+/// The tally that a query counts: predicted, invalid, failed, duplicate.
 pub(crate) async fn tally_by(
     connection: &mut Connection,
     run_id: &RunId,

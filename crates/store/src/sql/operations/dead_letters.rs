@@ -1,4 +1,4 @@
-//! Messages that the broker gave up, or that could not be read.
+//! Dead letters: messages that the broker gave up, or that could not be read.
 
 use assay_transaction::RunId;
 use chrono::{DateTime, Utc};
@@ -10,8 +10,8 @@ use super::dialect::{Pool, READING, Row, WRITING, as_json, clock, json_elements,
 use crate::values::{signed, storable, to_json, unsigned};
 use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, OpenLetter, StoreError};
 
-/// Those that keep their run from being complete. What came before the run began is not its own: its name was another's, as that
-/// of a run that a restored database does not know.
+/// Dead letters that keep their run from being complete. One from before the run began belongs to another run of the
+/// same name, which a restored database does not know.
 macro_rules! is_blocking {
     () => {
         "outcome IN ('unreadable', 'refused') AND resolved_at IS NULL AND NOT EXISTS (SELECT 1 FROM runs \
@@ -24,7 +24,7 @@ const RECORD: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7,
         CASE WHEN EXISTS (SELECT 1 FROM runs WHERE run_id = $5 AND removal_at IS NOT NULL) THEN $10 ELSE $8 END, $9)
     ON CONFLICT (key) DO NOTHING";
-/// One that came before, now again: whoever resolved it did not resolve this.
+/// A known letter that comes again is unresolved again.
 const AGAIN: &str = concat!(
     "UPDATE dead_letters SET times = times + 1, received_at = ",
     clock!(),
@@ -33,10 +33,9 @@ const AGAIN: &str = concat!(
 const LATEST: &str = "
     SELECT id, queue, message_id, message_type, run_id, reason, attempt, body, outcome, received_at, resolved_at
     FROM dead_letters WHERE CAST($1 AS text) IS NULL OR run_id = $1 ORDER BY id DESC LIMIT $2";
-/// How many dead letters keep a run from being complete.
 pub(crate) const BLOCKING: &str = concat!("SELECT count(*) FROM dead_letters WHERE run_id = $1 AND ", is_blocking!());
 const OPEN: &str = concat!("SELECT id, times FROM dead_letters WHERE run_id = $1 AND ", is_blocking!(), " ORDER BY id");
-/// Of a JSON array of numbers, and of how often each had come.
+/// $1 is a JSON array of ids, each with how often the letter had come.
 const RESOLVE: &str = concat!(
     "UPDATE dead_letters SET resolved_at = ",
     clock!(),
@@ -46,7 +45,7 @@ const RESOLVE: &str = concat!(
     json_elements!(as_json!("$1")),
     " WHERE CAST(element.value->>0 AS bigint) = dead_letters.id AND CAST(element.value->>1 AS bigint) = dead_letters.times)"
 );
-/// Parts of a replay that were given up: messages `run/replay/part`, each once, but for those whose outcome is recorded.
+/// Parts of a replay that are dead letters (messages `run/replay/part`, each counted once) and not recorded.
 const GIVEN_UP: &str = "
     SELECT count(DISTINCT message_id) FROM dead_letters WHERE run_id = $1
         AND substr(message_id, 1, length(CAST($2 AS text))) = $2
@@ -57,7 +56,7 @@ const GIVEN_UP: &str = "
 
 pub(crate) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, StoreError> {
     let text = |text: &str| storable(text.into()).into_owned();
-    // What is kept of what a letter said whose run is removed.
+    // The letters of a removed run keep no body.
     let nothing = Vec::<u8>::new();
     let mut transaction = pool.begin_with(WRITING).await?;
     let done = sqlx::query(RECORD)
@@ -87,7 +86,7 @@ pub(crate) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, Sto
     Ok(is_new)
 }
 
-/// What makes two letters the same one: where it was, and what it said under which name.
+/// Two letters are the same if queue, message id and body are.
 fn identity(letter: &DeadLetter) -> Uuid {
     let id = letter.message_id.as_deref().unwrap_or_default();
     let mut text = format!("{}:{}{}:{id}", letter.queue.len(), letter.queue, id.len()).into_bytes();

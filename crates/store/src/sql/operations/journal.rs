@@ -1,4 +1,4 @@
-//! Who did what to which run, when and why.
+//! The journal: which operator did what to which run, when and why.
 
 use assay_transaction::RunId;
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! The trait of operators, each method one call.
+//! What operators ask and order: the trait, each method one call.
 
 mod audit;
 pub(crate) mod counts;
@@ -60,7 +60,7 @@ impl Operations for Database {
     ) -> Result<Option<Overview>, StoreError> {
         let overview = overview::overview(self.reading(), run_id, window_seconds, counting);
         match counting {
-            // As long as it takes.
+            // Not bounded: it takes as long as it takes.
             Counting::Rows => overview.await,
             Counting::Chunks => bounded(overview).await,
         }

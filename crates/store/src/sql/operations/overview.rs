@@ -1,4 +1,4 @@
-//! How far runs are: many numbers, each answer of one transaction that only reads.
+//! How far runs are: each answer comes from one read-only transaction.
 
 use assay_transaction::{Run, RunId, Tally};
 use sqlx::Row as _;
@@ -20,7 +20,7 @@ const RUN: &str = concat!(
     millis_since!("coalesce((SELECT max(recorded_at) FROM chunks WHERE chunks.run_id = runs.run_id), started_at)"),
     " AS quiet FROM runs WHERE run_id = $1"
 );
-/// As chunks are booked. A row that failed or is invalid has a row of its own, and there are few of them as a rule.
+/// Counts as chunks record them. Failed and invalid rows are counted themselves, as there are few of them as a rule.
 const BOOKED: &str = concat!(
     "SELECT CAST(coalesce(sum(predicted), 0) AS bigint),
         (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
@@ -81,7 +81,7 @@ async fn read(
     }))
 }
 
-/// What became of the rows of a run, as its chunks are booked.
+/// The outcomes of a run's rows as its chunks record them.
 pub(crate) async fn booked(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
     ask(pool, READING, async |reading| counts::tally_by(reading, run_id, BOOKED).await).await
 }

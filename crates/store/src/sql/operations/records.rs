@@ -1,4 +1,4 @@
-//! Single rows: what became of one, and lists of those that were rejected or failed.
+//! Single rows and their outcomes, and lists of invalid and failed rows.
 
 use assay_transaction::{RunId, Timestamp, Transaction};
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use crate::operations::filters::Filter;
 use crate::values::{signed, unsigned};
 use crate::{FailedRecord, InvalidRecord, PredictionRecord, RowFate, Selection, StoreError, TransactionRecord};
 
-/// Most failed rows of one transaction id.
+/// Most failed rows that are listed for one transaction id.
 const MAX_FAILED_WITH_ID: i64 = 100;
 
 /// The content of a transaction, as `read_content` takes it.
@@ -49,7 +49,7 @@ macro_rules! invalid {
         concat!("SELECT ", invalid_columns!(), " FROM invalid_transactions")
     };
 }
-/// The failed transactions of a run that a filter selects: $1 to $5.
+/// The failed transactions of a run that a `Filter` selects: $1 to $5.
 macro_rules! selected {
     () => {
         concat!(
@@ -90,12 +90,12 @@ const COUNT_FAILED: &str = concat!(
 );
 
 pub(crate) async fn row(pool: &Pool, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
-    // One point in time: a row that moves from one table to another while they are read is in one of them.
+    // One snapshot: a row that moves between tables meanwhile is in exactly one of them.
     ask(pool, READING, async |reading| fate(reading, run_id, row).await).await
 }
 
 async fn fate(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
-    // Nothing has a number beyond what the database takes.
+    // No row has a number beyond what the database takes.
     let place = (run_id.as_str(), signed(row));
     let failed = sqlx::query(FAILED_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
     if let Some(failed) = failed {

@@ -1,4 +1,4 @@
-//! Which replays a run had, and what came of their parts. The exchange of their rows is in `crate::write::replay`.
+//! The replays of a run, and the counts of their parts. `crate::write::replay` writes the rows.
 
 use assay_transaction::RunId;
 use chrono::{DateTime, Utc};
@@ -27,7 +27,7 @@ pub(crate) async fn begin(
     act: &Act,
 ) -> Result<u64, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
-    // Of two who begin one at once, the second waits here, and then sees the first one's number.
+    // Of two concurrent replays, the second waits here, and then sees the number of the first.
     if ledger::locked_run(&mut transaction, run_id).await?.is_none() {
         return Err(stop_orders::unknown(run_id));
     }

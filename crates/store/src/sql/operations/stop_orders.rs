@@ -1,8 +1,8 @@
 //! Orders to end a run early.
 //!
-//! An order is given once. The run of a sealed source needs nothing else: it ends as the order says when its chunks are
-//! recorded. One that is loading keeps its source until it is sealed. The loader that holds it hears of the order with its
-//! next renewal, and seals it; where nobody holds it, `seal_stopped` does. A live run is sealed by the order itself.
+//! An order is given once. A sealed run ends as ordered once its chunks are recorded. A loading one keeps its source
+//! until it is sealed: its loader receives the order with the next lease renewal and seals it; without a live loader,
+//! `seal_stopped` does. The order itself seals a live run.
 
 use assay_transaction::{Run, RunId, RunState, StopKind};
 
@@ -52,7 +52,7 @@ pub(crate) async fn order_stop(
     Ok(Stopping::Ordered(run))
 }
 
-/// What an operator hears who names a run that is not there.
+/// The error for a run that does not exist.
 pub(crate) fn unknown(run_id: &RunId) -> StoreError {
     StoreError::configuration(format!("run {run_id} is not in the ledger: `assay runs` lists those that are"))
 }
@@ -64,7 +64,7 @@ pub(crate) async fn seal_stopped(pool: &Pool, run_id: &RunId) -> Result<RunState
         return Ok(run.state);
     }
     if leases::held(&mut transaction, run_id).await?.is_some() {
-        // Its loader knows better where it ends, and is about to hear of the order.
+        // Its loader knows better where it ends, and receives the order shortly.
         return Ok(run.state);
     }
     let last = ledger::last_chunk(&mut transaction, run_id).await?;

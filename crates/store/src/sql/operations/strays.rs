@@ -1,4 +1,4 @@
-//! Rows that belong to no run. Nobody counts them, as every count begins with a run.
+//! Rows that belong to no run. No other count sees them, as each begins with a run.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use super::dialect::{COUNTING, Connection, Pool};
 use crate::values::unsigned;
 use crate::{StoreError, Stray, Strays};
 
-/// Most of them that are named.
+/// Most runs that are named.
 const MAX_NAMED: usize = 100;
 
-/// The names of runs in a table that are not in the ledger: from one name to the next along the table's index, which takes a look
-/// for each run and not for each row.
+/// The run ids in a table that are not in the ledger. The query steps from one id to the next along the table's
+/// index: one lookup for each run, not for each row.
 macro_rules! unknown_runs {
     ($table:literal) => {
         concat!(

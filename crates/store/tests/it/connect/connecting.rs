@@ -1,4 +1,4 @@
-//! The way to a database, and the one clear line where there is none.
+//! Connecting to a database, and the one clear line if there is none.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, 
 
 const MIGRATED: Migrated = Migrated { applied: 7, version: 7 };
 
-/// The error of connecting, which is one line and has a code.
+/// The exit code and the one line of a failed connection.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
     let error = connect(&options(url), "test", startup).await.err().unwrap();
     let text = error.to_string();
@@ -19,7 +19,7 @@ async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
 }
 
 #[tokio::test]
-async fn tables_are_made_once() {
+async fn tables_are_created_once() {
     for (options, _place) in [empty_postgres().await, empty_sqlite()] {
         assert_eq!(migrate(&options, STARTUP).await.unwrap(), MIGRATED);
         assert_eq!(migrate(&options, STARTUP).await.unwrap(), Migrated { applied: 0, ..MIGRATED });
@@ -28,14 +28,14 @@ async fn tables_are_made_once() {
 }
 
 #[tokio::test]
-async fn many_may_migrate_at_once() {
+async fn concurrent_migrations_succeed() {
     let (options, _place) = empty_postgres().await;
     let all = futures_util::future::join_all((0..4).map(|_| migrate(&options, STARTUP))).await;
     assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == MIGRATED.version));
 }
 
 #[tokio::test]
-async fn without_tables_it_says_migrate() {
+async fn missing_tables_ask_for_migrate() {
     let (postgres, _place) = empty_postgres().await;
     let (exit, error) = refusal(postgres.database_url.as_ref().unwrap(), STARTUP).await;
     assert_eq!(exit, Exit::Usage);
@@ -47,7 +47,7 @@ async fn without_tables_it_says_migrate() {
     let (sqlite, _place) = empty_sqlite();
     let (exit, error) = refusal(sqlite.database_url.as_ref().unwrap(), STARTUP).await;
     assert_eq!(exit, Exit::Usage);
-    assert!(error.ends_with("assay.db of DATABASE_URL is not there: run `assay migrate`"), "{error}");
+    assert!(error.ends_with("assay.db of DATABASE_URL does not exist: run `assay migrate`"), "{error}");
 }
 
 #[tokio::test]
@@ -85,9 +85,9 @@ async fn tables_of_others_are_left_alone() {
 mod versions {
     use super::*;
 
-    on_both! { a_newer_schema_says_who_may_use_it, }
+    on_both! { a_newer_schema_tells_which_programs_may_use_it, }
 
-    async fn a_newer_schema_says_who_may_use_it(database: &Database) {
+    async fn a_newer_schema_tells_which_programs_may_use_it(database: &Database) {
         database
             .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 8, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 7")
             .await;
@@ -102,7 +102,7 @@ mod versions {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_not_tried_again() {
+async fn wrong_credentials_are_not_retried() {
     let mut url = server();
     url.set_password(Some("not-the-password")).unwrap();
     let (exit, error) = refusal(url.as_str(), STARTUP).await;
@@ -121,8 +121,8 @@ async fn a_missing_database_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_waited_for() {
-    // A port that nobody listens on: it was free a moment ago, and is not of the range that is given out.
+async fn an_unreachable_server_is_waited_for() {
+    // A port without a listener: it was free a moment ago, and below the range of the system's own.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -136,7 +136,7 @@ async fn a_server_that_is_away_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_refused() {
+async fn an_address_of_no_database_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let text = directory.path().join("text");
     std::fs::write(&text, "this is no database, but a text that is long enough to be looked at as one".repeat(10))

@@ -23,8 +23,8 @@ fn first_version(sql: &'static str) -> Migrator {
     )])
 }
 
-/// What a program of the first version writes: a run that is sealed, one that is loading, and rows with every outcome. `now`
-/// and `blob` are written as the database takes them.
+/// What a program of the first version writes: a sealed run, a loading one, and rows with every outcome. `now` and
+/// `blob` are in the syntax of the database.
 fn rows(now: &str, blob: impl Fn(&str) -> String) -> String {
     let settings = serde_json::to_string(&RunSettings::example()).unwrap();
     let id = |number: u32| format!("00000000-0000-0000-0000-{number:012}");
@@ -49,7 +49,7 @@ fn rows(now: &str, blob: impl Fn(&str) -> String) -> String {
     )
 }
 
-/// What the newest version makes of it.
+/// What the newest version reads of it.
 async fn works_on(store: &dyn Store) {
     let a = run_id("a");
     let run = store.run(&a).await.unwrap().unwrap();

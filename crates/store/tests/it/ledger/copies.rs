@@ -1,4 +1,4 @@
-//! One content under several names: of the runs that could load it, one begins.
+//! One content under several names: only one of its runs begins.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::database::{Database, STARTUP, empty_sqlite};
 
 on_both! {
     a_copy_is_known_once_its_content_is_loaded,
-    a_copy_waits_for_a_loader_that_lives,
-    what_has_failed_or_was_cancelled_is_no_copy,
+    a_copy_waits_for_a_live_loader,
+    failed_and_cancelled_runs_are_no_copies,
     a_forced_copy_begins,
-    of_many_copies_one_begins,
+    one_of_many_copies_begins,
 }
 
-/// A source of that name with one content for all.
+/// A source of this name; all have the same content.
 fn copy(name: &str) -> NewRun {
     NewRun { fingerprint: Some("sha256:ab".into()), ..new_run(name, &format!("/bank/{name}.csv")) }
 }
@@ -37,7 +37,7 @@ async fn a_copy_is_known_once_its_content_is_loaded(database: &Database) {
             let Some(Begun::Copied(run)) = begun else { panic!("{begun:?}") };
             assert_eq!((run.run_id, run.state), (run_id("a"), state));
         }
-        // Its own source is no copy of it.
+        // A source is no copy of itself.
         let again = NewRun { run_id: run_id("again"), ..copy("a") };
         assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::AlreadyLoaded(_)));
         store.close_run(&run_id("a")).await.unwrap();
@@ -49,14 +49,14 @@ async fn a_copy_is_known_once_its_content_is_loaded(database: &Database) {
     assert_eq!(database.count("SELECT count(*) FROM runs").await, 3);
 }
 
-async fn a_copy_waits_for_a_loader_that_lives(database: &Database) {
+async fn a_copy_waits_for_a_live_loader(database: &Database) {
     let store = &*database.store;
     store.begin_run(&copy("a")).await.unwrap();
     let Begun::Held { run, by, remaining } = store.begin_run(&copy("b")).await.unwrap() else { panic!("it lives") };
     assert_eq!((run.run_id, by), (run_id("a"), crate::chunks::HOLDER.to_owned()));
     assert!(remaining > Duration::from_mins(50), "{remaining:?}");
     assert!(matches!(store.copy_of("sha256:ab").await.unwrap(), Some(Begun::Held { .. })));
-    // Its loader is gone: it may never come to its end.
+    // Its loader is gone: it may never end.
     store.release_lease(&lease("a")).await.unwrap();
     assert_eq!(store.copy_of("sha256:ab").await.unwrap(), None);
     assert!(matches!(store.begin_run(&copy("b")).await.unwrap(), Begun::Started(..)));
@@ -67,7 +67,7 @@ async fn a_copy_waits_for_a_loader_that_lives(database: &Database) {
     assert!(matches!(store.begin_run(&copy("d")).await.unwrap(), Begun::Started(..)));
 }
 
-async fn what_has_failed_or_was_cancelled_is_no_copy(database: &Database) {
+async fn failed_and_cancelled_runs_are_no_copies(database: &Database) {
     let store = &*database.store;
     store.begin_run(&copy("failed")).await.unwrap();
     let end = Sealed { rows_read: 0, chunks_total: 0, amount: None };
@@ -90,7 +90,7 @@ async fn a_forced_copy_begins(database: &Database) {
     assert!(matches!(store.begin_run(&forced).await.unwrap(), Begun::Started(..)));
 }
 
-async fn of_many_copies_one_begins(database: &Database) {
+async fn one_of_many_copies_begins(database: &Database) {
     let other = database.another().await;
     let try_one = |number: usize| {
         let store = if number.is_multiple_of(2) { &database.store } else { &other };
@@ -105,9 +105,9 @@ async fn of_many_copies_one_begins(database: &Database) {
     assert_eq!(database.count("SELECT count(*) FROM runs").await, 1);
 }
 
-/// Several that find no database yet: one makes it, and each of them can work.
+/// Concurrent programs without a database: one creates it, and each of them works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_file_that_several_make_at_once_is_made_once() {
+async fn a_file_is_created_once_by_concurrent_programs() {
     for round in 0..10 {
         let (options, _place) = empty_sqlite();
         let options = &options;

@@ -1,4 +1,4 @@
-//! Leases: which loader a run belongs to, and what the others are told.
+//! Leases: which loader owns a run, and what the others learn.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::chunks::{HOLDER, LEASE, begin, lease, new_run, run_id};
 use crate::database::{Database, STARTUP};
 
 on_both! {
-    whoever_is_second_is_told_who_is_first,
-    a_lease_that_has_run_out_is_anybodys,
-    whoever_was_only_paused_changes_nothing,
-    a_lease_that_is_given_up_is_free_at_once,
-    who_asks_again_is_given_a_new_lease,
-    of_many_who_take_over_one_does,
-    a_run_that_is_sealed_is_nobodys,
+    a_second_loader_learns_the_owner,
+    an_expired_lease_is_free,
+    a_paused_loader_changes_nothing,
+    a_released_lease_is_free_at_once,
+    an_owner_that_asks_again_gets_a_new_lease,
+    one_of_many_takes_a_run_over,
+    a_sealed_run_has_no_owner,
 }
 
 const OTHER: &str = "host/2/bob";
@@ -41,7 +41,7 @@ async fn stored(database: &Database) -> Vec<String> {
         .await
 }
 
-/// Takes a run over as soon as its lease has run out.
+/// Takes a run over once its lease has run out.
 async fn take_over(database: &Database, name: &str) -> Lease {
     let store = &*database.store;
     let taken = async {
@@ -56,7 +56,7 @@ async fn take_over(database: &Database, name: &str) -> Lease {
     tokio::time::timeout(STARTUP, taken).await.expect("a lease runs out")
 }
 
-async fn whoever_is_second_is_told_who_is_first(database: &Database) {
+async fn a_second_loader_learns_the_owner(database: &Database) {
     let store = &*database.store;
     let run = begin(store, "a").await;
     let before = stored(database).await;
@@ -74,7 +74,7 @@ async fn whoever_is_second_is_told_who_is_first(database: &Database) {
     assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
 }
 
-async fn a_lease_that_has_run_out_is_anybodys(database: &Database) {
+async fn an_expired_lease_is_free(database: &Database) {
     let store = &*database.store;
     let run = begin(store, "a").await;
     store.checkpoint(&lease("a"), at(3)).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_lease_that_has_run_out_is_anybodys(database: &Database) {
     assert!(remaining <= short, "{remaining:?}");
     assert_eq!(take_over(database, "a").await, Lease { run_id: run.run_id, holder: OTHER.into(), epoch: 2 });
 
-    // What nobody has taken is kept by whoever comes back, however late.
+    // An expired lease that no other loader took can still be renewed.
     begin(store, "b").await;
     assert_eq!(store.renew_lease(&lease("b"), Duration::ZERO).await.unwrap(), Renewed::Kept(None));
     store.checkpoint(&lease("b"), at(3)).await.unwrap();
@@ -104,7 +104,7 @@ fn is_lost<T: std::fmt::Debug>(result: Result<T, StoreError>, by: &str) {
     assert_eq!((error.to_string(), error.exit()), (format!("run a has been taken over{by}"), Exit::DependencyAway));
 }
 
-async fn whoever_was_only_paused_changes_nothing(database: &Database) {
+async fn a_paused_loader_changes_nothing(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     let paused = lease("a");
@@ -128,13 +128,13 @@ async fn whoever_was_only_paused_changes_nothing(database: &Database) {
     let before = stored(database).await;
     is_lost(store.checkpoint(&paused, at(9)).await, "");
     is_lost(store.seal(&paused, Sealed { rows_read: 9, ..SEALED }, None).await, "");
-    // It has read the same: there is nothing to complain of.
+    // It has read the same rows: there is no error.
     store.seal(&paused, SEALED, None).await.unwrap();
     assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), Renewed::Lost { by: None });
     assert_eq!(stored(database).await, before);
 }
 
-async fn a_lease_that_is_given_up_is_free_at_once(database: &Database) {
+async fn a_released_lease_is_free_at_once(database: &Database) {
     let store = &*database.store;
     for (number, by_force) in [(1, false), (2, true)] {
         let name = format!("run-{number}");
@@ -146,7 +146,7 @@ async fn a_lease_that_is_given_up_is_free_at_once(database: &Database) {
         } else {
             store.release_lease(&lease(&name)).await.unwrap();
         }
-        // Without it nothing is written, though nobody else has it.
+        // Without the lease nothing is written, even if the run has no owner.
         assert!(store.checkpoint(&lease(&name), at(1)).await.unwrap_err().is_lease_lost());
         assert!(store.seal(&lease(&name), SEALED, None).await.unwrap_err().is_lease_lost());
         let begun = store.begin_run(&by_other(&name)).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_lease_that_is_given_up_is_free_at_once(database: &Database) {
     }
 }
 
-async fn who_asks_again_is_given_a_new_lease(database: &Database) {
+async fn an_owner_that_asks_again_gets_a_new_lease(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     let Begun::Resumed(_, second) = store.begin_run(&new_run("b", "s3://bank/a.csv")).await.unwrap() else {
@@ -165,7 +165,7 @@ async fn who_asks_again_is_given_a_new_lease(database: &Database) {
     store.checkpoint(&second, at(1)).await.unwrap();
 }
 
-async fn of_many_who_take_over_one_does(database: &Database) {
+async fn one_of_many_takes_a_run_over(database: &Database) {
     let other = database.another().await;
     begin(&*database.store, "a").await;
     database.store.release_lease(&lease("a")).await.unwrap();
@@ -188,13 +188,13 @@ async fn of_many_who_take_over_one_does(database: &Database) {
     }
 }
 
-async fn a_run_that_is_sealed_is_nobodys(database: &Database) {
+async fn a_sealed_run_has_no_owner(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     for _ in 0..2 {
         store.seal(&lease("a"), SEALED, None).await.unwrap();
     }
-    // A position that comes after the seal is no news.
+    // A checkpoint after the seal changes nothing.
     store.checkpoint(&lease("a"), at(1)).await.unwrap();
     let Taken::NotLoading(run) = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap() else {
         panic!("it is sealed")

@@ -10,14 +10,14 @@ use crate::database::Database;
 
 on_both! {
     a_message_keeps_its_place,
-    places_follow_each_other_whoever_asks,
+    places_are_consecutive_across_writers,
     a_name_belongs_to_one_message,
-    what_comes_after_the_seal_is_booked_today,
-    a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place,
-    a_run_of_a_file_is_no_live_run,
-    a_run_that_nobody_counts_is_what_was_booked,
+    a_message_after_the_seal_gets_a_place_today,
+    a_counted_run_is_sealed_once_all_accepted_rows_have_a_place,
+    a_run_of_a_file_is_not_live,
+    an_uncounted_run_accepts_what_is_placed,
     a_live_run_is_not_stopped_before_its_day_is_over,
-    a_past_day_of_which_rows_are_lost_ends_by_order,
+    a_past_day_with_lost_rows_ends_by_order,
 }
 
 const DAY: &str = "2026-01-11";
@@ -75,10 +75,10 @@ async fn a_message_keeps_its_place(database: &Database) {
     assert_eq!(store.live_run(&run_id("nobody")).await.unwrap(), None);
 }
 
-async fn places_follow_each_other_whoever_asks(database: &Database) {
+async fn places_are_consecutive_across_writers(database: &Database) {
     let store = &*database.store;
     let ids: Vec<LiveId> = (0..24).map(|message| counted(&message.to_string())).collect();
-    // Each of them twice, as after a redelivery.
+    // Each twice, as after a redelivery.
     let all = join_all(ids.iter().chain(&ids).map(async |id| places(&number(store, &[(id, 2)]).await)[0])).await;
     assert_eq!(all[..24], all[24..]);
     let mut found = all[..24].to_vec();
@@ -97,7 +97,7 @@ async fn a_name_belongs_to_one_message(database: &Database) {
     assert_eq!(places(&number(store, &[(&tomorrow, 1)]).await), [(0, 1)]);
 }
 
-async fn what_comes_after_the_seal_is_booked_today(database: &Database) {
+async fn a_message_after_the_seal_gets_a_place_today(database: &Database) {
     let store = &*database.store;
     let (first, late) = (id("a", b"a", false), id("b", b"b", false));
     number(store, &[(&first, 1)]).await;
@@ -110,7 +110,7 @@ async fn what_comes_after_the_seal_is_booked_today(database: &Database) {
     };
     assert_eq!([run_of(0), run_of(1)], ["amqp_shop_20260111", "amqp_shop_20260112"]);
     assert_eq!(numbered, number(store, &[(&first, 1), (&late, 1)]).await, "there it stays");
-    // Also on a later day, and when that run is over as well.
+    // Also on a later day, and once that run is over as well.
     let arrival = [LiveArrival { id: &late, rows: 1 }];
     let later = now() + chrono::TimeDelta::days(2);
     assert_eq!(store.number(&arrival, later).await.unwrap(), numbered[1..]);
@@ -120,7 +120,7 @@ async fn what_comes_after_the_seal_is_booked_today(database: &Database) {
     assert_eq!((live.numbered, live.late), (2, 1));
 }
 
-async fn a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place(database: &Database) {
+async fn a_counted_run_is_sealed_once_all_accepted_rows_have_a_place(database: &Database) {
     let store = &*database.store;
     keep(store, "one", 1, 0, false).await;
     keep(store, "two", 1, 0, true).await;
@@ -136,7 +136,7 @@ async fn a_counted_run_is_sealed_once_all_that_was_accepted_has_a_place(database
     assert_eq!((audit.run.sealed.unwrap().rows_read, audit.breaches()), (3, Vec::new()));
 }
 
-async fn a_run_of_a_file_is_no_live_run(database: &Database) {
+async fn a_run_of_a_file_is_not_live(database: &Database) {
     let store = &*database.store;
     begin(store, RUN).await;
     let numbered = number(store, &[(&counted("a"), 1)]).await;
@@ -144,7 +144,7 @@ async fn a_run_of_a_file_is_no_live_run(database: &Database) {
     assert!(reason.contains(RUN) && reason.contains("s3://"), "{reason}");
 }
 
-async fn a_run_that_nobody_counts_is_what_was_booked(database: &Database) {
+async fn an_uncounted_run_accepts_what_is_placed(database: &Database) {
     let store = &*database.store;
     let id = id("a", b"a", false);
     number(store, &[(&id, 2)]).await;
@@ -162,7 +162,7 @@ async fn a_live_run_is_not_stopped_before_its_day_is_over(database: &Database) {
     assert!(error.contains("stop its producer"), "{error}");
 }
 
-async fn a_past_day_of_which_rows_are_lost_ends_by_order(database: &Database) {
+async fn a_past_day_with_lost_rows_ends_by_order(database: &Database) {
     let store = &*database.store;
     keep(store, "one", 3, 0, true).await;
     let (first, second) = (counted("a"), counted("b"));
@@ -176,7 +176,7 @@ async fn a_past_day_of_which_rows_are_lost_ends_by_order(database: &Database) {
     let sealed = run.sealed.unwrap();
     assert_eq!((run.state, sealed.rows_read, sealed.chunks_total), (RunState::Sealed, 2, 2));
     assert!(matches!(store.order_stop(&run_id(RUN), kind, "again", &act).await.unwrap(), Stopping::Before(_)));
-    // What has a place keeps it, and what comes later is booked in the run of its day.
+    // Placed messages keep their place, and later ones get a place in the run of their day.
     assert_eq!(places(&number(store, &[(&second, 1)]).await), [(1, 2)]);
     let late = counted("c");
     let numbered = number(store, &[(&late, 1)]).await;

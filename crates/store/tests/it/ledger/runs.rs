@@ -8,29 +8,29 @@ use crate::chunks::{begin, chunk_of_ids, finish, lease, new_run, run_id};
 use crate::database::Database;
 
 on_both! {
-    a_run_begins_resumes_and_is_loaded,
+    a_run_begins_resumes_and_ends,
     another_version_is_another_run,
     force_begins_a_new_run,
     a_chosen_id_belongs_to_one_source,
-    of_many_who_begin_one_starts,
+    one_of_many_concurrent_loaders_starts,
     a_checkpoint_never_moves_back,
-    a_run_closes_when_its_chunks_are_all_there,
-    whoever_records_the_last_chunk_closes,
+    a_run_closes_once_all_its_chunks_are_recorded,
+    the_writer_of_the_last_chunk_closes_the_run,
     the_first_seal_counts,
     a_run_is_not_sealed_below_its_chunks,
     nothing_is_recorded_beyond_the_end,
     a_failed_source_can_be_loaded_again,
-    a_long_location_is_no_trouble,
+    a_long_location_works,
     an_empty_source_is_complete_at_once,
     recorded_chunks_come_in_order,
-    a_run_of_a_newer_version_is_passed_over,
-    only_what_nobody_has_begun_is_without_a_run,
-    unread_is_what_no_run_has_read,
-    what_is_missing_may_change,
-    rows_of_a_run_that_nobody_began_are_refused,
+    a_run_of_a_newer_version_is_skipped,
+    sources_without_a_run_are_found,
+    unread_sources_are_found,
+    a_remembered_gap_may_change,
+    rows_of_a_run_that_never_began_are_refused,
 }
 
-async fn a_run_begins_resumes_and_is_loaded(database: &Database) {
+async fn a_run_begins_resumes_and_ends(database: &Database) {
     let store = &*database.store;
     let new = new_run("first", "s3://bank/a.csv");
     let Begun::Started(run, lease) = store.begin_run(&new).await.unwrap() else { panic!("it is new") };
@@ -90,7 +90,7 @@ async fn a_chosen_id_belongs_to_one_source(database: &Database) {
     assert!(store.begin_run(&generated).await.unwrap_err().is_transient(), "another name will do");
 }
 
-async fn of_many_who_begin_one_starts(database: &Database) {
+async fn one_of_many_concurrent_loaders_starts(database: &Database) {
     let other = database.another().await;
     let try_one = |number: usize| {
         let store = if number.is_multiple_of(2) { &database.store } else { &other };
@@ -121,7 +121,7 @@ async fn a_checkpoint_never_moves_back(database: &Database) {
     }
 }
 
-async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
+async fn a_run_closes_once_all_its_chunks_are_recorded(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
@@ -142,7 +142,7 @@ async fn a_run_closes_when_its_chunks_are_all_there(database: &Database) {
     assert!(store.open_runs().await.unwrap().is_empty());
 }
 
-async fn whoever_records_the_last_chunk_closes(database: &Database) {
+async fn the_writer_of_the_last_chunk_closes_the_run(database: &Database) {
     const CHUNKS: u64 = 12;
     let other = database.another().await;
     begin(&*database.store, "a").await;
@@ -248,8 +248,8 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run, _) if run.run_id == again.run_id));
 }
 
-async fn a_long_location_is_no_trouble(database: &Database) {
-    // Longer than PostgreSQL's indexes take, and not to be compressed.
+async fn a_long_location_works(database: &Database) {
+    // Longer than PostgreSQL's indexes allow, and incompressible.
     let noise: String =
         (0..200_u128).map(|number| uuid::Uuid::new_v5(&uuid::Uuid::from_u128(number), b"noise").to_string()).collect();
     let new = new_run("a", &noise);
@@ -280,7 +280,7 @@ async fn recorded_chunks_come_in_order(database: &Database) {
     assert_eq!(store.progress(&run_id("b")).await.unwrap(), Progress::default());
 }
 
-async fn a_run_of_a_newer_version_is_passed_over(database: &Database) {
+async fn a_run_of_a_newer_version_is_skipped(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     begin(store, "b").await;
@@ -303,7 +303,7 @@ async fn unread(store: &dyn Store, sources: &[SourceIdentity]) -> Vec<bool> {
     store.known(sources).await.unwrap().into_iter().map(|known| known != Known::Read).collect()
 }
 
-async fn only_what_nobody_has_begun_is_without_a_run(database: &Database) {
+async fn sources_without_a_run_are_found(database: &Database) {
     let store = &*database.store;
     let source = |name: &str, version: &str| SourceIdentity {
         location: format!("s3://bank/{name}.csv"),
@@ -332,7 +332,7 @@ async fn only_what_nobody_has_begun_is_without_a_run(database: &Database) {
     assert_eq!(without_run(store, &asked).await, expected);
 }
 
-async fn unread_is_what_no_run_has_read(database: &Database) {
+async fn unread_sources_are_found(database: &Database) {
     let store = &*database.store;
     assert!(unread(store, &[]).await.is_empty());
     let loading = begin(store, "loading").await.source;
@@ -356,8 +356,8 @@ async fn unread_is_what_no_run_has_read(database: &Database) {
     assert_eq!(unread(store, &asked).await, expected);
 }
 
-/// As a database that was restored meanwhile: what was recorded when somebody looked last is missing now.
-async fn what_is_missing_may_change(database: &Database) {
+/// Like a restored database: chunks that were recorded at the last look are missing now.
+async fn a_remembered_gap_may_change(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
     begin(store, "a").await;
@@ -377,7 +377,7 @@ async fn what_is_missing_may_change(database: &Database) {
     assert_eq!(store.audit(&a).await.unwrap().unwrap().breaches(), []);
 }
 
-async fn rows_of_a_run_that_nobody_began_are_refused(database: &Database) {
+async fn rows_of_a_run_that_never_began_are_refused(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     let chunks =
@@ -391,7 +391,7 @@ async fn rows_of_a_run_that_nobody_began_are_refused(database: &Database) {
         }
     }
     assert_eq!(database.texts("SELECT run_id FROM chunks UNION ALL SELECT run_id FROM transactions").await, ["a", "a"]);
-    // What was recorded while its run was there changes nothing afterwards.
+    // Chunks that were recorded while their run existed still count as recorded.
     database.execute("DELETE FROM runs").await;
     assert_eq!(store.write(&chunks[1..2], IdConflict::Fail).await.unwrap().outcomes, [ChunkOutcome::Known]);
 }

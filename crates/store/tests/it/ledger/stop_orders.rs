@@ -11,14 +11,14 @@ use crate::database::Database;
 on_both! {
     an_order_is_given_once,
     a_sealed_run_ends_with_its_last_chunk,
-    an_error_of_the_source_stays,
+    an_error_of_the_source_is_kept,
     a_finished_run_is_not_stopped,
     the_loader_seals_a_stopped_run,
     a_stopped_run_without_a_loader_is_sealed,
-    only_a_stopped_run_is_sealed_for_its_loader,
-    what_lies_beyond_a_stopped_run_is_dropped,
-    open_runs_tell_who_holds_them,
-    an_order_and_the_last_chunk_at_once,
+    only_a_stopped_run_without_a_loader_is_sealed,
+    chunks_beyond_a_stopped_run_are_dropped,
+    open_runs_name_their_lease_owners,
+    an_order_concurrent_with_the_last_chunk,
 }
 
 async fn an_order_is_given_once(database: &Database) {
@@ -40,7 +40,7 @@ async fn an_order_is_given_once(database: &Database) {
 
     let again = store.order_stop(&run_id("a"), StopKind::Aborted, "other", &act()).await.unwrap();
     assert_eq!(again, Stopping::Before(run.clone()));
-    // Its source is its own until it is sealed: the next loader finds it, and the order.
+    // It keeps its source until it is sealed: the next loader finds it, and the order.
     let found = store.begin_run(&new_run("b", &run.source.location)).await.unwrap();
     assert_eq!(found, Begun::Resumed(run, Lease { epoch: 2, ..lease("a") }));
 
@@ -84,7 +84,7 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
     }
 }
 
-async fn an_error_of_the_source_stays(database: &Database) {
+async fn an_error_of_the_source_is_kept(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     store.seal(&lease("a"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, Some("it changed")).await.unwrap();
@@ -129,7 +129,7 @@ async fn the_loader_seals_a_stopped_run(database: &Database) {
 async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     let store = &*database.store;
     let at = |chunk: u64, row| Checkpoint { chunk, ..Checkpoint::first(Position { row, line: row + 1, offset: 99 }) };
-    // What the checkpoint says, what is recorded, and where it ends.
+    // The checkpoint, the recorded chunks, and where the run ends.
     let cases = [
         (None, vec![], (0, 0), RunState::Cancelled),
         (Some(at(2, 4)), vec![(0, 1, 2), (1, 3, 1)], (3, 2), RunState::Cancelled),
@@ -150,7 +150,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
         }
         store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
         assert_eq!(store.seal_stopped(&id).await.unwrap(), RunState::Loading, "its loader lives");
-        // It ends, is not heard of any more, or is known to be gone.
+        // The loader releases its lease, lets it run out, or is known to be gone.
         match number % 3 {
             0 => store.release_lease(&lease(&name)).await.unwrap(),
             1 => assert!(matches!(
@@ -174,7 +174,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     }
 }
 
-async fn only_a_stopped_run_is_sealed_for_its_loader(database: &Database) {
+async fn only_a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     let store = &*database.store;
     let run = begin(store, "a").await;
     store.release_lease(&lease("a")).await.unwrap();
@@ -187,13 +187,13 @@ async fn only_a_stopped_run_is_sealed_for_its_loader(database: &Database) {
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Complete);
 }
 
-async fn what_lies_beyond_a_stopped_run_is_dropped(database: &Database) {
+async fn chunks_beyond_a_stopped_run_are_dropped(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     let first = chunk_of_ids("a", 0, 1, &[1, 2]);
     store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
     store.order_stop(&run_id("a"), StopKind::Aborted, "enough", &act()).await.unwrap();
-    // Until it is sealed nobody knows where it ends.
+    // Until it is sealed, its end is unknown.
     let second = chunk_of_ids("a", 1, 3, &[3]);
     let written = store.write(std::slice::from_ref(&second), IdConflict::Fail).await.unwrap();
     assert_eq!(written.outcomes, [ChunkOutcome::Recorded]);
@@ -215,7 +215,7 @@ async fn what_lies_beyond_a_stopped_run_is_dropped(database: &Database) {
     assert!(store.audit(&run_id("a")).await.unwrap().unwrap().breaches().is_empty());
 }
 
-async fn open_runs_tell_who_holds_them(database: &Database) {
+async fn open_runs_name_their_lease_owners(database: &Database) {
     let store = &*database.store;
     for name in ["a", "b", "c", "d", "e"] {
         begin(store, name).await;
@@ -237,7 +237,7 @@ async fn open_runs_tell_who_holds_them(database: &Database) {
     assert_eq!(open[2].run, store.run(&run_id("d")).await.unwrap().unwrap());
 }
 
-async fn an_order_and_the_last_chunk_at_once(database: &Database) {
+async fn an_order_concurrent_with_the_last_chunk(database: &Database) {
     let other = database.another().await;
     for number in 0..10 {
         let name = format!("run-{number}");

@@ -1,4 +1,4 @@
-//! An audit believes nothing but the data rows and the chunks, and sees whatever is missing or too much.
+//! An audit trusts only data rows and chunks, and notices everything that is missing or superfluous.
 
 use assay_store::{Audit, Breach, ChunkOutcome, IdConflict, Store, Stray, Strays};
 use assay_transaction::{RunState, Sealed, Tally};
@@ -8,14 +8,14 @@ use crate::database::Database;
 
 on_both! {
     a_whole_run_is_lawful,
-    each_row_that_is_deleted_is_noticed,
-    each_outcome_that_is_doubled_is_noticed,
-    while_a_run_goes_on_what_is_recorded_must_be_right,
+    each_deleted_row_is_noticed,
+    each_doubled_outcome_is_noticed,
+    recorded_rows_of_an_open_run_must_be_right,
     chunks_beyond_the_end_are_noticed,
     an_unknown_run_has_no_audit,
     many_chunks_are_read_in_pages,
     a_duplicate_of_nothing_is_noticed,
-    what_belongs_to_no_run_is_found,
+    rows_of_no_run_are_found,
 }
 
 async fn audit(store: &dyn Store, run: &str) -> Audit {
@@ -57,7 +57,7 @@ async fn a_whole_run_is_lawful(database: &Database) {
     assert!(audit.breaches().is_empty());
 }
 
-async fn each_row_that_is_deleted_is_noticed(database: &Database) {
+async fn each_deleted_row_is_noticed(database: &Database) {
     let store = &*database.store;
     let one_less = Breach::Sum { expected: 9, found: 8 };
     let unpredicted = Breach::Unpredicted { transactions: 1 };
@@ -73,7 +73,7 @@ async fn each_row_that_is_deleted_is_noticed(database: &Database) {
         ("UPDATE chunks SET duplicate_rows = NULL WHERE run_id = '{run}' AND chunk = 1", vec![one_less]),
         (
             "DELETE FROM chunks WHERE run_id = '{run}' AND chunk = 0",
-            // The duplicate of the chunk goes with it; its other rows are there, but nobody accounts for them.
+            // The chunk's duplicate goes with it; its other rows remain, unaccounted for.
             vec![
                 Breach::Sum { expected: 9, found: 8 },
                 Breach::Uncovered { outcomes: 3 },
@@ -103,7 +103,7 @@ async fn each_row_that_is_deleted_is_noticed(database: &Database) {
     }
 }
 
-async fn each_outcome_that_is_doubled_is_noticed(database: &Database) {
+async fn each_doubled_outcome_is_noticed(database: &Database) {
     let store = &*database.store;
     let insertions = [
         "INSERT INTO failed_transactions SELECT run_id, 1, transaction_id, class, reason, attempts, payload
@@ -125,11 +125,11 @@ async fn each_outcome_that_is_doubled_is_noticed(database: &Database) {
         }
         assert_eq!(audit(store, &run).await.breaches(), expected, "{insertion}");
     }
-    // One that makes up for another that is missing.
+    // A surplus row that hides a missing one.
     prepare(store, "a", 9).await;
     database.execute("UPDATE invalid_transactions SET row_number = 4 WHERE run_id = 'a' AND row_number = 3").await;
     assert_eq!(audit(store, "a").await.breaches(), [Breach::Doubled { outcomes: 1 }]);
-    // A transaction without its prediction is no outcome.
+    // A transaction without a prediction is no outcome.
     prepare(store, "b", 10).await;
     database.execute("DELETE FROM predictions WHERE run_id = 'b'").await;
     database
@@ -146,7 +146,7 @@ async fn each_outcome_that_is_doubled_is_noticed(database: &Database) {
     );
 }
 
-async fn while_a_run_goes_on_what_is_recorded_must_be_right(database: &Database) {
+async fn recorded_rows_of_an_open_run_must_be_right(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     assert!(audit(store, "a").await.breaches().is_empty());
@@ -197,7 +197,7 @@ async fn many_chunks_are_read_in_pages(database: &Database) {
     assert_eq!(found.breaches(), [Breach::Sum { expected: 24_999, found: 0 }]);
 }
 
-/// Whoever deletes a transaction and calls its row a duplicate has to name another that is stored, and change what the chunk counts.
+/// Hiding a deleted transaction as a duplicate takes another stored one, and a change of the chunk's counts.
 async fn a_duplicate_of_nothing_is_noticed(database: &Database) {
     let store = &*database.store;
     let hide = |named: u32| {
@@ -220,7 +220,7 @@ async fn a_duplicate_of_nothing_is_noticed(database: &Database) {
     assert_eq!(audit(store, "run-1").await.breaches(), [Breach::Unfounded { duplicates: 2 }]);
 }
 
-async fn what_belongs_to_no_run_is_found(database: &Database) {
+async fn rows_of_no_run_are_found(database: &Database) {
     let store = &*database.store;
     assert_eq!(store.strays().await.unwrap(), Strays::default());
     for (run, number) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {

@@ -1,4 +1,4 @@
-//! Messages that the broker gave up.
+//! Dead letters.
 
 use assay_store::{DeadLetter, DeadLetterOutcome, IdConflict};
 
@@ -8,7 +8,7 @@ use crate::database::Database;
 on_both! {
     a_letter_is_recorded_once,
     letters_come_latest_first,
-    what_cannot_be_read_blocks_its_run_until_it_is_resolved,
+    an_unreadable_letter_blocks_its_run_until_resolved,
     a_resolved_letter_that_comes_again_blocks_again,
     parts_of_a_replay_are_given_up_once,
     a_letter_from_before_its_run_blocks_nothing,
@@ -42,7 +42,7 @@ async fn a_letter_is_recorded_once(database: &Database) {
         DeadLetter { queue: "predictions.batch".into(), ..letter() },
         DeadLetter { message_id: None, ..letter() },
         DeadLetter { body: b"other".to_vec(), ..letter() },
-        // Where one field ends and the next begins makes a difference.
+        // The boundary between two fields counts.
         DeadLetter { queue: "transactions.batcha".into(), message_id: Some("/7".into()), ..letter() },
     ];
     for other in others {
@@ -75,7 +75,7 @@ async fn letters_come_latest_first(database: &Database) {
     assert_eq!(store.dead_letters(None, 1).await.unwrap(), all[..1]);
 }
 
-async fn what_cannot_be_read_blocks_its_run_until_it_is_resolved(database: &Database) {
+async fn an_unreadable_letter_blocks_its_run_until_resolved(database: &Database) {
     use DeadLetterOutcome::{Booked, Known, Refused, Unreadable};
     let store = &*database.store;
     for (number, (run, outcome)) in
@@ -105,7 +105,7 @@ async fn a_resolved_letter_that_comes_again_blocks_again(database: &Database) {
     let a = run_id("a");
     store.record_dead_letter(&letter()).await.unwrap();
     let before = store.open_dead_letters(&a).await.unwrap();
-    // It comes again between the look and the repair, as what was published again died like the first one.
+    // It comes again between listing and repair, as a republished message may die again.
     store.record_dead_letter(&letter()).await.unwrap();
     assert_eq!(store.resolve_dead_letters(&before).await.unwrap(), 0, "nobody has repaired this one");
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);
@@ -113,7 +113,7 @@ async fn a_resolved_letter_that_comes_again_blocks_again(database: &Database) {
     let seen = store.open_dead_letters(&a).await.unwrap();
     assert_eq!(store.resolve_dead_letters(&seen).await.unwrap(), 1);
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 0);
-    // And after it.
+    // And after the repair.
     assert!(!store.record_dead_letter(&letter()).await.unwrap());
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);
     let recorded = store.dead_letters(Some(&a), 10).await.unwrap();
@@ -124,7 +124,7 @@ async fn parts_of_a_replay_are_given_up_once(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
     begin(store, "a").await;
-    // More than anybody lists.
+    // More than a list shows.
     for part in 0..1_200 {
         let queue = format!("queue {}", part % 2);
         let message_id = Some(format!("a/1/{}", part / 2));
@@ -150,7 +150,7 @@ async fn a_letter_from_before_its_run_blocks_nothing(database: &Database) {
     begin(store, "a").await;
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 0);
     assert_eq!(store.open_dead_letters(&a).await.unwrap(), []);
-    // But the same once more is of the run.
+    // The same letter once more belongs to the run.
     store.record_dead_letter(&letter()).await.unwrap();
     database.execute("UPDATE runs SET started_at = '2026-01-11T10:00:00.000Z'").await;
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);

@@ -1,4 +1,4 @@
-//! How far runs are, and lists of runs: numbers that agree with each other.
+//! How far runs are, and lists of runs: their numbers agree.
 
 use assay_store::{Counting, IdConflict, NewRun, RunFilter};
 use assay_transaction::Tally;
@@ -10,7 +10,7 @@ use crate::database::Database;
 on_both! {
     both_ways_of_counting_agree,
     an_overview_is_of_one_point_in_time,
-    runs_are_listed_by_what_they_are,
+    runs_are_listed_by_filter,
 }
 
 async fn both_ways_of_counting_agree(database: &Database) {
@@ -36,7 +36,7 @@ async fn both_ways_of_counting_agree(database: &Database) {
         assert!(chunks.held_by.is_some(), "its loader has just begun");
     };
     agreed(expected).await;
-    // A replay leaves one outcome for another.
+    // A replay trades one outcome for another.
     store.begin_replay(&a, &serde_json::json!({}), &act()).await.unwrap();
     store.exchange(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
     agreed(Tally { predicted: 4, failed: 1, ..expected }).await;
@@ -67,7 +67,7 @@ async fn an_overview_is_of_one_point_in_time(database: &Database) {
     writing.await.unwrap();
 }
 
-async fn runs_are_listed_by_what_they_are(database: &Database) {
+async fn runs_are_listed_by_filter(database: &Database) {
     let store = &*database.store;
     for (name, location) in
         [("a", "s3://bank/2026/day_1.csv"), ("b", "s3://bank/2026/day01.csv"), ("c", "/data/DAY_1.csv")]

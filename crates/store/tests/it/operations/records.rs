@@ -1,4 +1,4 @@
-//! What became of a row, and lists of rows.
+//! The outcome of a row, and lists of rows.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, new_run, run_id, score
 use crate::database::Database;
 
 on_both! {
-    every_row_has_a_fate,
+    every_row_has_an_outcome,
     a_transaction_is_found_by_its_id,
     failed_rows_are_selected,
-    rejected_rows_come_in_order,
+    invalid_rows_come_in_order,
     runs_come_latest_first,
-    namespaces_are_named_once,
-    the_pace_is_that_of_the_window,
-    a_share_counts_failed_and_recorded,
+    namespaces_are_listed_once,
+    the_pace_covers_the_window,
+    the_failed_share_counts_failed_and_recorded_rows,
     operations_come_latest_first,
 }
 
-async fn every_row_has_a_fate(database: &Database) {
+async fn every_row_has_an_outcome(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
     let rows = [
@@ -33,7 +33,7 @@ async fn every_row_has_a_fate(database: &Database) {
     let mut first = chunk("a", 0, 1, &rows);
     first.lane = Lane::Realtime;
     database.write(&[first.clone(), chunk_of_ids("a", 1, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
-    // A chunk without rows covers none of them.
+    // An empty chunk covers no row.
     database.write(&[chunk("a", 2, 7, &[]), chunk("a", 3, 7, &[scored(3, "-952.4")])], IdConflict::Fail).await.unwrap();
 
     let RowFate::Predicted(stored) = store.row(&a, 1).await.unwrap() else { panic!("it is stored") };
@@ -97,7 +97,7 @@ async fn a_transaction_is_found_by_its_id(database: &Database) {
     let found = store.failed_with_id(id).await.unwrap();
     let places: Vec<_> = found.iter().map(|failed| (failed.run_id.as_str(), failed.row)).collect();
     assert_eq!(places, [("c", 7), ("c", 8), ("d", 1)]);
-    // By time, whatever the runs are called. Times are told apart by the millisecond.
+    // By time, not by name. Times have a resolution of a millisecond.
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     database.write(&[chunk("b", 3, 4, &[failed("5")])], IdConflict::Fail).await.unwrap();
     let found = store.failed_with_id(id).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_transaction_is_found_by_its_id(database: &Database) {
 async fn failed_rows_are_selected(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
-    // Rows 1 to 20 failed in the model, 21 to 25 in conflict with the one stored in row 26.
+    // Rows 1 to 20 failed in the model, 21 to 25 conflict with the stored row 26.
     let mut rows: Vec<Row> = (1..=20).map(|id| Row::Failed(transaction(id, "1"))).collect();
     database
         .write(&[chunk("other", 0, 1, &[scored(99, "1"), Row::Failed(transaction(1, "1"))])], IdConflict::Fail)
@@ -152,7 +152,7 @@ async fn failed_rows_are_selected(database: &Database) {
     assert_eq!(counts, [("rejected", 19), ("id_conflict", 5), ("tricky \" \\ '\u{fffd}", 1)]);
 }
 
-async fn rejected_rows_come_in_order(database: &Database) {
+async fn invalid_rows_come_in_order(database: &Database) {
     let store = &*database.store;
     let rows = [Row::Invalid(b"1"), scored(1, "1"), Row::Invalid(b"\xff\0"), Row::Invalid(b"")];
     database
@@ -187,7 +187,7 @@ async fn runs_come_latest_first(database: &Database) {
     assert_eq!(store.runs(None, 1).await.unwrap()[0].source_bytes, Some(1_234));
 }
 
-async fn namespaces_are_named_once(database: &Database) {
+async fn namespaces_are_listed_once(database: &Database) {
     let store = &*database.store;
     assert!(store.namespaces().await.unwrap().is_empty());
     for (name, namespace) in [("a", "one"), ("b", "two"), ("c", "one")] {
@@ -201,7 +201,7 @@ async fn namespaces_are_named_once(database: &Database) {
     assert_eq!(store.namespaces().await.unwrap(), expected);
 }
 
-async fn the_pace_is_that_of_the_window(database: &Database) {
+async fn the_pace_covers_the_window(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
     begin(store, "a").await;
@@ -228,7 +228,7 @@ async fn the_pace_is_that_of_the_window(database: &Database) {
     assert!((20_000..50_000).contains(&quiet), "{quiet}");
 }
 
-async fn a_share_counts_failed_and_recorded(database: &Database) {
+async fn the_failed_share_counts_failed_and_recorded_rows(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     assert_eq!(store.failed_share(&run_id("a")).await.unwrap(), (0, 0));

@@ -1,5 +1,4 @@
-//! A run that is finished is taken back, and nothing but the numbers of its rows is kept. Whatever came before is in
-//! `removals_law`.
+//! Removing a finished run keeps nothing but its row numbers. `removals_law` covers any history before it.
 
 use assay_store::{
     Begun, ChunkOutcome, DeadLetter, DeadLetterOutcome, Exchanged, IdConflict, RemovalBegun, RemovalStep, Removed,
@@ -12,22 +11,22 @@ use crate::database::Database;
 
 on_both! {
     each_row_leaves_a_tombstone,
-    duplicates_elsewhere_inherit,
-    what_it_replaced_returns,
-    what_returns_is_exactly_what_was,
-    who_came_with_the_same_content_replaced_it,
-    what_the_heir_did_not_see_is_forgotten,
-    what_one_transaction_does_is_of_one_time,
-    nothing_comes_back,
+    duplicates_in_other_runs_inherit,
+    replaced_content_returns,
+    returning_content_is_exact,
+    a_later_row_with_the_same_content_becomes_the_replacement,
+    history_from_before_the_heir_is_forgotten,
+    one_transaction_records_one_time,
+    nothing_of_a_removed_run_returns,
     its_source_is_free,
     conflicts_with_it_no_longer_quote_it,
-    conflicts_no_longer_quote_what_was_replaced,
-    a_run_that_goes_on_is_not_removed,
+    conflicts_no_longer_quote_replaced_content,
+    an_open_run_is_not_removed,
     a_run_without_all_its_chunks_is_not_removed,
-    one_at_a_time,
-    what_is_replayed_meanwhile_inherits,
-    an_interrupted_removal_goes_on,
-    a_plan_says_what_would_happen,
+    one_removal_runs_at_a_time,
+    a_row_replayed_meanwhile_inherits,
+    an_interrupted_removal_resumes,
+    a_plan_tells_what_would_happen,
 }
 
 const TOMBSTONES: &str = "SELECT row_number || '|' || class || '|' || reason || '|' || attempts || '|' || length(payload) || '|' \
@@ -45,7 +44,7 @@ async fn load(store: &dyn Store, name: &str, rows: &[Row], on_conflict: IdConfli
     finish(store, name, rows.len() as u64, 1).await;
 }
 
-/// Removes a run, and looks after each step whether the law holds for these.
+/// Removes a run, and checks after each step that the law holds for these runs.
 pub(crate) async fn remove(store: &dyn Store, name: &str, all: &[&str]) -> Removed {
     assert!(matches!(
         store.begin_removal(&run_id(name), &act()).await.unwrap(),
@@ -97,13 +96,13 @@ async fn each_row_leaves_a_tombstone(database: &Database) {
     assert_eq!((operations[0].action.as_str(), operations[0].operator.as_str()), ("remove", "ada"));
 }
 
-async fn duplicates_elsewhere_inherit(database: &Database) {
+async fn duplicates_in_other_runs_inherit(database: &Database) {
     let store = &*database.store;
     let rows = |ids: &[u128]| ids.iter().map(|id| scored(*id, "1")).collect::<Vec<_>>();
     load(store, "a", &rows(&[1, 2, 3]), IdConflict::Fail).await;
     load(store, "c", &rows(&[9, 2, 3, 2]), IdConflict::Fail).await;
     load(store, "b", &rows(&[3, 2, 1, 9]), IdConflict::Fail).await;
-    // The one that began first, whatever it is called.
+    // The run that began first inherits, whatever its name.
     let removed = remove(store, "a", &["a", "b", "c"]).await;
     assert_eq!(removed, Removed { rows: 3, passed_on: 3, restored: 0 });
     assert_eq!(
@@ -121,8 +120,8 @@ async fn duplicates_elsewhere_inherit(database: &Database) {
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 0);
 }
 
-async fn what_it_replaced_returns(database: &Database) {
-    // Which of four runs, that each replace what the one before says, is removed; what is left, and its history.
+async fn replaced_content_returns(database: &Database) {
+    // Which of four runs, each replacing the one before, is removed; what is left, and its history.
     type Case<'a> = (&'a str, &'a str, &'a [&'a str]);
     let cases: [Case<'_>; 4] = [
         ("d", "000000000001|a|1|3|c", &["1|b|1", "2|c|1"]),
@@ -141,7 +140,7 @@ async fn what_it_replaced_returns(database: &Database) {
     }
 }
 
-async fn what_returns_is_exactly_what_was(database: &Database) {
+async fn returning_content_is_exact(database: &Database) {
     let store = &*database.store;
     let at = |text: &[u8]| Timestamp::parse(text, TimeZone::UTC).unwrap();
     let mut plain = transaction(1, "-0.0001");
@@ -164,7 +163,7 @@ async fn what_returns_is_exactly_what_was(database: &Database) {
     }
 }
 
-async fn who_came_with_the_same_content_replaced_it(database: &Database) {
+async fn a_later_row_with_the_same_content_becomes_the_replacement(database: &Database) {
     let store = &*database.store;
     for (name, amount) in [("a", "1"), ("b", "2"), ("c", "2"), ("d", "3")] {
         load(store, name, &[scored(1, amount)], IdConflict::Update).await;
@@ -172,11 +171,11 @@ async fn who_came_with_the_same_content_replaced_it(database: &Database) {
     remove(store, "b", &["a", "b", "c", "d"]).await;
     assert_eq!(database.texts(HISTORY).await, ["1|c|1", "2|d|1"]);
     remove(store, "d", &["a", "b", "c", "d"]).await;
-    // The run that had asked for the prediction is removed.
+    // The run that asked for the prediction is removed.
     assert_eq!(database.texts(OWNERS).await, ["000000000001|a|1|2|a"]);
 }
 
-async fn what_the_heir_did_not_see_is_forgotten(database: &Database) {
+async fn history_from_before_the_heir_is_forgotten(database: &Database) {
     let store = &*database.store;
     // Stored and replaced by the same run; then counted as a duplicate of its second content.
     load(store, "a", &[scored(1, "1"), scored(1, "2"), scored(1, "3")], IdConflict::Update).await;
@@ -186,8 +185,8 @@ async fn what_the_heir_did_not_see_is_forgotten(database: &Database) {
     assert_eq!(database.texts(HISTORY).await, ["3|b|2"]);
 }
 
-/// Which of the rows of a transaction came first is told by their numbers, as all of them came at the same time.
-async fn what_one_transaction_does_is_of_one_time(database: &Database) {
+/// All rows of a transaction have the same time, so their numbers tell which came first.
+async fn one_transaction_records_one_time(database: &Database) {
     let store = &*database.store;
     let rows = |amount| (1..=2_000).map(|id| scored(id, amount)).collect::<Vec<_>>();
     load(store, "a", &rows("1"), IdConflict::Update).await;
@@ -221,7 +220,7 @@ fn letter(body: &str) -> DeadLetter {
     }
 }
 
-async fn nothing_comes_back(database: &Database) {
+async fn nothing_of_a_removed_run_returns(database: &Database) {
     let store = &*database.store;
     let chunks: [ScoredChunk; 2] =
         [chunk_of_ids("a", 0, 1, &[1, 2]), chunk("a", 1, 3, &[Row::Failed(transaction(3, "1"))])];
@@ -274,18 +273,18 @@ async fn conflicts_with_it_no_longer_quote_it(database: &Database) {
     remove(store, "a", &["a", "b"]).await;
     assert_eq!(
         database.texts(reasons).await,
-        ["another transaction with this id was stored, of which something was removed since: replay it"]
+        ["another transaction with this id was stored, but part of it was removed since: replay it"]
     );
-    // And it can be.
+    // Now it can be removed.
     store.exchange(&part("b", 1, 0, &[(1, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
     assert_eq!(tally(store, "b").await, Tally { predicted: 1, ..Tally::default() });
 }
 
-async fn conflicts_no_longer_quote_what_was_replaced(database: &Database) {
+async fn conflicts_no_longer_quote_replaced_content(database: &Database) {
     let store = &*database.store;
     load(store, "a", &[scored(1, "77")], IdConflict::Fail).await;
     load(store, "b", &[scored(1, "1")], IdConflict::Fail).await;
-    // The run that has replaced it inherits it, so that it is not among what is stored of the one that is removed.
+    // The run that replaced it inherits it, so it is not among what the removed run stored.
     load(store, "c", &[scored(1, "2")], IdConflict::Update).await;
     remove(store, "a", &["a", "b", "c"]).await;
     assert_eq!(database.texts(OWNERS).await, ["000000000001|c|1|2|c"]);
@@ -294,13 +293,13 @@ async fn conflicts_no_longer_quote_what_was_replaced(database: &Database) {
     assert!(!texts.iter().any(|text| text.contains("77")), "{texts:?}");
 }
 
-async fn a_run_that_goes_on_is_not_removed(database: &Database) {
+async fn an_open_run_is_not_removed(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Unfinished(_)));
     let unknown = store.begin_removal(&run_id("nobody"), &act()).await.unwrap_err();
     assert!(unknown.to_string().starts_with("run nobody is not in the ledger"), "{unknown}");
-    // A step of a removal that nobody began does nothing.
+    // A step of a removal that never began does nothing.
     let entomb = RemovalStep::Entomb { chunk: 0 };
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.remove_some(&run_id("a"), &entomb).await.unwrap(), (Removed::default(), None));
@@ -316,7 +315,7 @@ async fn a_run_without_all_its_chunks_is_not_removed(database: &Database) {
     assert_eq!(store.operations(None, 9).await.unwrap(), []);
 }
 
-async fn one_at_a_time(database: &Database) {
+async fn one_removal_runs_at_a_time(database: &Database) {
     let store = &*database.store;
     load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
     load(store, "b", &[scored(2, "1")], IdConflict::Fail).await;
@@ -327,14 +326,14 @@ async fn one_at_a_time(database: &Database) {
     remove(store, "b", &["a", "b"]).await;
 }
 
-async fn what_is_replayed_meanwhile_inherits(database: &Database) {
+async fn a_row_replayed_meanwhile_inherits(database: &Database) {
     let store = &*database.store;
     load(store, "b", &[scored(7, "1"), scored(7, "1"), Row::Failed(transaction(1, "1"))], IdConflict::Fail).await;
     load(store, "a", &[scored(1, "1"), scored(2, "1")], IdConflict::Fail).await;
     database.execute("UPDATE runs SET finished_at = '2020-01-01T00:00:00.000Z' WHERE run_id = 'b'").await;
     database.execute("UPDATE chunks SET recorded_at = '2020-01-01T00:00:00.000Z' WHERE run_id = 'b'").await;
     store.begin_removal(&run_id("a"), &act()).await.unwrap();
-    // All duplicates are looked through, and then one more comes.
+    // All duplicates were searched, and then one more comes.
     let mut step = RemovalStep::Start;
     while !matches!(step, RemovalStep::Entomb { .. }) {
         step = store.remove_some(&run_id("a"), &step).await.unwrap().1.unwrap();
@@ -345,7 +344,7 @@ async fn what_is_replayed_meanwhile_inherits(database: &Database) {
     assert_eq!(tally(store, "b").await, Tally { predicted: 2, duplicate: 1, ..Tally::default() });
 }
 
-async fn an_interrupted_removal_goes_on(database: &Database) {
+async fn an_interrupted_removal_resumes(database: &Database) {
     let store = &*database.store;
     // Enough for several steps of each kind.
     let ids = |from: u64| (from..from + 3_000).map(u128::from).collect::<Vec<_>>();
@@ -363,7 +362,7 @@ async fn an_interrupted_removal_goes_on(database: &Database) {
     store.begin_removal(&run_id("a"), &act()).await.unwrap();
     let mut sum = Removed::default();
     for steps in 1.. {
-        // Each begins anew, and ends after so many steps.
+        // Each starts again, and stops after this many steps.
         let mut at = Some(RemovalStep::Start);
         for _ in 0..steps {
             let Some(step) = at else { break };
@@ -382,11 +381,11 @@ async fn an_interrupted_removal_goes_on(database: &Database) {
     assert_eq!(sum, Removed { rows: 12_003, passed_on: 12_000, restored: 0 });
     assert_eq!(tally(store, "a").await, Tally { failed: 12_003, ..Tally::default() });
     assert_eq!(tally(store, "b").await, Tally { predicted: 12_000, duplicate: 3, ..Tally::default() });
-    // The same where nobody inherits.
+    // The same without an heir.
     remove(store, "b", &["a", "b"]).await;
 }
 
-async fn a_plan_says_what_would_happen(database: &Database) {
+async fn a_plan_tells_what_would_happen(database: &Database) {
     let store = &*database.store;
     load(store, "z", &[scored(7, "1")], IdConflict::Update).await;
     load(store, "a", &[scored(1, "1"), scored(2, "1"), scored(3, "1"), scored(7, "2")], IdConflict::Update).await;

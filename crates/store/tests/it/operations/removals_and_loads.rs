@@ -1,4 +1,5 @@
-//! Loads beside a removal: no row is the duplicate of a transaction that is gone. PostgreSQL alone has several writers at a time.
+//! Loads during a removal: no row is the duplicate of a transaction that is gone. Only PostgreSQL has concurrent
+//! writers.
 
 use assay_store::{IdConflict, RemovalStep, Removed};
 use assay_transaction::Tally;
@@ -7,7 +8,7 @@ use futures_util::future::join_all;
 use crate::chunks::{act, begin, chunk_of_ids, finish, run_id};
 use crate::database::Database;
 use crate::operations::removals::remove;
-use crate::postgres::server::{pool, somebody_waits};
+use crate::postgres::server::{pool, wait_for_a_blocked_connection};
 
 const DANGLING: &str = "SELECT count(*) FROM chunks c CROSS JOIN LATERAL jsonb_array_elements(c.duplicate_rows) AS pair \
     WHERE NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = CAST(pair->>1 AS uuid))";
@@ -15,7 +16,7 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('removals of r
 const LOCK_SHARED: &str = "SELECT pg_advisory_xact_lock_shared(hashtextextended('removals of runs', 0))";
 
 #[tokio::test]
-async fn a_removal_waits_for_who_has_compared() {
+async fn a_removal_waits_for_a_writer_that_compared() {
     let database = Database::postgres().await;
     let store = &*database.store;
     begin(store, "a").await;
@@ -23,7 +24,7 @@ async fn a_removal_waits_for_who_has_compared() {
     finish(store, "a", 2, 1).await;
     begin(store, "b").await;
     store.begin_removal(&run_id("a"), &act()).await.unwrap();
-    // A writer that has found a duplicate, and is about to commit it.
+    // A writer that found a duplicate, and is about to commit it.
     let mut writer = pool(&database).begin().await.unwrap();
     sqlx::query(LOCK_SHARED).execute(&mut *writer).await.unwrap();
     sqlx::query(
@@ -46,7 +47,7 @@ async fn a_removal_waits_for_who_has_compared() {
 }
 
 #[tokio::test]
-async fn who_compares_waits_for_a_removal() {
+async fn a_writer_that_compares_waits_for_a_removal() {
     let database = Database::postgres().await;
     let store = &*database.store;
     begin(store, "a").await;
@@ -57,10 +58,10 @@ async fn who_compares_waits_for_a_removal() {
     sqlx::query("DELETE FROM transactions").execute(&mut *remover).await.unwrap();
     let chunks = [chunk_of_ids("b", 0, 1, &[1, 2])];
     let (written, ()) = tokio::join!(store.write(&chunks, IdConflict::Fail), async {
-        somebody_waits(pool(&database)).await;
+        wait_for_a_blocked_connection(pool(&database)).await;
         remover.commit().await.unwrap();
     });
-    // Either it had not yet looked, or it looks once more.
+    // It had not looked yet, or it looks again.
     if let Err(error) = written {
         assert!(error.is_transient(), "{error}");
         store.write(&chunks, IdConflict::Fail).await.unwrap();
@@ -69,7 +70,7 @@ async fn who_compares_waits_for_a_removal() {
 }
 
 #[tokio::test]
-async fn loads_of_the_same_ids_get_through() {
+async fn concurrent_loads_of_the_same_ids_finish() {
     const CHUNKS: u64 = 12;
     let database = Database::postgres().await;
     let other = database.another().await;
@@ -108,14 +109,14 @@ async fn loads_of_the_same_ids_get_through() {
     }
 }
 
-/// Waits until a connection of that name waits for a lock.
+/// Waits until a connection of this name waits for a lock.
 async fn waits(database: &Database, name: &str) {
     let question = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = '{name}' \
          AND wait_event_type = 'Lock'"
     );
     while database.count(&question).await == 0 {
-        // Nobody tells when it is so.
+        // There is no event to wait for.
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever was loaded, replayed and removed in whatever order: the law holds for each run, nothing of a removed run is left, and what
+//! Any history of loads, replays and removals: the law holds for each run, nothing of a removed run is left, and what
 //! is stored is what the other runs would have stored without it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,11 +24,11 @@ enum Kind {
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A run of these chunks comes.
+    /// Loads a run of these chunks.
     Load(Vec<Vec<Kind>>),
-    /// All that is failed in a run is scored.
+    /// Replays everything failed in a run, successfully.
     Replay(prop::sample::Index),
-    /// A run is removed.
+    /// Removes a run.
     Remove(prop::sample::Index),
 }
 
@@ -57,7 +57,7 @@ fn histories() -> impl Strategy<Value = History> {
     (prop::collection::vec(step, 2..12), any::<bool>()).prop_map(|(steps, update)| History { steps, update })
 }
 
-/// A run as it was loaded, each row with its number.
+/// A run as loaded, each row with its number.
 struct Loaded {
     name: String,
     rows: Vec<Kind>,
@@ -67,10 +67,10 @@ struct Loaded {
 struct World<'a> {
     database: &'a Database,
     on_conflict: IdConflict,
-    /// Where the ids of this history begin.
+    /// The first id of this history.
     base: u128,
     runs: Vec<Loaded>,
-    /// Replays give rows an outcome that depends on when they came.
+    /// Whether replays gave rows an outcome that depends on their order.
     is_replayed: bool,
     parts: u64,
 }
@@ -85,7 +85,7 @@ impl World<'_> {
     }
 
     async fn load(&mut self, chunks: &[Vec<Kind>]) {
-        // The order of names is that of beginnings, which may all be at the same millisecond.
+        // Names are in the order of beginnings, which may all be in the same millisecond.
         let name = format!("run-{:06}-{:02}", self.base / 1_000, self.runs.len());
         begin(self.store(), &name).await;
         let (mut first_row, mut rows) = (1, Vec::new());
@@ -154,7 +154,7 @@ impl World<'_> {
         self.leaves_no_content().await;
     }
 
-    /// Each amount that is stored, or was before it was replaced, is one that a row of a run says which is there.
+    /// Each stored or replaced amount belongs to a row of a remaining run.
     async fn leaves_no_content(&self) {
         let mut said: BTreeMap<u128, BTreeSet<u8>> = BTreeMap::new();
         for run in self.runs.iter().filter(|run| !run.is_removed) {
@@ -178,8 +178,8 @@ impl World<'_> {
         }
     }
 
-    /// Under update, what is stored is what the runs that are left would have stored without the others.
-    async fn is_as_without(&self) {
+    /// With update, what is stored is what the remaining runs would have stored alone.
+    async fn equals_the_history_without_it(&self) {
         if self.on_conflict != IdConflict::Update || self.is_replayed {
             return;
         }
@@ -215,7 +215,7 @@ async fn unfolds(database: &Database, case: u128, history: &History) {
             Step::Remove(at) => world.remove(at.index(world.runs.len())).await,
         }
         world.obeys().await;
-        world.is_as_without().await;
+        world.equals_the_history_without_it().await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! A PgBouncer of a test's own, between a store and the tests' server.
+//! A PgBouncer for one test, between a store and the tests' server.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::database::{options, server};
 
-/// How long it may take until it answers.
+/// Longest wait for its first answer.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A running pooler, ended with the test.
@@ -21,11 +21,11 @@ pub(crate) struct PgBouncer {
     _directory: tempfile::TempDir,
 }
 
-/// Where the program is, as `scripts/lib/services.sh` found it. Where there is none, a line says what is not tested.
+/// Where the program is, as `scripts/lib/services.sh` found it. If there is none, a line says what is not tested.
 pub(crate) fn program(test: &str) -> Option<PathBuf> {
     let program = std::env::var_os("TEST_PGBOUNCER").map(PathBuf::from);
     if program.is_none() {
-        // Not by a macro of the library, whose words nobody sees of a test that passes.
+        // Not by the test library's macro, whose output is hidden for a passing test.
         let words = format!("{test}: NOT RUN, as there is no PgBouncer: run scripts/test once, which brings it\n");
         std::io::stderr().write_all(words.as_bytes()).unwrap();
     }
@@ -41,14 +41,14 @@ pub(crate) fn version(program: &Path) -> (u32, u32) {
 }
 
 impl PgBouncer {
-    /// Starts one with these lines of settings beside those that every test needs.
+    /// Starts one with these settings in addition to those that every test needs.
     pub(crate) fn start(program: &Path, settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
         let server = server();
         let (host, user, password) = (server.host_str().unwrap(), server.username(), server.password().unwrap());
         let server_port = server.port().unwrap_or(5432);
-        // It does not run as root, but reads its settings before it changes.
+        // It does not run as root, but reads its settings before it switches.
         let account = if id() == "0" { "user = nobody" } else { "" };
         let text = format!(
             "[databases]\n* = host={host} port={server_port} user={user} password={password}\n[pgbouncer]\n\
@@ -69,7 +69,7 @@ impl PgBouncer {
         pooler
     }
 
-    /// The same database, by way of it.
+    /// The same database, through the pooler.
     pub(crate) fn before(&self, database: &DatabaseOptions) -> DatabaseOptions {
         let mut url = Url::parse(database.database_url.as_ref().unwrap()).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
@@ -89,7 +89,7 @@ fn id() -> String {
     String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout).unwrap().trim().to_owned()
 }
 
-/// One below the range that is given out, where no client that connects again can take it.
+/// A port below the range of the system's own, which no reconnecting client can take.
 fn free_port() -> u16 {
     let any = || u16::try_from(uuid::Uuid::new_v4().as_u128() % 12_000).unwrap() + 20_000;
     (0..100).map(|_| any()).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()

@@ -1,4 +1,5 @@
-//! A pooler between the programs and PostgreSQL: what works, what is refused and why, and that nothing stays behind in it.
+//! A pooler between the programs and PostgreSQL: what works, what is refused and why, and that no setting stays in
+//! it.
 
 use assay_store::{ChunkOutcome, DatabaseOptions, IdConflict, connect, migrate};
 use assay_transaction::{Exit, RunState, Sealed};
@@ -15,7 +16,7 @@ const KEEPS_STATEMENTS: (u32, u32) = (1, 21);
 const SETTINGS: [&str; 5] =
     ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "synchronous_commit", "search_path"];
 
-/// What so many clients have that are in a transaction at the same time, each on a connection of the server of its own.
+/// The settings of this many clients in concurrent transactions, each on a server connection of its own.
 async fn settings(options: &DatabaseOptions, clients: usize) -> Vec<Vec<String>> {
     let address: PgConnectOptions = options.database_url.as_ref().unwrap().parse().unwrap();
     let address = address.extra_float_digits(None);
@@ -38,7 +39,7 @@ async fn settings(options: &DatabaseOptions, clients: usize) -> Vec<Vec<String>>
     found
 }
 
-/// A load from its begin to its end.
+/// A load from its beginning to its end.
 async fn loads(options: &DatabaseOptions, run: &str, id: u128) {
     let stores = [connect(options, "test", STARTUP).await.unwrap(), connect(options, "test", STARTUP).await.unwrap()];
     begin(&*stores[0], run).await;
@@ -60,7 +61,7 @@ async fn loads(options: &DatabaseOptions, run: &str, id: u128) {
 }
 
 #[tokio::test]
-async fn one_that_loses_prepared_statements_is_refused_with_the_reason() {
+async fn a_pooler_that_loses_prepared_statements_is_refused() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
     migrate(&direct, STARTUP).await.unwrap();
@@ -83,7 +84,7 @@ async fn one_that_loses_prepared_statements_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn one_in_statement_mode_is_refused_with_the_reason() {
+async fn a_pooler_in_statement_mode_is_refused() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
     let pooler = PgBouncer::start(&program, "pool_mode = statement");
@@ -92,7 +93,7 @@ async fn one_in_statement_mode_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn what_it_refuses_at_the_start_is_named() {
+async fn a_refused_startup_parameter_is_named() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
     let pooler = PgBouncer::start(&program, "pool_mode = session");
@@ -103,10 +104,10 @@ async fn what_it_refuses_at_the_start_is_named() {
 }
 
 #[tokio::test]
-async fn nothing_stays_behind_in_a_session_and_the_schema_is_the_named_one() {
+async fn sessions_keep_no_settings_and_use_the_named_schema() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
-    // Between two clients only prepared statements are taken off a connection of the server, and no settings.
+    // Between two clients, a server connection loses its prepared statements, but not its settings.
     let pooler = PgBouncer::start(
         &program,
         "pool_mode = session\nserver_reset_query = DEALLOCATE ALL\nignore_startup_parameters = options",
@@ -134,7 +135,7 @@ async fn nothing_stays_behind_in_a_session_and_the_schema_is_the_named_one() {
 }
 
 #[tokio::test]
-async fn in_transaction_mode_everything_works_where_prepared_statements_do() {
+async fn transaction_mode_works_with_prepared_statements() {
     let Some(program) = program("poolers") else { return };
     if version(&program) < KEEPS_STATEMENTS {
         return;
@@ -152,7 +153,7 @@ async fn in_transaction_mode_everything_works_where_prepared_statements_do() {
         let applied: usize = all.into_iter().map(|migrated| migrated.unwrap().applied).sum();
         assert_eq!(applied, 6, "by one of them");
     }
-    // At the same time, by the same connections of the server.
+    // At the same time, on the same server connections.
     tokio::join!(loads(&public, "one", 0), loads(&team_b, "two", 1_000));
     assert_eq!(settings(&pooler.before(&direct), 3).await, before);
     let pool = PgPool::connect_lazy(direct.database_url.as_ref().unwrap()).unwrap();

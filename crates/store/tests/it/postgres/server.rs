@@ -1,4 +1,4 @@
-//! What only a server can do: refuse what JSON may hold, and go away.
+//! What only a server can do: refuse text that JSON may hold, and become unreachable.
 
 use std::time::{Duration, Instant};
 
@@ -15,29 +15,29 @@ pub(crate) fn pool(database: &Database) -> &PgPool {
     pool
 }
 
-/// Waits until a connection of ours waits for a lock.
-pub(crate) async fn somebody_waits(pool: &PgPool) {
-    so_many_wait(pool, 1).await;
+/// Waits until one of our connections waits for a lock.
+pub(crate) async fn wait_for_a_blocked_connection(pool: &PgPool) {
+    wait_for_blocked_connections(pool, 1).await;
 }
 
-async fn so_many_wait(pool: &PgPool, connections: i64) {
+async fn wait_for_blocked_connections(pool: &PgPool, connections: i64) {
     let question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
         AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
     let deadline = Instant::now() + Duration::from_secs(30);
     while sqlx::query_scalar::<_, i64>(question).fetch_one(pool).await.unwrap() < connections {
         assert!(Instant::now() < deadline, "{connections} connections should wait by now");
-        // Nobody tells when it is so.
+        // There is no event to wait for.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// A connection in the middle of a beginning that nobody waits for any more is not used again.
+/// A connection whose call was abandoned while it began a transaction is not used again.
 #[tokio::test]
-async fn a_call_that_is_given_up_spoils_no_connection() {
+async fn an_abandoned_call_spoils_no_connection() {
     let database = Database::postgres().await;
     begin(&*database.store, "a").await;
     for polls in 0..200_u32 {
-        // At every point of the call at which it waits.
+        // At every point at which the call waits.
         let chunks = [chunk_of_ids("a", 0, 1, &[1])];
         let mut call = database.store.write(&chunks, IdConflict::Fail);
         let mut left = polls % 20;
@@ -49,7 +49,7 @@ async fn a_call_that_is_given_up_spoils_no_connection() {
             std::task::Poll::Pending
         })
         .await;
-        // What reads has another kind of transaction, which cannot begin within one that writes.
+        // A read begins another kind of transaction, which cannot begin within one that writes.
         assert_eq!(database.store.runs(None, 1).await.unwrap().len(), 1);
     }
 }
@@ -88,7 +88,7 @@ async fn text_that_postgres_refuses_fails_alone() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_killed_is_transient() {
+async fn a_killed_connection_is_transient() {
     let database = Database::postgres().await;
     let mut blocker = pool(&database).begin().await.unwrap();
     sqlx::query("INSERT INTO transactions SELECT $1, NULL, 'x', 1, now(), NULL, 'x', 'x', NULL, 'other', 1, 'batch'")
@@ -98,7 +98,7 @@ async fn a_connection_that_is_killed_is_transient() {
         .unwrap();
     let chunks = [chunk_of_ids("a", 0, 1, &[1, 2, 3])];
     let kill = async {
-        somebody_waits(pool(&database)).await;
+        wait_for_a_blocked_connection(pool(&database)).await;
         let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
         assert_eq!(database.count(kill).await, 1);
@@ -122,7 +122,7 @@ async fn a_claim_waits_for_the_one_before() {
         .unwrap();
     let chunks = [chunk_of_ids("a", 0, 1, &[1, 2, 3])];
     let commit = async {
-        somebody_waits(pool(&database)).await;
+        wait_for_a_blocked_connection(pool(&database)).await;
         blocker.commit().await.unwrap();
     };
     let (written, ()) = tokio::join!(database.write(&chunks, IdConflict::Fail), commit);
@@ -131,7 +131,7 @@ async fn a_claim_waits_for_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_missing_table_is_a_matter_of_configuration() {
+async fn a_missing_table_is_a_configuration_error() {
     let database = Database::postgres().await;
     database.execute("ALTER TABLE predictions RENAME TO elsewhere").await;
     let error = database.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap_err();
@@ -142,16 +142,16 @@ async fn a_missing_table_is_a_matter_of_configuration() {
 }
 
 #[tokio::test]
-async fn connections_tell_their_stage() {
+async fn connections_name_their_stage() {
     let database = Database::postgres().await;
     database.store.ping().await.unwrap();
     let stages = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'assay%'";
     assert_eq!(database.texts(stages).await, ["assay-test"]);
 }
 
-/// A row that fails again elsewhere is another row afterwards, which an exchange must see.
+/// A row that fails again elsewhere is a new row, which the replay must see.
 #[tokio::test]
-async fn an_exchange_sees_a_row_that_failed_again_meanwhile() {
+async fn a_replay_sees_a_row_that_failed_again_meanwhile() {
     let database = Database::postgres().await;
     database.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
     let mut blocker = pool(&database).begin().await.unwrap();
@@ -165,7 +165,7 @@ async fn an_exchange_sees_a_row_that_failed_again_meanwhile() {
     .unwrap();
     let part = part("a", 1, 0, &[(1, Row::Failed(transaction(1, "1")))]);
     let commit = async {
-        somebody_waits(pool(&database)).await;
+        wait_for_a_blocked_connection(pool(&database)).await;
         blocker.commit().await.unwrap();
     };
     let (exchanged, ()) = tokio::join!(database.store.exchange(&part, IdConflict::Fail), commit);
@@ -174,7 +174,7 @@ async fn an_exchange_sees_a_row_that_failed_again_meanwhile() {
 }
 
 #[tokio::test]
-async fn the_same_part_at_once_waits_for_the_one_before() {
+async fn a_concurrent_part_waits_for_the_first() {
     let database = Database::postgres().await;
     database.write(&[chunk("a", 0, 1, &[Row::Failed(transaction(1, "1"))])], IdConflict::Fail).await.unwrap();
     let mut blocker = pool(&database).begin().await.unwrap();
@@ -184,7 +184,7 @@ async fn the_same_part_at_once_waits_for_the_one_before() {
         .unwrap();
     let part = part("a", 1, 0, &[(1, scored(1, "1"))]);
     let commit = async {
-        somebody_waits(pool(&database)).await;
+        wait_for_a_blocked_connection(pool(&database)).await;
         blocker.commit().await.unwrap();
     };
     let (exchanged, ()) = tokio::join!(database.store.exchange(&part, IdConflict::Fail), commit);
@@ -192,9 +192,9 @@ async fn the_same_part_at_once_waits_for_the_one_before() {
     assert_eq!(database.count("SELECT count(*) FROM failed_transactions").await, 1);
 }
 
-/// Writers that overlap hold the run's row in turn, so that a seal would never find it free.
+/// Overlapping writers share the run's lock in turn, so that a seal would never find it free.
 #[tokio::test]
-async fn a_seal_is_not_overtaken_by_writers() {
+async fn writers_do_not_starve_a_seal() {
     let database = Database::postgres().await;
     let (store, pool) = (&database.store, pool(&database));
     begin(&**store, "a").await;
@@ -209,15 +209,15 @@ async fn a_seal_is_not_overtaken_by_writers() {
     let id = run_id("a");
     let writing = database.write(&first, IdConflict::Fail);
     let sealing = async {
-        so_many_wait(pool, 1).await;
+        wait_for_blocked_connections(pool, 1).await;
         store.seal(&lease("a"), sealed, None).await
     };
     let overtaking = async {
-        so_many_wait(pool, 2).await;
+        wait_for_blocked_connections(pool, 2).await;
         database.write(&beyond, IdConflict::Fail).await
     };
     let release = async {
-        so_many_wait(pool, 3).await;
+        wait_for_blocked_connections(pool, 3).await;
         blocker.rollback().await.unwrap();
     };
     let (written, sealed, late, ()) = tokio::join!(writing, sealing, overtaking, release);
@@ -227,17 +227,17 @@ async fn a_seal_is_not_overtaken_by_writers() {
     assert_eq!(store.close_run(&id).await.unwrap(), RunState::Complete);
 }
 
-/// Whoever is first in the line has changed the run before the writer reads it, by whatever statement.
+/// The seal that held the lock first has changed the run before the writer reads it.
 #[tokio::test]
-async fn a_writer_that_waits_for_a_seal_records_nothing_beyond_it() {
+async fn a_writer_that_waited_for_a_seal_records_nothing_beyond_it() {
     let database = Database::postgres().await;
     begin(&*database.store, "a").await;
     let mut sealer = pool(&database).begin().await.unwrap();
     sqlx::raw_sql("SELECT pg_advisory_xact_lock(hashtextextended('a', 0))").execute(&mut *sealer).await.unwrap();
     let chunks = [chunk_of_ids("a", 0, 1, &[1]), chunk_of_ids("a", 1, 2, &[2])];
     let seal = async {
-        somebody_waits(pool(&database)).await;
-        // No lock of the row that would make the writer read it anew.
+        wait_for_a_blocked_connection(pool(&database)).await;
+        // No row lock that would make the writer read it again.
         let seal = "UPDATE runs SET state = 'sealed', rows_read = 1, chunks_total = 1 WHERE run_id = 'a'";
         sqlx::raw_sql(seal).execute(&mut *sealer).await.unwrap();
         sealer.commit().await.unwrap();
@@ -252,9 +252,9 @@ async fn a_writer_that_waits_for_a_seal_records_nothing_beyond_it() {
     assert_eq!(database.store.close_run(&run_id("a")).await.unwrap(), RunState::Complete);
 }
 
-/// What a commit has confirmed is on disk, whatever the database has set.
+/// A confirmed commit is on disk, whatever the database has set.
 #[tokio::test]
-async fn commits_are_as_durable_as_the_database_has_it_and_no_less_than_on() {
+async fn commits_are_at_least_as_durable_as_on() {
     for (set, expected) in [("off", "on"), ("local", "local"), ("on", "on"), ("remote_apply", "remote_apply")] {
         let database = Database::postgres().await;
         let tables = ["runs", "chunks", "transactions", "dead_letters", "operations", "replays", "replay_parts"];

@@ -1,4 +1,4 @@
-//! Chunks become rows: once, completely, whatever comes again.
+//! Chunks become rows, once and completely, even if they are redelivered.
 
 use assay_store::ChunkOutcome::{Known, Recorded};
 use assay_store::{ChunkOutcome, IdConflict, PredictionCount, Written};
@@ -8,21 +8,21 @@ use crate::chunks::{Row, chunk, chunk_of_ids, run_id, scored, transaction};
 use crate::database::Database;
 
 on_both! {
-    every_row_has_its_place,
-    users_queries_work_as_they_stand,
-    what_comes_again_changes_nothing,
-    a_call_may_be_repeated_in_part,
+    every_row_is_stored_in_its_table,
+    queries_of_users_still_work,
+    a_redelivery_changes_nothing,
+    part_of_a_call_may_be_repeated,
     a_chunk_twice_in_one_call_is_written_once,
     a_contradicting_chunk_is_refused_alone,
     many_rows_go_into_one_call,
     the_lane_is_kept,
-    an_empty_call_is_nothing,
+    an_empty_call_does_nothing,
 }
 
 const COUNTS: &str = "SELECT (SELECT count(*) FROM transactions) * 1000000 + (SELECT count(*) FROM predictions) * 10000 \
     + (SELECT count(*) FROM invalid_transactions) * 100 + (SELECT count(*) FROM failed_transactions)";
 
-async fn every_row_has_its_place(database: &Database) {
+async fn every_row_is_stored_in_its_table(database: &Database) {
     let store = &*database.store;
     let rows = [
         Row::Scored(transaction(1, "-952.40"), "fraud", 0.97),
@@ -75,7 +75,7 @@ fn is_sqlite(database: &Database) -> bool {
     matches!(database.raw, crate::database::Raw::Sqlite(_))
 }
 
-async fn users_queries_work_as_they_stand(database: &Database) {
+async fn queries_of_users_still_work(database: &Database) {
     let mut chunk = chunk_of_ids("a", 0, 1, &[1, 2, 3]);
     chunk.predicted[2].prediction.fraud_score = None;
     database.write(&[chunk], IdConflict::Fail).await.unwrap();
@@ -94,13 +94,13 @@ fn in_one_column(query: &str, columns: &str) -> String {
     format!("SELECT {columns} FROM ({}) AS answer", query.trim_end_matches(';'))
 }
 
-async fn what_comes_again_changes_nothing(database: &Database) {
+async fn a_redelivery_changes_nothing(database: &Database) {
     let store = &*database.store;
     let rows = [scored(1, "1"), Row::Invalid(b"x"), Row::Failed(transaction(2, "2")), scored(3, "3"), scored(1, "1")];
     let first = chunk("a", 0, 1, &rows);
     database.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
     let tally = Tally { predicted: 2, invalid: 1, failed: 1, duplicate: 1 };
-    // Even with another content: the predictor was asked twice, and the first answer counts.
+    // Even with other content: the predictor asked twice, and the first answer counts.
     let mut other = first.clone();
     other.predicted[0].prediction.prediction = "fraud".into();
     for again in [first, other] {
@@ -114,7 +114,7 @@ async fn what_comes_again_changes_nothing(database: &Database) {
     assert_eq!(database.count("SELECT count(*) FROM predictions WHERE prediction = 'fraud'").await, 0);
 }
 
-async fn a_call_may_be_repeated_in_part(database: &Database) {
+async fn part_of_a_call_may_be_repeated(database: &Database) {
     let store = &*database.store;
     let chunks: Vec<_> =
         (0..6).map(|number| chunk_of_ids("a", number, number * 2 + 1, &[u128::from(number), 99])).collect();
@@ -198,7 +198,7 @@ async fn the_lane_is_kept(database: &Database) {
     assert_eq!(database.texts("SELECT processing_type FROM transactions").await, ["streaming"]);
 }
 
-async fn an_empty_call_is_nothing(database: &Database) {
+async fn an_empty_call_does_nothing(database: &Database) {
     assert_eq!(database.write(&[], IdConflict::Fail).await.unwrap(), Written::default());
     database.store.ping().await.unwrap();
 }

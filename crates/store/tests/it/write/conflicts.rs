@@ -9,13 +9,13 @@ use crate::database::Database;
 
 on_both! {
     the_same_content_is_a_duplicate,
-    other_content_fails_and_shows_both,
+    other_content_fails_and_quotes_both,
     every_field_is_content,
-    what_the_rules_of_reading_alone_make_another_is_a_duplicate,
-    under_update_other_content_replaces,
-    under_update_each_version_is_kept,
+    content_that_differs_by_the_rules_of_reading_is_a_duplicate,
+    update_replaces_other_content,
+    update_keeps_each_version,
     the_first_of_a_call_wins,
-    writers_with_the_same_ids_get_through,
+    concurrent_writers_of_the_same_ids_finish,
 }
 
 const DUPLICATES: &str = "SELECT run_id || '/' || chunk || ' ' || replace(CAST(duplicate_rows AS text), ' ', '') FROM chunks \
@@ -57,7 +57,7 @@ async fn the_same_content_is_a_duplicate(database: &Database) {
     assert_eq!(database.count("SELECT count(*) FROM transaction_history").await, 0);
 }
 
-async fn other_content_fails_and_shows_both(database: &Database) {
+async fn other_content_fails_and_quotes_both(database: &Database) {
     let store = &*database.store;
     database.write(&[chunk("a", 0, 1, &[scored(1, "-7.07"), scored(1, "-70.7")])], IdConflict::Fail).await.unwrap();
     let mut longer = transaction(1, "-7.07");
@@ -115,7 +115,7 @@ async fn every_field_is_content(database: &Database) {
     assert_eq!(store.failed_counts(&run_id("a")).await.unwrap(), [("id_conflict".to_owned(), 8)]);
 }
 
-async fn what_the_rules_of_reading_alone_make_another_is_a_duplicate(database: &Database) {
+async fn content_that_differs_by_the_rules_of_reading_is_a_duplicate(database: &Database) {
     let store = &*database.store;
     let mut padded = transaction(1, "1");
     padded.description = format!(" {}\t", padded.description);
@@ -134,14 +134,14 @@ async fn what_the_rules_of_reading_alone_make_another_is_a_duplicate(database: &
     assert_eq!(database.count("SELECT count(*) FROM transaction_history").await, 0, "what is stored stays");
 }
 
-async fn under_update_other_content_replaces(database: &Database) {
+async fn update_replaces_other_content(database: &Database) {
     let store = &*database.store;
     database.write(&[chunk_of_ids("a", 0, 1, &[1, 2, 3])], IdConflict::Update).await.unwrap();
     let rows = [Row::Scored(transaction(2, "-99.99"), "fraud", 0.75), scored(3, "-12.50")];
     let written = database.write(&[chunk("b", 0, 1, &rows)], IdConflict::Update).await.unwrap();
-    // One is a duplicate, and the other left its prediction.
+    // One is a duplicate; the other's prediction was kept.
     assert_eq!((written.transactions, written.passed_over), (0, [(0, 2)].into()));
-    // The row belongs to the run that stored it first, so that the law holds for both, now and later.
+    // The row belongs to the run that stored it first, so the law holds for both runs, now and later.
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), Tally { predicted: 3, ..Tally::default() });
     assert_eq!(store.tally(&run_id("b")).await.unwrap(), Tally { duplicate: 2, ..Tally::default() });
     let now = "SELECT t.run_id || '|' || t.row_number || '|' || t.amount || '|' || p.prediction || '|' || p.fraud_score || '|' || p.run_id
@@ -158,7 +158,7 @@ async fn under_update_other_content_replaces(database: &Database) {
     }
 }
 
-async fn under_update_each_version_is_kept(database: &Database) {
+async fn update_keeps_each_version(database: &Database) {
     let store = &*database.store;
     let rows = [scored(1, "1"), scored(1, "2"), scored(1, "2.0"), scored(1, "3"), scored(2, "5")];
     let written = database.write(&[chunk("a", 0, 1, &rows)], IdConflict::Update).await.unwrap();
@@ -182,7 +182,7 @@ async fn the_first_of_a_call_wins(database: &Database) {
     assert_eq!(database.texts("SELECT run_id || row_number FROM transactions").await, ["a1"]);
 }
 
-async fn writers_with_the_same_ids_get_through(database: &Database) {
+async fn concurrent_writers_of_the_same_ids_finish(database: &Database) {
     const WRITERS: u64 = 4;
     let other = database.another().await;
     let chunks_of = |writer: u64| -> Vec<ScoredChunk> {

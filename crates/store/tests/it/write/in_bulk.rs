@@ -1,4 +1,4 @@
-//! Batches that are large enough to go in the fast way, with all that may be in its way.
+//! Batches that are large enough for COPY, with everything that may prevent it.
 
 use assay_store::IdConflict;
 use assay_transaction::Tally;
@@ -8,8 +8,8 @@ use crate::database::Database;
 
 on_both! {
     known_ids_among_new_ones_count_once,
-    all_columns_arrive_as_they_were_sent,
-    an_orphaned_prediction_among_many_gives_way,
+    all_columns_are_stored_as_sent,
+    an_orphaned_prediction_in_a_large_batch_gives_way,
 }
 
 /// Scored rows with these ids.
@@ -27,7 +27,7 @@ async fn write(database: &Database, run: &str, rows: &[Row]) -> Tally {
 async fn known_ids_among_new_ones_count_once(database: &Database) {
     let all_new = |count| Tally { predicted: count, ..Tally::default() };
     assert_eq!(write(database, "a", &rows(0..300)).await, all_new(300));
-    // The first of these finds out that ids may be known, and the second knows: one way after the other.
+    // The first batch finds out that ids may be stored; the second looks them up: one way after the other.
     for (run, from) in [("b", 290), ("c", 580)] {
         let mut mixed = rows(from..from + 300);
         mixed.push(scored(from + 5, "7"));
@@ -40,7 +40,7 @@ async fn known_ids_among_new_ones_count_once(database: &Database) {
     assert_eq!(database.texts(counts).await, ["1180"]);
 }
 
-async fn all_columns_arrive_as_they_were_sent(database: &Database) {
+async fn all_columns_are_stored_as_sent(database: &Database) {
     let amounts = ["0", "-0.0001", "9999999999999999.9999", "-1234567890123456", "10000", "0.5", "123456.7800"];
     let bare = |id: u128| {
         let mut bare = transaction(id, "1");
@@ -52,7 +52,7 @@ async fn all_columns_arrive_as_they_were_sent(database: &Database) {
     let few = chunk("few", 0, 1, &some);
     some.extend(rows(100..400));
     let many = chunk("many", 0, 1, &some);
-    // The same rows in one way and in the other: all that differs is the run.
+    // The same rows both ways: only the run differs.
     let content = "SELECT coalesce(external_id, '-') || '|' || description || '|' || amount || '|' || CAST(\"timestamp\" AS text) || '|' ||
         coalesce(merchant, '-') || '|' || operation_type || '|' || side || '|' || coalesce(CAST(attributes AS text), '-') || '|' ||
         row_number || '|' || processing_type || '|' || prediction || '|' || coalesce(CAST(fraud_score AS text), '-') || '|' ||
@@ -67,7 +67,7 @@ async fn all_columns_arrive_as_they_were_sent(database: &Database) {
     assert_eq!(database.texts(content).await, expected);
 }
 
-async fn an_orphaned_prediction_among_many_gives_way(database: &Database) {
+async fn an_orphaned_prediction_in_a_large_batch_gives_way(database: &Database) {
     write(database, "a", &rows(0..200)).await;
     database.execute("DELETE FROM transactions WHERE row_number = 7").await;
     let fraud: Vec<Row> = (0..200).map(|id| Row::Scored(transaction(id, "-12.50"), "fraud", 0.75)).collect();

@@ -1,4 +1,4 @@
-//! Rows that are stored already: found before they are scored again, and booked without a score.
+//! Rows that are stored already: found before they are scored again, and recorded without a score.
 
 use assay_store::{Begun, Earlier, IdConflict, NewRun};
 use assay_transaction::{Entry, KnownRow, Namespace, Run, ScoredChunk, Tally};
@@ -7,11 +7,11 @@ use crate::chunks::{Row, chunk, chunk_of_ids, new_run, run_id, scored, transacti
 use crate::database::Database;
 
 on_both! {
-    a_first_run_asks_for_nothing,
+    a_first_run_has_no_earlier_ids,
     the_same_content_is_found_with_its_prediction,
     known_rows_are_duplicates,
     known_rows_that_are_gone_fail_and_can_be_replayed,
-    known_rows_that_differ_by_now_are_not_taken_for_scored,
+    known_rows_that_differ_now_fail,
 }
 
 async fn begun(database: &Database, new: NewRun) -> Run {
@@ -19,7 +19,7 @@ async fn begun(database: &Database, new: NewRun) -> Run {
     run
 }
 
-async fn a_first_run_asks_for_nothing(database: &Database) {
+async fn a_first_run_has_no_earlier_ids(database: &Database) {
     let with_namespace = |run, source, namespace| {
         let mut new = new_run(run, source);
         new.settings.namespace = Namespace::new(namespace);
@@ -61,12 +61,12 @@ async fn the_same_content_is_found_with_its_prediction(database: &Database) {
     assert_eq!(found(other_id).await, [of(0, 11)]);
     assert_eq!(found(again).await, [of(0, 21), of(0, 22), of(1, 23), of(2, 24)]);
     assert_eq!(store.stored_alike(&[]).await.unwrap(), []);
-    // Without its prediction it has to be scored.
+    // Without a stored prediction, it has to be scored.
     database.execute("DELETE FROM predictions").await;
     assert_eq!(found(stored.clone()).await, []);
 }
 
-/// A chunk whose every row is said to be stored already.
+/// A chunk whose rows all count as stored already.
 fn known(chunk: ScoredChunk) -> ScoredChunk {
     let known = chunk.predicted.iter().map(|predicted| predicted.entry.row).collect();
     ScoredChunk { known, ..chunk }
@@ -107,7 +107,7 @@ async fn known_rows_that_are_gone_fail_and_can_be_replayed(database: &Database) 
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 2, "nothing is stored unscored");
 }
 
-async fn known_rows_that_differ_by_now_are_not_taken_for_scored(database: &Database) {
+async fn known_rows_that_differ_now_fail(database: &Database) {
     let store = &*database.store;
     database.write(&[chunk("a", 0, 1, &[scored(1, "2")])], IdConflict::Fail).await.unwrap();
     for (run, on_conflict, class) in [("b", IdConflict::Fail, "id_conflict"), ("c", IdConflict::Update, "unscored")] {

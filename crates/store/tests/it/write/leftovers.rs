@@ -1,4 +1,4 @@
-//! Rows that somebody deleted by hand, and those that were left over: loading or delivering again puts things right.
+//! Rows that were deleted by hand, and those that were left: loading or delivering again repairs them.
 
 use assay_store::{ChunkOutcome, IdConflict};
 use assay_transaction::{RunState, Tally};
@@ -8,12 +8,12 @@ use crate::database::Database;
 
 on_both! {
     an_orphaned_prediction_gives_way,
-    a_chunk_is_booked_again_as_it_was,
-    a_chunk_with_other_answers_counts_each_row_once,
+    a_repeated_chunk_is_recorded_as_before,
+    a_repeated_chunk_with_other_scores_counts_each_row_once,
     a_replaced_transaction_stays_its_own,
 }
 
-/// Everything that is booked, but for times.
+/// Everything that is recorded, except for times.
 const STATE: &str = "SELECT 't' || run_id || row_number || processing_type || description || amount FROM transactions
     UNION ALL SELECT 'p' || CAST(transaction_id AS text) || prediction || run_id FROM predictions
     UNION ALL SELECT 'i' || run_id || row_number || reason || message FROM invalid_transactions
@@ -35,7 +35,7 @@ async fn an_orphaned_prediction_gives_way(database: &Database) {
     assert_eq!(database.texts(predictions).await, ["b fraud", "a legitimate", "b legitimate"]);
 }
 
-async fn a_chunk_is_booked_again_as_it_was(database: &Database) {
+async fn a_repeated_chunk_is_recorded_as_before(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     let rows = [
@@ -68,7 +68,7 @@ async fn a_chunk_is_booked_again_as_it_was(database: &Database) {
     assert_eq!(finish(store, "a", 10, 2).await, RunState::Complete);
 }
 
-async fn a_chunk_with_other_answers_counts_each_row_once(database: &Database) {
+async fn a_repeated_chunk_with_other_scores_counts_each_row_once(database: &Database) {
     let store = &*database.store;
     let failed = || Row::Failed(transaction(2, "2"));
     let first = [scored(1, "1"), failed(), scored(3, "3"), Row::Invalid(b"x"), scored(5, "5")];

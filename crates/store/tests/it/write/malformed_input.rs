@@ -1,5 +1,5 @@
-//! Chunks that nobody of ours has written, but that can be read: each is refused or booked whole, never an error, which
-//! would come again with every attempt and keep a writer from all other chunks.
+//! Chunks that can be decoded but that no program of ours wrote: each is refused or recorded as a whole. An error
+//! would return with every attempt and keep the writer from all other chunks.
 
 use assay_store::{ChunkOutcome, IdConflict};
 use assay_transaction::ScoredChunk;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::chunks::{Row, chunk, chunk_of_ids, run_id, scored, transaction};
 use crate::database::Database;
 
-/// Values that nobody expects where they stand.
+/// Values that are unexpected in their place.
 fn values() -> impl Strategy<Value = Value> {
     let values = vec![
         Value::Null,
@@ -49,7 +49,7 @@ fn values() -> impl Strategy<Value = Value> {
     prop::sample::select(values)
 }
 
-/// All places of a document: of objects, lists and what is in them.
+/// All positions in a document: fields, elements, and those within them.
 fn places(value: &Value, place: &str, into: &mut Vec<String>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, value)| {
@@ -66,7 +66,7 @@ fn places(value: &Value, place: &str, into: &mut Vec<String>) {
     }
 }
 
-/// What is done to a chunk: values replaced, or lost.
+/// Changes to a chunk: values replaced, or removed.
 type Changes = Vec<(Index, Option<Value>)>;
 
 fn changed(chunk: &ScoredChunk, changes: &Changes) -> Option<ScoredChunk> {
@@ -88,7 +88,7 @@ fn changed(chunk: &ScoredChunk, changes: &Changes) -> Option<ScoredChunk> {
     ScoredChunk::decode(document.to_string().as_bytes()).ok()
 }
 
-async fn is_refused_or_booked(database: &Database, case: u64, changes: &Changes) -> bool {
+async fn is_refused_or_recorded(database: &Database, case: u64, changes: &Changes) -> bool {
     let (name, first_id) = (format!("hostile-{case}"), u128::from(case) * 10);
     let rows = [
         scored(first_id, "1"),
@@ -118,7 +118,7 @@ fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&changes, |changes| {
         case.set(case.get() + 1);
-        let is_read = runtime.block_on(is_refused_or_booked(&database, case.get(), &changes));
+        let is_read = runtime.block_on(is_refused_or_recorded(&database, case.get(), &changes));
         read.set(read.get() + u32::from(is_read));
         Ok(())
     });
@@ -131,11 +131,11 @@ fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
 }
 
 #[test]
-fn a_changed_chunk_is_refused_or_booked_in_postgres() {
+fn a_changed_chunk_is_refused_or_recorded_in_postgres() {
     holds(Database::postgres, 600);
 }
 
 #[test]
-fn a_changed_chunk_is_refused_or_booked_in_sqlite() {
+fn a_changed_chunk_is_refused_or_recorded_in_sqlite() {
     holds(Database::sqlite, 1_500);
 }

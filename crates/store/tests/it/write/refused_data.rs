@@ -8,11 +8,11 @@ use crate::database::Database;
 
 on_both! {
     a_refused_row_fails_alone,
-    the_next_row_with_its_id_takes_its_place,
-    a_refused_replacement_leaves_what_is_stored,
+    the_next_row_with_its_id_replaces_a_refused_one,
+    a_refused_replacement_keeps_the_stored_row,
 }
 
-/// A score that no database of Assay takes.
+/// A score that no database of Assay accepts.
 fn refused(id: u128, amount: &str) -> Row {
     Row::Scored(transaction(id, amount), "fraud", 1.5)
 }
@@ -44,7 +44,7 @@ async fn a_refused_row_fails_alone(database: &Database) {
     assert_eq!(database.texts("SELECT chunk || '|' || predicted FROM chunks ORDER BY chunk").await, ["0|247", "1|249"]);
 }
 
-async fn the_next_row_with_its_id_takes_its_place(database: &Database) {
+async fn the_next_row_with_its_id_replaces_a_refused_one(database: &Database) {
     let rows = [refused(1, "1"), refused(1, "2"), scored(1, "3"), scored(1, "3"), scored(1, "4"), refused(1, "5")];
     database.write(&[chunk("a", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
     let tally = Tally { predicted: 1, failed: 4, duplicate: 1, invalid: 0 };
@@ -54,7 +54,7 @@ async fn the_next_row_with_its_id_takes_its_place(database: &Database) {
     assert_eq!(database.count("SELECT row_number FROM transactions").await, 3);
 }
 
-async fn a_refused_replacement_leaves_what_is_stored(database: &Database) {
+async fn a_refused_replacement_keeps_the_stored_row(database: &Database) {
     let rows = [scored(1, "1"), refused(1, "2"), scored(1, "3"), refused(2, "1")];
     database.write(&[chunk("a", 0, 1, &rows)], IdConflict::Update).await.unwrap();
     let tally = Tally { predicted: 1, failed: 2, duplicate: 1, invalid: 0 };

@@ -1,4 +1,4 @@
-//! Failed rows that were sent again give way to their new outcomes.
+//! Replayed rows trade their failure for a new outcome.
 
 use assay_store::{ErrorClass, Exchanged, IdConflict, RowFate, Selection, Store};
 use assay_transaction::{RunState, ScoredReplay, Tally};
@@ -11,15 +11,15 @@ use crate::database::Database;
 on_both! {
     replays_of_a_run_are_counted,
     each_row_gets_its_new_outcome,
-    a_part_counts_once,
-    under_update_the_replayed_row_replaces,
+    a_repeated_part_changes_nothing,
+    update_lets_a_replayed_row_replace,
     a_row_that_the_database_refuses_fails_alone,
-    what_is_no_longer_failed_is_gone,
-    a_row_twice_counts_as_it_came_first,
-    without_a_chunk_around_it_a_row_stays,
-    numbers_that_no_database_takes_are_refused,
-    whoever_exchanges_a_row_first_wins,
-    how_a_row_had_failed_is_kept,
+    a_row_that_is_no_longer_failed_is_gone,
+    a_repeated_row_counts_as_it_came_first,
+    a_row_without_a_covering_chunk_stays_failed,
+    numbers_beyond_the_database_are_refused,
+    the_first_replay_of_a_row_wins,
+    earlier_failures_of_a_row_are_kept,
 }
 
 const CHUNKS: &str = "SELECT chunk || '|' || predicted || '|' || coalesce(replace(CAST(duplicate_rows AS text), ' ', ''), '-') \
@@ -31,7 +31,7 @@ fn failed(id: u128) -> Row {
     Row::Failed(transaction(id, "1"))
 }
 
-/// A run of two chunks: rows 1 and 2 are stored and doubled, 3 to 5 and 7 failed, 6 is invalid, 8 is in conflict.
+/// A run of two chunks: rows 1 and 2 are stored and a duplicate, 3 to 5 and 7 failed, 6 is invalid, 8 is a conflict.
 async fn prepare(store: &dyn Store) {
     begin(store, "a").await;
     let chunks = [
@@ -101,7 +101,7 @@ async fn each_row_gets_its_new_outcome(database: &Database) {
             [format!("0|2|[[2,\"{id}\"]]"), format!("1|0|[[7,\"{id}\"]]")],
             "the chunks around them are credited"
         );
-        // What was tried before counts.
+        // Earlier attempts count.
         assert_eq!(database.texts(FAILED).await, ["4|rejected|6", "5|rejected|3", "8|id_conflict|2"]);
         let RowFate::Predicted(stored) = store.row(&run_id("a"), 3).await.unwrap() else { panic!("it is stored") };
         let prediction = stored.prediction.unwrap();
@@ -109,7 +109,7 @@ async fn each_row_gets_its_new_outcome(database: &Database) {
         assert_eq!((prediction.run_id, prediction.predicted_at), (run_id("a"), part("a", 1, 0, &[]).predicted_at));
         assert_eq!(stored.external_id.as_deref(), Some("id 3"));
 
-        // A duplicate joins those that its chunk has.
+        // A duplicate joins those of its chunk.
         store.exchange(&part("a", 1, 1, &[(4, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
         assert_eq!(database.texts(FAILED).await.len(), 3, "it failed with another transaction");
         let again = [(4, Row::Scored(transaction(4, "1"), "fraud", 1.0)), (5, scored(5, "1"))];
@@ -125,12 +125,12 @@ async fn each_row_gets_its_new_outcome(database: &Database) {
     }
 }
 
-async fn a_part_counts_once(database: &Database) {
+async fn a_repeated_part_changes_nothing(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     let first = part("a", 1, 0, &[(3, failed(3))]);
     assert_eq!(store.exchange(&first, IdConflict::Fail).await.unwrap(), done(0, 1, 0));
-    // The identity counts, whatever it comes with.
+    // The identity counts, whatever the content.
     for again in [first, part("a", 1, 0, &[(3, scored(3, "1")), (4, scored(4, "1"))])] {
         assert_eq!(store.exchange(&again, IdConflict::Fail).await.unwrap(), Exchanged::default());
     }
@@ -142,7 +142,7 @@ async fn a_part_counts_once(database: &Database) {
     assert_eq!(store.exchange(&part("a", 2, 1, &[]), IdConflict::Fail).await.unwrap(), done(0, 0, 0));
 }
 
-async fn under_update_the_replayed_row_replaces(database: &Database) {
+async fn update_lets_a_replayed_row_replace(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     let rows = [(8, Row::Scored(transaction(1, "9"), "fraud", 0.75)), (3, scored(3, "1"))];
@@ -165,7 +165,7 @@ async fn a_row_that_the_database_refuses_fails_alone(database: &Database) {
     lawful(store, Tally { predicted: 2, invalid: 1, failed: 3, duplicate: 2 }).await;
 }
 
-async fn what_is_no_longer_failed_is_gone(database: &Database) {
+async fn a_row_that_is_no_longer_failed_is_gone(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     let before = store.tally(&run_id("a")).await.unwrap();
@@ -185,7 +185,7 @@ async fn what_is_no_longer_failed_is_gone(database: &Database) {
     assert_eq!(database.count("SELECT count(*) FROM transaction_history").await, 0);
 }
 
-async fn a_row_twice_counts_as_it_came_first(database: &Database) {
+async fn a_repeated_row_counts_as_it_came_first(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     let rows = [
@@ -201,7 +201,7 @@ async fn a_row_twice_counts_as_it_came_first(database: &Database) {
     assert_eq!(stored.prediction.unwrap().prediction, "fraud");
 }
 
-async fn without_a_chunk_around_it_a_row_stays(database: &Database) {
+async fn a_row_without_a_covering_chunk_stays_failed(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     database.execute("DELETE FROM chunks WHERE chunk = 1").await;
@@ -213,14 +213,14 @@ async fn without_a_chunk_around_it_a_row_stays(database: &Database) {
     assert_eq!(store.replayed(&run_id("a"), 1).await.unwrap().0, 0, "the part may come again");
 }
 
-async fn numbers_that_no_database_takes_are_refused(database: &Database) {
+async fn numbers_beyond_the_database_are_refused(database: &Database) {
     for (replay, number) in [(u64::MAX, 0), (1, u64::MAX)] {
         let error = database.store.exchange(&part("a", replay, number, &[]), IdConflict::Fail).await.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Data, "{error}");
     }
 }
 
-async fn whoever_exchanges_a_row_first_wins(database: &Database) {
+async fn the_first_replay_of_a_row_wins(database: &Database) {
     const ROWS: u64 = 40;
     const CHUNK: u64 = 10;
     let store = &*database.store;
@@ -232,7 +232,7 @@ async fn whoever_exchanges_a_row_first_wins(database: &Database) {
         let rows = &rows[usize::try_from(first).unwrap()..usize::try_from(first + CHUNK).unwrap()];
         chunk("a", number, first + 1, rows)
     };
-    // One chunk arrives while rows of the others are exchanged.
+    // One chunk arrives while rows of the others are replayed.
     let chunks: Vec<_> = (0..ROWS / CHUNK).map(cut).collect();
     database.write(&chunks[..3], IdConflict::Fail).await.unwrap();
     // Ten parts, each with half of the rows, each sent twice; some rows fail again.
@@ -276,7 +276,7 @@ async fn whoever_exchanges_a_row_first_wins(database: &Database) {
     assert!(stored >= ROWS * 3 / 4, "{exchanged:?}");
 }
 
-async fn how_a_row_had_failed_is_kept(database: &Database) {
+async fn earlier_failures_of_a_row_are_kept(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     let kept = async |row: u64| {
@@ -289,10 +289,10 @@ async fn how_a_row_had_failed_is_kept(database: &Database) {
     let rejected = |replay, attempts| (replay, "rejected".to_owned(), "422 Unprocessable Entity".to_owned(), attempts);
     assert_eq!(kept(3).await, [rejected(1, 3), rejected(2, 6)]);
     assert_eq!(kept(4).await, [], "it had not failed with that transaction");
-    // Of what differed, no value is kept.
+    // No value of the difference is kept.
     let reason = "another transaction with this id is stored (run a, row 1)".to_owned();
     assert_eq!(kept(8).await, [(2, "id_conflict".to_owned(), reason, 1)]);
-    // A part that comes again adds nothing.
+    // A repeated part adds nothing.
     store.exchange(&part("a", 2, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
     assert_eq!(kept(3).await.len(), 2);
 }

@@ -1,8 +1,10 @@
-//! Who inherits the transactions of a run that is removed: rows of other runs that count them as duplicates, the earliest of them first.
+//! Who inherits the transactions of a removed run: rows of other runs that count them as duplicates, the earliest
+//! first.
 //!
-//! Runs with duplicates are looked through in the order in which they began, their chunks in order, so that the first row that is met is
-//! the earliest. It becomes the row that stored the transaction: what the transaction was before that row came is forgotten.
-//! Where the run only replaced what another had stored, a row that came with the same content afterwards is the one that replaced it.
+//! Runs with duplicates are searched in the order in which they began, their chunks in order, so that the first row
+//! found is the earliest. This heir becomes the row that stored the transaction; the transaction's history from
+//! before the heir is forgotten. If the removed run only replaced what another run had stored, a later row with the
+//! same content becomes the one that replaced it.
 
 use std::collections::HashSet;
 
@@ -29,7 +31,7 @@ const FIRST: &str = concat!(
     has_duplicates!(),
     " ORDER BY r.started_at, r.run_id LIMIT 1"
 );
-/// The same of those that began after $2.
+/// The next such run that began after $2.
 const AFTER: &str = concat!(
     "SELECT r.run_id, r.source_location FROM runs r WHERE r.run_id <> $1 AND ",
     "(r.started_at, r.run_id) > (SELECT one.started_at, one.run_id FROM runs one WHERE one.run_id = $2) AND ",
@@ -37,8 +39,8 @@ const AFTER: &str = concat!(
     " ORDER BY r.started_at, r.run_id LIMIT 1"
 );
 const SOURCE: &str = "SELECT source_location FROM runs WHERE run_id = $1";
-/// Runs whose duplicates may be newer than the removal, with their sources. A transaction that began before it was waited for is
-/// recorded as of its own beginning: no such transaction takes an hour.
+/// Runs whose duplicates may be newer than the removal, with their sources. A transaction that the removal waited for
+/// is recorded with the time of its own beginning, at most an hour before.
 const LATEST: &str = concat!(
     "SELECT r.run_id, r.source_location FROM runs r JOIN runs removed ON removed.run_id = $1 AND r.run_id <> $1 ",
     "WHERE (r.finished_at IS NULL OR r.finished_at >= ",
@@ -49,7 +51,7 @@ const LATEST: &str = concat!(
     has_duplicates!(),
     " ORDER BY r.started_at, r.run_id"
 );
-/// Chunks with duplicates of a run, from one on, and how many each has.
+/// Chunks of a run from $2 on that have duplicates, with the number of them.
 macro_rules! window {
     ($and:expr) => {
         concat!(
@@ -62,7 +64,7 @@ macro_rules! window {
     };
 }
 const WINDOW: &str = window!("");
-/// The same of what is newer than the removal of $4: chunks, and older ones of which rows were replayed.
+/// The same, of what is newer than the removal of $4: new chunks, and older ones with replayed rows.
 const LATEST_WINDOW: &str = window!(concat!(
     " AND EXISTS (SELECT 1 FROM runs removed WHERE removed.run_id = $4 AND (c.recorded_at >= ",
     hour_before!("removed.removal_at"),
@@ -71,7 +73,7 @@ const LATEST_WINDOW: &str = window!(concat!(
     hour_before!("removed.removal_at"),
     ")))"
 ));
-/// The chunks of a run that a list names, $2.
+/// The chunks of a run that a JSON list names, $2.
 macro_rules! of_chunks {
     () => {
         concat!(
@@ -81,8 +83,8 @@ macro_rules! of_chunks {
         )
     };
 }
-/// Duplicates of what the run $3 has stored or replaced: chunk, row, transaction, when the row got there, and which row of the run
-/// stored the transaction, where one did.
+/// Duplicates of what the run $3 stored or replaced: chunk, row, transaction, when the row was recorded, and the row
+/// of the run $3 that stored the transaction, if one did.
 const DUPLICATES: &str = concat!(
     "SELECT c.chunk, CAST(element.value->>0 AS bigint), CAST(t.id AS text), CAST(coalesce((SELECT max(h.replayed_at) ",
     "FROM row_history h WHERE h.run_id = c.run_id AND h.row_number = CAST(element.value->>0 AS bigint)), c.recorded_at) AS text), ",
@@ -103,13 +105,14 @@ const CHUNKS: &str = concat!(
 );
 const AMEND: &str =
     concat!("UPDATE chunks SET predicted = $3, duplicate_rows = ", as_json!("$4"), " WHERE run_id = $1 AND chunk = $2");
-/// The heirs, $2: transaction, row, when that row got there, and the row that stored the transaction. They are rows of the run $1.
+/// The heirs, $2: transaction, row, when that row was recorded, and the row that stored the transaction. They are
+/// rows of the run $1.
 macro_rules! heirs {
     () => {
         json_elements!(as_json!("$2"))
     };
 }
-/// Whether an entry of the history, `h`, is from before the heir came.
+/// Whether a history entry, `h`, is from before the heir was recorded.
 macro_rules! is_before_heir {
     () => {
         concat!(
@@ -122,7 +125,7 @@ macro_rules! is_before_heir {
         )
     };
 }
-/// What the history holds from before the heirs came.
+/// The history entries from before the heirs.
 macro_rules! before_heirs {
     () => {
         concat!(
@@ -134,7 +137,7 @@ macro_rules! before_heirs {
         )
     };
 }
-/// Conflicts with what is about to be forgotten, whose reasons may quote it.
+/// Conflicts with forgotten content, whose reasons may quote it.
 const FORGET_CONFLICTS: &str = concat!(
     "UPDATE failed_transactions SET reason = $3 WHERE class = 'id_conflict' AND transaction_id IN (SELECT h.transaction_id FROM ",
     before_heirs!(),
@@ -147,7 +150,7 @@ const ENTOMB: &str = concat!(
     heirs!(),
     " WHERE true ON CONFLICT (run_id, row_number) DO NOTHING"
 );
-/// The chunks of the removed run, $1, count the rows as predicted no longer.
+/// The chunks of the removed run, $1, no longer count these rows as predicted.
 const DEBIT: &str = concat!(
     "UPDATE chunks SET predicted = predicted - debits.rows FROM (SELECT ",
     covering_chunk!("$1", "CAST(element.value->>3 AS bigint)"),
@@ -168,7 +171,7 @@ const PASS_ON_PREDICTIONS: &str = concat!(
     heirs!(),
     ")"
 );
-/// The entry that was the last when a row came, $2, is that row's, where the run $3 brought that content.
+/// The last history entry before a row, $2, becomes that row's, if the run $3 brought that content.
 const TAKE_OVER: &str = concat!(
     "UPDATE transaction_history SET replaced_by_run = $1, replaced_by_row = (SELECT CAST(element.value->>1 AS bigint) FROM ",
     heirs!(),
@@ -176,7 +179,7 @@ const TAKE_OVER: &str = concat!(
     before_heirs!(),
     ")"
 );
-/// What each heir would get.
+/// How many transactions each run would inherit.
 const COUNT: &str = concat!(
     "SELECT run_id, count(*) FROM (SELECT c.run_id AS run_id, row_number() OVER (PARTITION BY t.id ORDER BY r.started_at, r.run_id, ",
     "c.chunk, CAST(element.value->>0 AS bigint)) AS place FROM runs r JOIN chunks c ON c.run_id = r.run_id CROSS JOIN ",
@@ -187,19 +190,19 @@ const COUNT: &str = concat!(
     "GROUP BY run_id ORDER BY count(*) DESC, run_id"
 );
 
-/// A duplicate of something that the removed run has stored or replaced.
+/// A duplicate of what the removed run stored or replaced.
 #[derive(Debug, Clone)]
 struct Duplicate {
     chunk: i64,
     row: i64,
     transaction: String,
-    /// When the row got there, as the database writes it.
+    /// When the row was recorded, as the database writes it.
     at: String,
-    /// The row of the removed run that stored the transaction; none where that is a row of another run.
+    /// The row of the removed run that stored the transaction; none if another run stored it.
     stored_by: Option<i64>,
 }
 
-/// A run that may inherit, and what its transactions are stored as.
+/// A run that may inherit, and the processing type of its transactions.
 struct Heir {
     run_id: RunId,
     processing_type: &'static str,
@@ -213,7 +216,7 @@ impl Heir {
     }
 }
 
-/// Passes on what the next chunks with duplicates inherit, from a run and chunk on. Tells what comes next.
+/// Passes on what the next chunks with duplicates inherit, from a run and chunk on. Returns the next step.
 pub(crate) async fn pass_on(
     connection: &mut Connection,
     removed: &RunId,
@@ -245,7 +248,7 @@ pub(crate) async fn pass_on(
     Ok((Removed { rows: passed_on, passed_on, restored: 0 }, Some(next)))
 }
 
-/// The same for all that was booked since the removal began.
+/// The same for everything recorded since the removal began.
 pub(crate) async fn pass_on_to_latest(connection: &mut Connection, removed: &RunId) -> Result<u64, StoreError> {
     let latest: Vec<(String, String)> =
         sqlx::query_as(LATEST).bind(removed.as_str()).fetch_all(&mut *connection).await?;
@@ -269,7 +272,7 @@ pub(crate) async fn pass_on_to_latest(connection: &mut Connection, removed: &Run
     Ok(passed_on)
 }
 
-/// The next chunks of a run with duplicates that one step looks at, from one on; and where to go on behind them.
+/// The chunks with duplicates of one step, and the chunk to continue with.
 pub(crate) async fn with_duplicates(
     connection: &mut Connection,
     run_id: &RunId,
@@ -284,7 +287,7 @@ pub(crate) async fn with_duplicates(
     Ok(window(&chunks))
 }
 
-/// Of the next chunks with duplicates, and how many each has, those that one step looks at; and where to go on behind them.
+/// The chunks of one step, out of the next ones with their numbers of duplicates, and the chunk to continue with.
 fn window(chunks: &[(i64, i64)]) -> (Vec<[i64; 1]>, Option<u64>) {
     let (mut window, mut duplicates) = (Vec::new(), 0);
     for (chunk, count) in chunks {
@@ -299,7 +302,7 @@ fn window(chunks: &[(i64, i64)]) -> (Vec<[i64; 1]>, Option<u64>) {
     (window, next)
 }
 
-/// Lets the rows of some chunks inherit. Tells how many transactions they got.
+/// Lets the rows of some chunks inherit. Returns how many transactions they got.
 async fn inherit(
     connection: &mut Connection,
     removed: &RunId,
@@ -334,7 +337,7 @@ async fn inherit(
     Ok(heirs.len() as u64)
 }
 
-/// Makes the heirs those that stored their transactions, and the rows that had done so tombstones.
+/// Makes the heirs the rows that stored their transactions, and turns the former ones into tombstones.
 async fn bequeath(
     connection: &mut Connection,
     removed: &RunId,
@@ -361,7 +364,7 @@ async fn bequeath(
     Ok(())
 }
 
-/// Counts the heirs as predicted, and no longer as duplicates.
+/// Counts the heirs as predicted instead of as duplicates.
 async fn credit(connection: &mut Connection, heir: &Heir, heirs: &[&Duplicate]) -> Result<(), StoreError> {
     let mut chunks: Vec<[i64; 1]> = heirs.iter().map(|one| [one.chunk]).collect();
     chunks.dedup();
@@ -384,7 +387,7 @@ async fn credit(connection: &mut Connection, heir: &Heir, heirs: &[&Duplicate]) 
     Ok(())
 }
 
-/// Which runs would inherit how many transactions of a run.
+/// How many transactions of a run each other run would inherit.
 pub(crate) async fn count(connection: &mut Connection, run_id: &RunId) -> Result<Vec<(RunId, u64)>, StoreError> {
     let counts: Vec<(String, i64)> = sqlx::query_as(COUNT).bind(run_id.as_str()).fetch_all(connection).await?;
     counts.into_iter().map(|(run_id, count)| Ok((ledger::read_name(&run_id)?, unsigned(count)))).collect()

@@ -1,4 +1,5 @@
-//! Taking back a run that is finished, step by step; why so is in `crate::operations::removal`. `succession` passes its transactions on.
+//! Removing a finished run, step by step; `crate::operations::removal` says why so. `inherit` passes its transactions
+//! on.
 
 mod inherit;
 
@@ -16,7 +17,7 @@ use crate::values::{signed, storable, to_json, unsigned};
 use crate::{Act, RemovalBegun, RemovalPlan, RemovalStep, Removed, StoreError};
 
 const OTHER: &str = "SELECT run_id FROM runs WHERE removal_at IS NOT NULL AND removed_at IS NULL AND run_id <> $1 ORDER BY run_id LIMIT 1";
-/// The source and its content are free for another run.
+/// Frees the source and its content for another run.
 const BEGIN: &str = concat!(
     "UPDATE runs SET removal_at = ",
     now!(),
@@ -24,7 +25,7 @@ const BEGIN: &str = concat!(
     run_columns!()
 );
 const STATE: &str = "SELECT removal_at IS NOT NULL AND removed_at IS NULL FROM runs WHERE run_id = $1";
-/// Turns rows into tombstones: $4 to $6 are what follows their number. One that has failed stays as it is.
+/// Inserts tombstones; $4 to $6 are their values behind the row number. Rows that failed stay.
 macro_rules! entomb {
     ($($rows:tt)+) => {
         concat!(
@@ -36,7 +37,7 @@ macro_rules! entomb {
         )
     };
 }
-/// Rows from $2 up to $3, without the latter.
+/// Rows from $2 up to $3, exclusive.
 const ENTOMB: [&str; 2] = [
     entomb!(
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM transactions \
@@ -58,11 +59,11 @@ const ERASE_DUPLICATES: &str = "UPDATE chunks SET duplicate_rows = NULL
 const ENTOMB_FAILED: &str = "
     UPDATE failed_transactions SET transaction_id = $4, class = 'removed', reason = $5, attempts = 0, payload = $6
     WHERE run_id = $1 AND row_number >= $2 AND row_number < $3 AND class <> 'removed'";
-/// Conflicts with what is about to go, whose reasons quote it.
+/// Conflicts with deleted transactions, whose reasons quote them.
 const FORGET_CONFLICTS: &str = "
     UPDATE failed_transactions SET reason = $4 WHERE class = 'id_conflict' AND run_id <> $1 AND transaction_id IN
         (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)";
-/// What is left of the rows, the transactions last, as the others ask for them.
+/// The rest of the rows; transactions last, as the other statements select by them.
 const ERASE: [&str; 6] = [
     "DELETE FROM predictions WHERE transaction_id IN
         (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)",
@@ -77,8 +78,8 @@ const CHUNKS: &str =
     "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3";
 const REPLACED: &str = "
     SELECT DISTINCT CAST(transaction_id AS text) FROM transaction_history WHERE replaced_by_run = $1 ORDER BY 1 LIMIT $2";
-/// Of transactions, $2, the entries of what was before the run replaced it, of several replacements in a row the first; with the entry
-/// of the next replacement by another run, none where it was the last.
+/// For transactions, $2: the history entry from before the run replaced it (the first of several replacements in a
+/// row), and the entry of the next replacement by another run, if there is one.
 const REPLACEMENTS: &str = concat!(
     "SELECT first.id, (SELECT min(after.id) FROM transaction_history after
         WHERE after.transaction_id = first.transaction_id AND after.id > first.id AND after.replaced_by_run <> $1)
@@ -90,7 +91,7 @@ const REPLACEMENTS: &str = concat!(
         AND before.replaced_by_run = $1 AND before.id = (SELECT max(any_before.id) FROM transaction_history any_before
             WHERE any_before.transaction_id = first.transaction_id AND any_before.id < first.id))"
 );
-/// Pairs of entries, $1: the second takes over what the first holds.
+/// Pairs of history entries, $1: the second takes over the content of the first.
 const HAND_OVER: &str = concat!(
     "UPDATE transaction_history SET \"transaction\" = h.\"transaction\", prediction = h.prediction FROM ",
     json_elements!(as_json!("$1")),
@@ -159,7 +160,7 @@ const COUNT_RESTORED: &str = "
 
 pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
-    // In the order in which writers lock: places, the run, then removals.
+    // The order in which writers lock: numbering, the run, then removals.
     live::lock_places(&mut transaction, run_id).await?;
     let run = ledger::locked_run(&mut transaction, run_id).await?.ok_or_else(|| stop_orders::unknown(run_id))?;
     queue_up(&mut transaction, REMOVALS).await?;
@@ -204,7 +205,7 @@ pub(crate) async fn step(
     let is_begun: Option<bool> =
         sqlx::query_scalar(STATE).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
     if is_begun != Some(true) {
-        // Somebody else has done it meanwhile.
+        // Another operator has done it meanwhile.
         return Ok((Removed::default(), None));
     }
     let done = match at {
@@ -252,7 +253,7 @@ async fn entomb_duplicates(
     Ok((Removed { rows: entombed, ..Removed::default() }, Some(step)))
 }
 
-/// Turns the rows of some chunks into tombstones, and those between them that no chunk covers.
+/// Turns the rows of some chunks into tombstones, and rows between them that no chunk covers.
 async fn entomb(connection: &mut Connection, run_id: &RunId, chunk: u64) -> Result<(u64, RemovalStep), StoreError> {
     let limit = i64::try_from(MAX_ROWS).unwrap_or(i64::MAX);
     let chunks: Vec<(i64, i64, i64)> = sqlx::query_as(CHUNKS)
@@ -277,7 +278,7 @@ async fn entomb(connection: &mut Connection, run_id: &RunId, chunk: u64) -> Resu
     Ok((entombed, step))
 }
 
-/// The same for a range of rows, the end not included. Tells how many became tombstones.
+/// The same for a range of rows, exclusive of its end. Returns how many became tombstones.
 async fn entomb_rows(
     connection: &mut Connection,
     run_id: &RunId,
@@ -310,7 +311,7 @@ async fn entomb_rows(
     Ok(entombed)
 }
 
-/// Brings back what some transactions were before the run replaced them. Tells how many; none where nothing is left to bring back.
+/// Restores transactions that the run replaced. Returns how many; 0 if none is left.
 async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, StoreError> {
     let replaced: Vec<String> = sqlx::query_scalar(REPLACED)
         .bind(run_id.as_str())
@@ -338,7 +339,7 @@ async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, Sto
     Ok(replaced.len() as u64)
 }
 
-/// Nothing is left.
+/// The last step.
 async fn end(connection: &mut Connection, run_id: &RunId) -> Result<Option<RemovalStep>, StoreError> {
     let nothing = Vec::<u8>::new();
     sqlx::query(FORGET_DEAD_LETTERS).bind(run_id.as_str()).bind(nothing.as_slice()).execute(&mut *connection).await?;
