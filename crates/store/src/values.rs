@@ -16,6 +16,9 @@ pub(crate) fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or_default()
 }
 
+/// The body of what is removed.
+pub(crate) const NO_BYTES: &[u8] = &[];
+
 /// JSON to bind as text.
 pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::data(error.to_string()))

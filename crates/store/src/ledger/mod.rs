@@ -4,13 +4,12 @@
 //! - `lease`: which loader reads the source of a run
 //! - `sealing`: where a run ends, and which chunks lie beyond that
 //! - `live`: the trait [`LiveLedger`](crate::LiveLedger), runs of live transactions
-//! - `run_row`: a row of the table `runs`; `first_gap`: where to look for the first missing chunk
+//! - `first_gap`: where to look for the first missing chunk
 
 pub(crate) mod begin;
 pub(crate) mod first_gap;
 pub(crate) mod lease;
 pub(crate) mod live;
-pub(crate) mod run_row;
 pub(crate) mod sealing;
 
 use std::time::Duration;

@@ -14,7 +14,7 @@ mod write;
 
 use async_trait::async_trait;
 
-use self::dialect::{Begin, Connection, Database, Pool};
+use self::dialect::{Begin, Connection, Database, Pool, Query, Row};
 use super::{bounded, dialect};
 use crate::{Store, StoreError};
 
@@ -46,4 +46,9 @@ where
     let answer = question(&mut transaction).await?;
     transaction.commit().await?;
     Ok(answer)
+}
+
+/// The rows of one query.
+async fn rows(pool: &Pool, kind: Begin, query: Query<'_>) -> Result<Vec<Row>, StoreError> {
+    ask(pool, kind, async |connection| query.fetch_all(connection).await).await
 }

@@ -24,36 +24,21 @@ use crate::write::transaction::{
     ChunkAmendment, FailureRow, StagedRow, StoredTransaction, WriteTransaction, write_duplicates,
 };
 use crate::write::validate::{ValidatedChunks, failure_texts, invalid_rows, range_mismatch};
-use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError};
+use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError, Written};
 
-/// What a call recorded of its candidates.
-#[derive(Debug, Default)]
-pub(crate) struct CandidateReport {
-    /// Of each candidate, in order.
-    pub(crate) outcomes: Vec<ChunkOutcome>,
-    /// How many transactions are new.
-    pub(crate) transactions: u64,
-    /// Candidate and row of scored rows whose prediction was not stored.
-    pub(crate) passed_over: Vec<(usize, u64)>,
-    /// The outcomes of all recorded rows.
-    pub(crate) tally: Tally,
-    /// How many of them failed, by class.
-    pub(crate) failed: BTreeMap<String, u64>,
-}
-
-/// Writes validated chunks through an open transaction, and commits it.
+/// Writes validated chunks through an open transaction, and commits it. The result counts candidates.
 pub(crate) async fn write_chunks<T: WriteTransaction>(
     mut tx: T,
     validated: &ValidatedChunks<'_>,
     on_conflict: IdConflict,
     attempt: Attempt,
-) -> Result<CandidateReport, StoreError> {
+) -> Result<Written, StoreError> {
     let outcomes = claim(&mut tx, &validated.chunks).await?;
     let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
     let claimed: Vec<usize> = (0..outcomes.len()).filter(|candidate| is_claimed(*candidate)).collect();
     if claimed.is_empty() {
         // Rolled back, so that a redelivery writes nothing at all.
-        return Ok(CandidateReport { outcomes, ..CandidateReport::default() });
+        return Ok(Written { outcomes, ..Written::default() });
     }
     let rows: Vec<&StagedRow<'_>> = validated.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
     let known = KnownRows::of(&validated.chunks);
@@ -96,7 +81,7 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
         .zip(&resolutions)
         .filter(|(_, resolution)| !matches!(resolution, Resolution::Stored | Resolution::Replaced));
     let passed_over = without.map(|(row, _)| (row.candidate, row.entry.row)).collect();
-    Ok(CandidateReport { outcomes, transactions, passed_over, tally, failed: classes })
+    Ok(Written { outcomes, transactions, passed_over, tally, failed: classes, is_bisected: false })
 }
 
 /// Claims the chunks; only the recorded ones are this transaction's to write.

@@ -115,18 +115,12 @@ pub(crate) struct ChunkNeighbours {
     pub(crate) has_leftovers: bool,
 }
 
+/// Range, end below, start above, a failed and an invalid row.
+pub(crate) type NeighboursRow = (i64, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+
 impl ChunkNeighbours {
     /// Reads the columns of `chunk_neighbours!`.
-    pub(crate) fn read(
-        (first_row, rows, below, above, failed, invalid): (
-            i64,
-            i64,
-            Option<i64>,
-            Option<i64>,
-            Option<i64>,
-            Option<i64>,
-        ),
-    ) -> Self {
+    pub(crate) fn read((first_row, rows, below, above, failed, invalid): NeighboursRow) -> Self {
         Self {
             range: RowRange { first_row: unsigned(first_row), rows: unsigned(rows) },
             end_below: below.map(unsigned),

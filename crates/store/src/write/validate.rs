@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use assay_transaction::{ChunkId, FailedRow, Lane, Predicted, RunId, ScoredChunk, Timestamp};
 
 use crate::values::storable;
-use crate::write::chunks::CandidateReport;
 use crate::write::transaction::{InvalidRow, StagedRow};
 use crate::{ChunkOutcome, Written};
 
@@ -71,25 +70,24 @@ impl<'a> ValidatedChunks<'a> {
     }
 
     /// The result of the whole call.
-    pub(crate) fn report(self, candidates: CandidateReport, is_bisected: bool) -> Written {
-        let CandidateReport { outcomes, transactions, passed_over, tally, failed } = candidates;
+    pub(crate) fn report(self, candidates: Written, is_bisected: bool) -> Written {
         let mut indices = vec![0; self.chunks.len()];
         for (index, validation) in self.validations.iter().enumerate() {
             if let Validation::Candidate(candidate) = validation {
                 indices[*candidate] = index;
             }
         }
-        let passed_over = passed_over.iter().map(|(candidate, row)| (indices[*candidate], *row)).collect();
+        let passed_over = candidates.passed_over.iter().map(|(candidate, row)| (indices[*candidate], *row)).collect();
         let outcome = |validation| match validation {
             Validation::Refused(reason) => ChunkOutcome::Refused { reason },
-            Validation::Candidate(candidate) => outcomes[candidate].clone(),
-            Validation::Repeats(candidate) => match &outcomes[candidate] {
+            Validation::Candidate(candidate) => candidates.outcomes[candidate].clone(),
+            Validation::Repeats(candidate) => match &candidates.outcomes[candidate] {
                 ChunkOutcome::Recorded => ChunkOutcome::Known,
                 other => other.clone(),
             },
         };
         let outcomes = self.validations.into_iter().map(outcome).collect();
-        Written { outcomes, transactions, passed_over, tally, failed, is_bisected }
+        Written { outcomes, passed_over, is_bisected, ..candidates }
     }
 }
 

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::dialect::{Connection, Pool, READING, WRITING, as_json, clock, key, millis_until, queue_up, seconds_ahead};
 use super::leases;
-use super::runs::{by_id, find, read, run_columns};
+use super::run_row::{read, run_columns};
+use super::runs::{by_id, find};
 use crate::ledger::begin::{BEGIN_ATTEMPTS, PriorRun, of_same_id, of_same_source, source_key};
 use crate::values::{signed, to_json, unsigned};
 use crate::{Begun, NewRun, StoreError, Taken};

@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use assay_transaction::{RunId, RunState, StopOrder};
-use chrono::{DateTime, Utc};
+use assay_transaction::{RunId, RunState};
 use sqlx::Row as _;
 
 use super::dialect::{Connection, Pool, READING, Row, WRITING, clock, millis_until, seconds_ahead};
 use super::operations::stop_orders::unknown;
-use super::runs::{self as ledger, run_columns};
+use super::run_row::{self, run_columns};
+use super::runs as ledger;
 use crate::ledger::begin::BEGIN_ATTEMPTS;
-use crate::ledger::run_row::stop_kind;
 use crate::values::{signed, unsigned};
 use crate::{Lease, Renewed, StoreError, Taken};
 
@@ -53,7 +52,7 @@ pub(crate) async fn take(pool: &Pool, run_id: &RunId, holder: &str, lease: Durat
             .await?;
         transaction.commit().await?;
         if let Some(row) = taken {
-            return Ok(Taken::Granted(ledger::read(&row)?, granted(&row, run_id, holder)?));
+            return Ok(Taken::Granted(run_row::read(&row)?, granted(&row, run_id, holder)?));
         }
         let mut reading = pool.begin_with(READING).await?;
         let run = ledger::by_id(&mut reading, run_id).await?.ok_or_else(|| unknown(run_id))?;
@@ -96,20 +95,11 @@ pub(crate) async fn renew(pool: &Pool, lease: &Lease, time: Duration) -> Result<
         .fetch_optional(&mut *transaction)
         .await?;
     let renewed = match renewed {
-        Some(row) => Renewed::Kept(order(&row)?),
+        Some(row) => Renewed::Kept(run_row::read_stop(&row)?),
         None => Renewed::Lost { by: holder(&mut transaction, lease).await?.and_then(|now| now.holder) },
     };
     transaction.commit().await?;
     Ok(renewed)
-}
-
-fn order(row: &Row) -> Result<Option<StopOrder>, StoreError> {
-    let Some(kind) = row.try_get::<Option<String>, _>("stop_kind")? else { return Ok(None) };
-    Ok(Some(StopOrder {
-        kind: stop_kind(&kind)?,
-        reason: row.try_get::<Option<String>, _>("stop_reason")?.unwrap_or_default(),
-        at: row.try_get::<DateTime<Utc>, _>("stop_at")?.into(),
-    }))
 }
 
 pub(crate) async fn release(pool: &Pool, lease: &Lease) -> Result<(), StoreError> {

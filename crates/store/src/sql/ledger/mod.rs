@@ -1,12 +1,14 @@
 //! Runs: how they begin, who loads them, how they end.
 //!
-//! - `begin`: how a run begins; `leases`: which loader owns it; `runs`: its row, its chunks, its seal and its end
+//! - `begin`: how a run begins; `leases`: which loader owns it; `runs`: its chunks, its seal and its end;
+//!   `run_row`: its row
 //! - `sources`: what runs have made of sources, and which of their rows are stored
 //! - `live`: runs of live transactions
 
 pub(crate) mod begin;
 pub(crate) mod leases;
 pub(crate) mod live;
+pub(crate) mod run_row;
 pub(crate) mod runs;
 pub(crate) mod sources;
 
@@ -17,7 +19,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::dialect::{Database, READING};
-use super::{ask, bounded, dialect, operations};
+use super::{ask, bounded, dialect, operations, rows};
 use crate::{
     Begun, Earlier, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun, Numbering, Progress, RecordedChunk,
     Renewed, RunLedger, Sealing, StoreError, Taken,
@@ -62,7 +64,7 @@ impl RunLedger for Database {
     }
 
     async fn run(&self, run_id: &RunId) -> Result<Option<Run>, StoreError> {
-        bounded(runs::run(self.reading(), run_id)).await
+        bounded(ask(self.reading(), READING, async |reading| runs::by_id(reading, run_id).await)).await
     }
 
     async fn known(&self, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError> {

@@ -1,32 +1,17 @@
 //! Runs and chunks: checkpoint, seal and end of a run, and lists. `begin` says how a run begins.
 
-use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
-use chrono::{DateTime, Utc};
+use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed};
 use sqlx::Row as _;
-use tracing::warn;
 
 use super::dialect::{
-    Connection, Pool, Query, READING, Row, WRITING, as_amount, clock, for_update, millis_since, now, queue_up,
-    seconds_ago,
+    Connection, Pool, Query, READING, WRITING, as_amount, clock, for_update, millis_since, now, queue_up, seconds_ago,
 };
-use super::{ask, leases};
+use super::run_row::{self, run_columns, stop_kind};
+use super::{ask, leases, rows};
 use crate::ledger::first_gap::FirstGaps;
-use crate::ledger::run_row::{RunRow, stop_kind};
 use crate::ledger::sealing::{end_state, settled_seal};
 use crate::values::{signed, storable, unsigned};
 use crate::{Lease, OpenRun, Pace, Progress, RecordedChunk, Sealing, StoreError};
-
-/// The columns of a run, as `read` takes them.
-macro_rules! run_columns {
-    () => {
-        "run_id, source_location, source_version, state, CAST(settings AS text) AS settings, checkpoint_chunk, \
-         checkpoint_row, checkpoint_line, checkpoint_offset, checkpoint_invalid, checkpoint_other, \
-         CAST(checkpoint_amount AS text) AS checkpoint_amount, rows_read, chunks_total, \
-         CAST(amount_read AS text) AS amount_read, error, stop_kind, stop_reason, stop_at, source_bytes, started_at, \
-         finished_at, removal_at, removal_by, removal_reason, removed_at"
-    };
-}
-pub(crate) use run_columns;
 
 const BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1");
 const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1", for_update!());
@@ -73,6 +58,9 @@ const FIRST_GAP: &str = "
             AND NOT EXISTS (SELECT 1 FROM chunks following WHERE following.run_id = $1 AND following.chunk = c.chunk + 1)
             ORDER BY c.chunk LIMIT 1)
     END";
+const CHUNKS_BELOW: &str = "SELECT count(*) FROM chunks WHERE run_id = $1 AND chunk < $2";
+const RECORDED_FROM: &str =
+    "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3";
 const PROGRESS: &str = "SELECT count(*), CAST(coalesce(sum(rows), 0) AS bigint) FROM chunks WHERE run_id = $1";
 const PACE: &str = concat!(
     "SELECT CAST(coalesce(sum(rows), 0) AS bigint), coalesce(",
@@ -193,7 +181,8 @@ pub(crate) async fn close_run(pool: &Pool, run_id: &RunId) -> Result<RunState, S
     }
     // A new statement, and so a new snapshot: it sees every chunk recorded before the lock was granted. Of two
     // writers that record the last two chunks, the later one sees both.
-    let recorded = chunks_below(&mut transaction, run_id, total).await?;
+    let recorded: i64 =
+        sqlx::query_scalar(CHUNKS_BELOW).bind(run_id.as_str()).bind(total).fetch_one(&mut *transaction).await?;
     pool.gaps.forget(run_id);
     if Some(recorded) != total {
         return Ok(RunState::Sealed);
@@ -229,29 +218,16 @@ async fn is_short(
     Ok(gap < total)
 }
 
-async fn chunks_below(connection: &mut Connection, run_id: &RunId, total: Option<i64>) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar("SELECT count(*) FROM chunks WHERE run_id = $1 AND chunk < $2")
-        .bind(run_id.as_str())
-        .bind(total)
-        .fetch_one(connection)
-        .await?)
-}
-
-pub(crate) async fn run(pool: &Pool, run_id: &RunId) -> Result<Option<Run>, StoreError> {
-    ask(pool, READING, async |reading| by_id(reading, run_id).await).await
-}
-
 pub(crate) async fn runs(pool: &Pool, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
     let query = sqlx::query(if location.is_some() { LATEST_OF } else { LATEST }).bind(i64::from(limit));
     let query = location.into_iter().fold(query, Query::bind);
-    let rows = ask(pool, READING, async |reading| query.fetch_all(reading).await).await?;
-    Ok(rows.iter().filter_map(readable).collect())
+    Ok(rows(pool, READING, query).await?.iter().filter_map(run_row::readable).collect())
 }
 
 pub(crate) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
-    let rows = ask(pool, READING, async |reading| sqlx::query(OPEN).fetch_all(reading).await).await?;
+    let rows = rows(pool, READING, sqlx::query(OPEN)).await?;
     rows.iter()
-        .filter_map(|row| readable(row).map(|run| Ok(OpenRun { run, held_by: row.try_get("held_by")? })))
+        .filter_map(|row| run_row::readable(row).map(|run| Ok(OpenRun { run, held_by: row.try_get("held_by")? })))
         .collect()
 }
 
@@ -279,14 +255,8 @@ pub(crate) async fn recorded_from(
     chunk: u64,
     limit: u32,
 ) -> Result<Vec<RecordedChunk>, StoreError> {
-    let chunks: Vec<(i64, i64, i64)> = sqlx::query_as(
-        "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3",
-    )
-    .bind(run_id.as_str())
-    .bind(signed(chunk))
-    .bind(i64::from(limit))
-    .fetch_all(connection)
-    .await?;
+    let query = sqlx::query_as(RECORDED_FROM).bind(run_id.as_str()).bind(signed(chunk)).bind(i64::from(limit));
+    let chunks: Vec<(i64, i64, i64)> = query.fetch_all(connection).await?;
     Ok(chunks.into_iter().map(recorded).collect())
 }
 
@@ -295,51 +265,5 @@ fn recorded((chunk, first_row, rows): (i64, i64, i64)) -> RecordedChunk {
 }
 
 pub(crate) async fn find(connection: &mut Connection, query: Query<'_>) -> Result<Option<Run>, StoreError> {
-    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
-}
-
-/// The same for lists, which skip a run of a newer version that this one cannot read.
-pub(crate) fn readable(row: &Row) -> Option<Run> {
-    match read(row) {
-        Ok(run) => Some(run),
-        Err(error) => {
-            warn!("{error}: skipped");
-            None
-        }
-    }
-}
-
-/// Reads the columns of `run_columns!`.
-pub(crate) fn read(row: &Row) -> Result<Run, StoreError> {
-    let source = SourceIdentity { location: row.try_get("source_location")?, version: row.try_get("source_version")? };
-    RunRow {
-        run_id: row.try_get("run_id")?,
-        source,
-        state: row.try_get("state")?,
-        settings: row.try_get("settings")?,
-        checkpoint: [
-            row.try_get("checkpoint_chunk")?,
-            row.try_get("checkpoint_row")?,
-            row.try_get("checkpoint_line")?,
-            row.try_get("checkpoint_offset")?,
-        ],
-        checkpoint_invalid: row.try_get("checkpoint_invalid")?,
-        checkpoint_other: row.try_get("checkpoint_other")?,
-        checkpoint_amount: row.try_get("checkpoint_amount")?,
-        rows_read: row.try_get("rows_read")?,
-        chunks_total: row.try_get("chunks_total")?,
-        amount_read: row.try_get("amount_read")?,
-        error: row.try_get("error")?,
-        stop_kind: row.try_get("stop_kind")?,
-        stop_reason: row.try_get("stop_reason")?,
-        stop_at: row.try_get::<Option<DateTime<Utc>>, _>("stop_at")?,
-        source_bytes: row.try_get("source_bytes")?,
-        started_at: row.try_get::<DateTime<Utc>, _>("started_at")?,
-        finished_at: row.try_get::<Option<DateTime<Utc>>, _>("finished_at")?,
-        removal_at: row.try_get::<Option<DateTime<Utc>>, _>("removal_at")?,
-        removal_by: row.try_get("removal_by")?,
-        removal_reason: row.try_get("removal_reason")?,
-        removed_at: row.try_get::<Option<DateTime<Utc>>, _>("removed_at")?,
-    }
-    .read()
+    query.fetch_optional(connection).await?.as_ref().map(run_row::read).transpose()
 }

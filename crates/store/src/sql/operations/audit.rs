@@ -2,8 +2,8 @@
 
 use assay_transaction::{RunId, Tally};
 
-use super::dialect::{COUNTING, Connection, Pool, as_id, json_elements};
-use super::{ask, ledger};
+use super::dialect::{Connection, as_id, json_elements};
+use super::ledger;
 use crate::ledger::sealing::beyond_end;
 use crate::operations::audit::Gaps;
 use crate::values::unsigned;
@@ -47,11 +47,7 @@ const CLAIMS: &str = concat!(
     "))"
 );
 
-pub(crate) async fn audit(pool: &Pool, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
-    ask(pool, COUNTING, async |counting| recount(counting, run_id).await).await
-}
-
-async fn recount(connection: &mut Connection, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
+pub(crate) async fn audit(connection: &mut Connection, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
     let Some(run) = ledger::by_id(connection, run_id).await? else { return Ok(None) };
     let counts: (i64, i64, i64, i64, i64, i64, i64) =
         sqlx::query_as(OUTCOMES).bind(run_id.as_str()).fetch_one(&mut *connection).await?;

@@ -2,13 +2,12 @@
 
 use assay_transaction::{RunId, Tally};
 
-use super::ask;
-use super::dialect::{COUNTING, Connection, Pool, json_length};
+use super::dialect::{Connection, json_length};
 use crate::values::unsigned;
 use crate::{PredictionCount, StoreError};
 
 /// A transaction without a prediction does not count, so that the law notices.
-const TALLY: &str = concat!(
+pub(crate) const TALLY: &str = concat!(
     "SELECT
         (SELECT count(*) FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = $1),
         (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
@@ -26,14 +25,6 @@ pub(crate) const INVALID: &str = "
 pub(crate) const FAILED: &str = "
     SELECT class, count(*) FROM failed_transactions WHERE run_id = $1 GROUP BY class ORDER BY count(*) DESC, class";
 
-pub(crate) async fn tally(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
-    ask(pool, COUNTING, async |counting| tally_in(counting, run_id).await).await
-}
-
-pub(crate) async fn tally_in(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
-    tally_by(connection, run_id, TALLY).await
-}
-
 /// The tally that a query counts: predicted, invalid, failed, duplicate.
 pub(crate) async fn tally_by(
     connection: &mut Connection,
@@ -50,11 +41,7 @@ pub(crate) async fn tally_by(
     })
 }
 
-pub(crate) async fn predictions(pool: &Pool, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
-    ask(pool, COUNTING, async |counting| predictions_in(counting, run_id).await).await
-}
-
-pub(crate) async fn predictions_in(
+pub(crate) async fn predictions(
     connection: &mut Connection,
     run_id: &RunId,
 ) -> Result<Vec<PredictionCount>, StoreError> {
@@ -62,14 +49,6 @@ pub(crate) async fn predictions_in(
         sqlx::query_as(PREDICTIONS).bind(run_id.as_str()).fetch_all(connection).await?;
     let count = |(prediction, count, mean_score)| PredictionCount { prediction, count: unsigned(count), mean_score };
     Ok(counts.into_iter().map(count).collect())
-}
-
-pub(crate) async fn counted_by_code(
-    pool: &Pool,
-    run_id: &RunId,
-    query: &'static str,
-) -> Result<Vec<(String, u64)>, StoreError> {
-    ask(pool, COUNTING, async |counting| by_code(counting, run_id, query).await).await
 }
 
 pub(crate) async fn by_code(

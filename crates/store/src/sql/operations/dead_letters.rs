@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::ask;
 use super::dialect::{Pool, READING, Row, WRITING, as_json, clock, json_elements, key};
-use crate::values::{signed, storable, to_json, unsigned};
+use super::{ask, rows};
+use crate::values::{NO_BYTES, signed, storable, to_json, unsigned};
 use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, OpenLetter, StoreError};
 
 /// Dead letters that keep their run from being complete. One from before the run began belongs to another run of the
@@ -57,7 +57,6 @@ const GIVEN_UP: &str = "
 pub(crate) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, StoreError> {
     let text = |text: &str| storable(text.into()).into_owned();
     // The letters of a removed run keep no body.
-    let nothing = Vec::<u8>::new();
     let mut transaction = pool.begin_with(WRITING).await?;
     let done = sqlx::query(RECORD)
         .bind(key(identity(letter)))
@@ -69,7 +68,7 @@ pub(crate) async fn record(pool: &Pool, letter: &DeadLetter) -> Result<bool, Sto
         .bind(i64::from(letter.attempt))
         .bind(letter.body.as_slice())
         .bind(letter.outcome.as_str())
-        .bind(nothing.as_slice())
+        .bind(NO_BYTES)
         .execute(&mut *transaction)
         .await?;
     let is_new = done.rows_affected() == 1;
@@ -99,11 +98,8 @@ pub(crate) async fn latest(
     run_id: Option<&RunId>,
     limit: u32,
 ) -> Result<Vec<DeadLetterRecord>, StoreError> {
-    let rows = ask(pool, READING, async |reading| {
-        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(reading).await
-    })
-    .await?;
-    rows.iter().map(read).collect()
+    let query = sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit));
+    rows(pool, READING, query).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<DeadLetterRecord, StoreError> {

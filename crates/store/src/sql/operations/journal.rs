@@ -4,8 +4,8 @@ use assay_transaction::RunId;
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
-use super::ask;
 use super::dialect::{Connection, Pool, READING, Row, as_json};
+use super::rows;
 use crate::values::storable;
 use crate::{Act, Operation, StoreError};
 
@@ -37,11 +37,8 @@ pub(crate) async fn record(
 }
 
 pub(crate) async fn latest(pool: &Pool, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError> {
-    let rows = ask(pool, READING, async |reading| {
-        sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit)).fetch_all(reading).await
-    })
-    .await?;
-    rows.iter().map(read).collect()
+    let query = sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit));
+    rows(pool, READING, query).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<Operation, StoreError> {

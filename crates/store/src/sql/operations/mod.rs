@@ -15,9 +15,9 @@ use assay_transaction::{Run, RunId, RunState, StopKind, Tally};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::dialect::{self, Database, WRITING};
-use super::ledger::{leases, live, runs as ledger};
-use super::{ask, bounded, fragments};
+use super::dialect::{self, COUNTING, Database, READING, WRITING};
+use super::ledger::{leases, live, run_row, runs as ledger};
+use super::{ask, bounded, fragments, rows};
 use crate::{
     Act, Audit, Counting, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord, OpenLetter,
     OpenRun, Operation, Operations, Overview, PredictionCount, RemovalBegun, RemovalPlan, RemovalStep, Removed,
@@ -67,19 +67,19 @@ impl Operations for Database {
     }
 
     async fn booked(&self, run_id: &RunId) -> Result<Tally, StoreError> {
-        bounded(overview::booked(self.reading(), run_id)).await
+        bounded(ask(self.reading(), READING, async |reading| overview::booked(reading, run_id).await)).await
     }
 
     async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
-        audit::audit(self.reading(), run_id).await
+        ask(self.reading(), COUNTING, async |counting| audit::audit(counting, run_id).await).await
     }
 
     async fn strays(&self) -> Result<Strays, StoreError> {
-        strays::strays(self.reading()).await
+        ask(self.reading(), COUNTING, async |counting| strays::find(counting).await).await
     }
 
     async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
-        bounded(records::row(self.reading(), run_id, row)).await
+        bounded(ask(self.reading(), READING, async |reading| records::row(reading, run_id, row).await)).await
     }
 
     async fn earlier_failures(&self, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError> {
@@ -180,18 +180,18 @@ impl Operations for Database {
     }
 
     async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError> {
-        counts::tally(self.reading(), run_id).await
+        ask(self.reading(), COUNTING, async |counting| counts::tally_by(counting, run_id, counts::TALLY).await).await
     }
 
     async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
-        counts::predictions(self.reading(), run_id).await
+        ask(self.reading(), COUNTING, async |counting| counts::predictions(counting, run_id).await).await
     }
 
     async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        counts::counted_by_code(self.reading(), run_id, counts::INVALID).await
+        ask(self.reading(), COUNTING, async |counting| counts::by_code(counting, run_id, counts::INVALID).await).await
     }
 
     async fn failed_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {
-        counts::counted_by_code(self.reading(), run_id, counts::FAILED).await
+        ask(self.reading(), COUNTING, async |counting| counts::by_code(counting, run_id, counts::FAILED).await).await
     }
 }

@@ -5,8 +5,9 @@ use sqlx::Row as _;
 
 use super::dead_letters::BLOCKING;
 use super::dialect::{COUNTING, Connection, Pool, READING, clock, json_length, millis_since, seconds_ago};
-use super::ledger::{self, run_columns};
-use super::{ask, counts};
+use super::ledger;
+use super::run_row::{self, run_columns};
+use super::{ask, counts, rows};
 use crate::StoreError;
 use crate::values::unsigned;
 use crate::{Counting, Overview, RunFilter};
@@ -63,12 +64,13 @@ async fn read(
     };
     let (tally, predictions) = match counting {
         Counting::Rows => {
-            (counts::tally_in(connection, run_id).await?, Some(counts::predictions_in(connection, run_id).await?))
+            let tally = counts::tally_by(connection, run_id, counts::TALLY).await?;
+            (tally, Some(counts::predictions(connection, run_id).await?))
         }
-        Counting::Chunks => (counts::tally_by(connection, run_id, BOOKED).await?, None),
+        Counting::Chunks => (booked(connection, run_id).await?, None),
     };
     Ok(Some(Overview {
-        run: ledger::read(&row)?,
+        run: run_row::read(&row)?,
         held_by: row.try_get("held_by")?,
         quiet_millis: unsigned(row.try_get("quiet")?),
         progress: ledger::progress(connection, run_id).await?,
@@ -82,21 +84,16 @@ async fn read(
 }
 
 /// The outcomes of a run's rows as its chunks record them.
-pub(crate) async fn booked(pool: &Pool, run_id: &RunId) -> Result<Tally, StoreError> {
-    ask(pool, READING, async |reading| counts::tally_by(reading, run_id, BOOKED).await).await
+pub(crate) async fn booked(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
+    counts::tally_by(connection, run_id, BOOKED).await
 }
 
 pub(crate) async fn list(pool: &Pool, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError> {
-    let rows = ask(pool, READING, async |reading| {
-        sqlx::query(LISTED)
-            .bind(filter.seconds)
-            .bind(filter.pattern())
-            .bind(i64::from(filter.has_failed))
-            .bind(i64::from(limit))
-            .bind(i64::from(skip))
-            .fetch_all(reading)
-            .await
-    })
-    .await?;
-    Ok(rows.iter().filter_map(ledger::readable).collect())
+    let query = sqlx::query(LISTED)
+        .bind(filter.seconds)
+        .bind(filter.pattern())
+        .bind(i64::from(filter.has_failed))
+        .bind(i64::from(limit))
+        .bind(i64::from(skip));
+    Ok(rows(pool, READING, query).await?.iter().filter_map(run_row::readable).collect())
 }

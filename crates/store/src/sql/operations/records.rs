@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::ask;
 use super::dialect::{Connection, LISTING, Pool, READING, Row, as_json, json_elements, key};
 use super::fragments::{covering_chunk, invalid_columns};
+use super::{ask, rows};
 use crate::operations::filters::Filter;
 use crate::values::{signed, unsigned};
 use crate::{FailedRecord, InvalidRecord, PredictionRecord, RowFate, Selection, StoreError, TransactionRecord};
@@ -89,12 +89,8 @@ const COUNT_FAILED: &str = concat!(
     " GROUP BY class ORDER BY count(*) DESC, class"
 );
 
-pub(crate) async fn row(pool: &Pool, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
-    // One snapshot: a row that moves between tables meanwhile is in exactly one of them.
-    ask(pool, READING, async |reading| fate(reading, run_id, row).await).await
-}
-
-async fn fate(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
+/// In one snapshot: a row that moves between tables meanwhile is in exactly one of them.
+pub(crate) async fn row(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
     // No row has a number beyond what the database takes.
     let place = (run_id.as_str(), signed(row));
     let failed = sqlx::query(FAILED_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
@@ -127,11 +123,8 @@ pub(crate) async fn transaction(pool: &Pool, id: Uuid) -> Result<Option<Transact
 }
 
 pub(crate) async fn failed_with_id(pool: &Pool, id: Uuid) -> Result<Vec<FailedRecord>, StoreError> {
-    let rows = ask(pool, READING, async |reading| {
-        sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID).fetch_all(reading).await
-    })
-    .await?;
-    rows.iter().rev().map(read_failed).collect()
+    let query = sqlx::query(FAILED_WITH_ID).bind(key(id)).bind(MAX_FAILED_WITH_ID);
+    rows(pool, READING, query).await?.iter().rev().map(read_failed).collect()
 }
 
 pub(crate) async fn namespaces(pool: &Pool) -> Result<Vec<Uuid>, StoreError> {
@@ -147,16 +140,8 @@ pub(crate) async fn invalid_rows(
     from_row: u64,
     limit: u32,
 ) -> Result<Vec<InvalidRecord>, StoreError> {
-    let rows = ask(pool, LISTING, async |listing| {
-        sqlx::query(INVALID_FROM)
-            .bind(run_id.as_str())
-            .bind(signed(from_row))
-            .bind(i64::from(limit))
-            .fetch_all(listing)
-            .await
-    })
-    .await?;
-    rows.iter().map(read_invalid).collect()
+    let query = sqlx::query(INVALID_FROM).bind(run_id.as_str()).bind(signed(from_row)).bind(i64::from(limit));
+    rows(pool, LISTING, query).await?.iter().map(read_invalid).collect()
 }
 
 pub(crate) async fn failed_rows(
@@ -167,19 +152,14 @@ pub(crate) async fn failed_rows(
     limit: u32,
 ) -> Result<Vec<FailedRecord>, StoreError> {
     let filter = Filter::new(selection, from_row)?;
-    let rows = ask(pool, LISTING, async |listing| {
-        sqlx::query(FAILED_FROM)
-            .bind(run_id.as_str())
-            .bind(filter.first)
-            .bind(filter.last)
-            .bind(filter.classes)
-            .bind(filter.ranges)
-            .bind(i64::from(limit))
-            .fetch_all(listing)
-            .await
-    })
-    .await?;
-    rows.iter().map(read_failed).collect()
+    let query = sqlx::query(FAILED_FROM)
+        .bind(run_id.as_str())
+        .bind(filter.first)
+        .bind(filter.last)
+        .bind(filter.classes)
+        .bind(filter.ranges)
+        .bind(i64::from(limit));
+    rows(pool, LISTING, query).await?.iter().map(read_failed).collect()
 }
 
 pub(crate) async fn count_failed(
@@ -188,17 +168,13 @@ pub(crate) async fn count_failed(
     selection: &Selection,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let filter = Filter::new(selection, 0)?;
-    let counts: Vec<(String, i64)> = ask(pool, READING, async |reading| {
-        sqlx::query_as(COUNT_FAILED)
-            .bind(run_id.as_str())
-            .bind(filter.first)
-            .bind(filter.last)
-            .bind(filter.classes)
-            .bind(filter.ranges)
-            .fetch_all(reading)
-            .await
-    })
-    .await?;
+    let query = sqlx::query_as(COUNT_FAILED)
+        .bind(run_id.as_str())
+        .bind(filter.first)
+        .bind(filter.last)
+        .bind(filter.classes)
+        .bind(filter.ranges);
+    let counts: Vec<(String, i64)> = ask(pool, READING, async |reading| query.fetch_all(reading).await).await?;
     Ok(counts.into_iter().map(|(class, count)| (class, unsigned(count))).collect())
 }
 

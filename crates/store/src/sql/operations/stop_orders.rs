@@ -7,7 +7,8 @@
 use assay_transaction::{Run, RunId, RunState, StopKind};
 
 use super::dialect::{Pool, WRITING, now};
-use super::ledger::{self, run_columns};
+use super::ledger;
+use super::run_row::{self, run_columns};
 use super::{journal, leases, live};
 use crate::ledger::sealing::stopped_at;
 use crate::values::storable;
@@ -42,7 +43,7 @@ pub(crate) async fn order_stop(
     let reason = storable(reason.into());
     let ordered =
         sqlx::query(ORDER).bind(run_id.as_str()).bind(kind.as_str()).bind(reason).fetch_one(&mut *transaction).await?;
-    let run: Run = ledger::read(&ordered)?;
+    let run: Run = run_row::read(&ordered)?;
     let action = match kind {
         StopKind::Cancelled => "cancel",
         StopKind::Aborted => "abort",

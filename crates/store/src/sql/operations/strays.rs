@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ask;
-use super::dialect::{COUNTING, Connection, Pool};
+use super::dialect::Connection;
 use crate::values::unsigned;
 use crate::{StoreError, Stray, Strays};
 
@@ -38,11 +37,7 @@ const COUNT: &str = "
 const PREDICTIONS: &str = "
     SELECT count(*) FROM predictions p WHERE NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = p.transaction_id)";
 
-pub(crate) async fn strays(pool: &Pool) -> Result<Strays, StoreError> {
-    ask(pool, COUNTING, async |counting| find(counting).await).await
-}
-
-async fn find(connection: &mut Connection) -> Result<Strays, StoreError> {
+pub(crate) async fn find(connection: &mut Connection) -> Result<Strays, StoreError> {
     let mut unknown_runs: BTreeSet<String> = BTreeSet::new();
     for unknown in UNKNOWN_RUNS {
         unknown_runs.extend(sqlx::query_scalar::<_, String>(unknown).fetch_all(&mut *connection).await?);

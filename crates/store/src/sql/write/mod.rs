@@ -10,7 +10,7 @@ use super::bounded;
 use super::dialect::{self, Database};
 use super::operations::dead_letters;
 use crate::write::Attempt;
-use crate::write::chunks::{CandidateReport, write_chunks};
+use crate::write::chunks::write_chunks;
 use crate::write::replay::{StagedReplay, write_replay};
 use crate::write::validate::ValidatedChunks;
 use crate::{ChunkWriter, DeadLetter, ErrorClass, Exchanged, IdConflict, StoreError, Written};
@@ -21,7 +21,7 @@ impl Database {
         validated: &ValidatedChunks<'_>,
         on_conflict: IdConflict,
         attempt: Attempt,
-    ) -> Result<CandidateReport, StoreError> {
+    ) -> Result<Written, StoreError> {
         write_chunks(self.begin_write(attempt).await?, validated, on_conflict, attempt).await
     }
 
@@ -40,7 +40,7 @@ impl ChunkWriter for Database {
     async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
         let validated = ValidatedChunks::new(chunks);
         if validated.chunks.is_empty() {
-            return Ok(validated.report(CandidateReport::default(), false));
+            return Ok(validated.report(Written::default(), false));
         }
         let mut result = bounded(self.attempt(&validated, on_conflict, Attempt::Copy)).await;
         if result.as_ref().is_err_and(StoreError::is_duplicate_key) {

@@ -15,7 +15,7 @@ use super::dialect::{Connection, as_id, as_json, as_time, for_update, hour_befor
 use super::fragments::covering_chunk;
 use super::ledger;
 use crate::operations::removal::{CONFLICT_GONE, MAX_CHUNKS, MAX_DUPLICATES, TOMBSTONE};
-use crate::values::{signed, to_json, unsigned};
+use crate::values::{NO_BYTES, signed, to_json, unsigned};
 use crate::write::transaction::{ChunkCounts, write_duplicates};
 use crate::{RemovalStep, Removed, StoreError};
 
@@ -347,13 +347,12 @@ async fn bequeath(
     let list: Vec<_> = heirs.iter().map(|one| (&one.transaction, one.row, &one.at, one.stored_by)).collect();
     let list = to_json(&list)?;
     let run_id = heir.run_id.as_str();
-    let nothing = Vec::<u8>::new();
     sqlx::query(ENTOMB)
         .bind(removed.as_str())
         .bind(&list)
         .bind(key(Uuid::nil()))
         .bind(TOMBSTONE)
-        .bind(nothing.as_slice())
+        .bind(NO_BYTES)
         .execute(&mut *connection)
         .await?;
     sqlx::query(DEBIT).bind(removed.as_str()).bind(&list).execute(&mut *connection).await?;

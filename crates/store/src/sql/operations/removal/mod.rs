@@ -10,10 +10,11 @@ use super::dialect::{
     self, COUNTING, Connection, Pool, WRITING, as_amount, as_id, as_json, as_time, json_elements, key, now, queue_up,
 };
 use super::fragments::{self, failed_columns, or_replace_prediction, prediction_columns};
-use super::ledger::{self, run_columns};
+use super::ledger;
+use super::run_row::{self, run_columns};
 use super::{journal, live, stop_orders};
 use crate::operations::removal::{CONFLICT_GONE, MAX_REPLACED, MAX_ROWS, REMOVALS, TOMBSTONE};
-use crate::values::{signed, storable, to_json, unsigned};
+use crate::values::{NO_BYTES, signed, storable, to_json, unsigned};
 use crate::{Act, RemovalBegun, RemovalPlan, RemovalStep, Removed, StoreError};
 
 const OTHER: &str = "SELECT run_id FROM runs WHERE removal_at IS NOT NULL AND removed_at IS NULL AND run_id <> $1 ORDER BY run_id LIMIT 1";
@@ -185,7 +186,7 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<Remo
         .bind(storable(act.reason.as_deref().unwrap_or_default().into()))
         .fetch_one(&mut *transaction)
         .await?;
-    let begun = ledger::read(&begun)?;
+    let begun = run_row::read(&begun)?;
     let details = serde_json::json!({
         "state": begun.state.as_str(),
         "rows_read": begun.sealed.map(|sealed| sealed.rows_read),
@@ -236,14 +237,13 @@ async fn entomb_duplicates(
     let (window, next) = inherit::with_duplicates(connection, run_id, chunk).await?;
     let mut entombed = 0;
     if let (Some([first]), Some([last])) = (window.first(), window.last()) {
-        let nothing = Vec::<u8>::new();
         let done = sqlx::query(ENTOMB_DUPLICATES)
             .bind(run_id.as_str())
             .bind(first)
             .bind(last)
             .bind(key(Uuid::nil()))
             .bind(TOMBSTONE)
-            .bind(nothing.as_slice())
+            .bind(NO_BYTES)
             .execute(&mut *connection)
             .await?;
         entombed = done.rows_affected();
@@ -284,7 +284,6 @@ async fn entomb_rows(
     run_id: &RunId,
     (from, until): (i64, i64),
 ) -> Result<u64, StoreError> {
-    let nothing = Vec::<u8>::new();
     let mut entombed = 0;
     for statement in [ENTOMB_FAILED, ENTOMB[0], ENTOMB[1]] {
         let done = sqlx::query(statement)
@@ -293,7 +292,7 @@ async fn entomb_rows(
             .bind(until)
             .bind(key(Uuid::nil()))
             .bind(TOMBSTONE)
-            .bind(nothing.as_slice())
+            .bind(NO_BYTES)
             .execute(&mut *connection)
             .await?;
         entombed += done.rows_affected();
@@ -341,8 +340,7 @@ async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, Sto
 
 /// The last step.
 async fn end(connection: &mut Connection, run_id: &RunId) -> Result<Option<RemovalStep>, StoreError> {
-    let nothing = Vec::<u8>::new();
-    sqlx::query(FORGET_DEAD_LETTERS).bind(run_id.as_str()).bind(nothing.as_slice()).execute(&mut *connection).await?;
+    sqlx::query(FORGET_DEAD_LETTERS).bind(run_id.as_str()).bind(NO_BYTES).execute(&mut *connection).await?;
     sqlx::query(END).bind(run_id.as_str()).execute(connection).await?;
     Ok(None)
 }
