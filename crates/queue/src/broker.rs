@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_credentials::CredentialsError;
+use assay_connect::CredentialsError;
 use assay_transaction::Exit;
 use async_trait::async_trait;
 use tokio::time::Instant;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_credentials::{Secret, TlsFiles};
+use assay_connect::{Secret, TlsFiles};
 use assay_transaction::parse_duration;
 
 use crate::{Broker, BrokerError, metrics, rabbitmq};

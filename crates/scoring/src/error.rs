@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_credentials::CredentialsError;
+use assay_connect::CredentialsError;
 use assay_transaction::Exit;
 
 /// Why a scorer cannot be created, or is not ready.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use assay_credentials::TlsTrouble;
+use assay_connect::TlsTrouble;
 
 use crate::options::TLS_PREFIX;
 

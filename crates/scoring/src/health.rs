@@ -101,7 +101,7 @@ impl HealthCheck {
 
 #[cfg(test)]
 mod tests {
-    use assay_credentials::TlsTrouble;
+    use assay_connect::TlsTrouble;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use assay_credentials::{AddressForm, Host, TlsMaterial, TlsTrouble};
+use assay_connect::{AddressForm, Host, TlsMaterial, TlsTrouble};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, redirect};

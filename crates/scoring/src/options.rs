@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_credentials::{Secret, TlsFiles};
+use assay_connect::{Secret, TlsFiles};
 use assay_transaction::{Share, parse_duration};
 
 use crate::ScoringError;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_credentials::{AddressForm, Host, Secret, TlsFiles, given};
+use assay_connect::{AddressForm, Host, Secret, TlsFiles, given};
 use assay_transaction::parse_duration;
 use clap::Args;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use assay_credentials::CredentialsError;
+use assay_connect::CredentialsError;
 use assay_transaction::{Exit, shape};
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use assay_credentials::{Secret, TlsFiles};
+use assay_connect::{Secret, TlsFiles};
 
 use crate::StoreError;
 

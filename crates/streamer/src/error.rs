@@ -1,6 +1,6 @@
 //! Why a streamer ends early.
 
-use assay_credentials::CredentialsError;
+use assay_connect::CredentialsError;
 use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;

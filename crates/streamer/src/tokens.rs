@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use assay_credentials::Secret;
+use assay_connect::Secret;
 use axum::http::{HeaderMap, header};
 use uuid::Uuid;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use assay_credentials::Secret;
+use assay_connect::Secret;
 use assay_source::is_marker;
 use assay_transaction::parse_duration;
 use clap::{Args, ValueEnum};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use assay_credentials::TlsTrouble;
+use assay_connect::TlsTrouble;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use assay_credentials::AddressForm;
+use assay_connect::AddressForm;
 use aws_config::Region;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;

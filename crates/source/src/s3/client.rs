@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_credentials::AddressForm;
+use assay_connect::AddressForm;
 use assay_transaction::SourceIdentity;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use assay_credentials::TlsTrouble;
+use assay_connect::TlsTrouble;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};

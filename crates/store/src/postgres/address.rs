@@ -4,7 +4,7 @@
 
 use std::str::FromStr as _;
 
-use assay_credentials::{Address, AddressForm, Host, percent_encoded};
+use assay_connect::{Address, AddressForm, Host, percent_encoded};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::StoreError;
@@ -90,7 +90,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
 /// Reads an address. The environment supplies what it does not name, as for PostgreSQL's own programs (`PGHOST` and
 /// the like).
 pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
-    let refused = |error: assay_credentials::CredentialsError| StoreError::configuration(error.to_string());
+    let refused = |error: assay_connect::CredentialsError| StoreError::configuration(error.to_string());
     let wrong = |cause: &str| refused(FORM.wrong(cause));
     let Address { user, password, host, port, path, parameters, .. } = FORM.read(text).map_err(refused)?;
     // Some clients want a host in front of the parameters, and a socket is named behind it: all clients let the

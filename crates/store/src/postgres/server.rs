@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use assay_credentials::{Host, TlsFiles, TlsTrouble};
+use assay_connect::{Host, TlsFiles, TlsTrouble};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};

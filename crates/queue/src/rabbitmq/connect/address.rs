@@ -1,6 +1,6 @@
 //! Parsing `AMQP_URL`. The client's own parser is not used: it takes localhost for an IPv6 address.
 
-use assay_credentials::{Address, AddressForm, CredentialsError, Host};
+use assay_connect::{Address, AddressForm, CredentialsError, Host};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 
 const FORM: AddressForm = AddressForm {

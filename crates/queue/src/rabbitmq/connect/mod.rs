@@ -10,7 +10,7 @@ mod transport;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use assay_credentials::TlsMaterial;
+use assay_connect::TlsMaterial;
 use futures_util::StreamExt;
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::constants::REPLY_SUCCESS;
