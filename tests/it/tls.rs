@@ -192,9 +192,9 @@ async fn who_is_not_trusted_is_not_spoken_to(secured: &Secured) {
             _ => program,
         };
         let ended = asked(secured.user_of(prefix).without(&ca)).run().await;
-        ended.expect_one_clear_line(2, &[&ca, "nobody who is trusted has signed its certificate"]);
+        ended.expect_one_clear_line(2, &[&ca, "no trusted authority has signed its certificate"]);
         let ended = secured.user_of(prefix).env(&ca, secured.stranger.file()).run().await;
-        ended.expect_one_clear_line(2, &[&ca, "nobody who is trusted has signed its certificate"]);
+        ended.expect_one_clear_line(2, &[&ca, "no trusted authority has signed its certificate"]);
         let elsewhere = secured.url_of(prefix).replacen("localhost", "127.0.0.1", 1);
         let ended = secured.user_of(prefix).env(&url, elsewhere).run().await;
         ended.expect_one_clear_line(2, &[&url, "its certificate is for another host name"]);

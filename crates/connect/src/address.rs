@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::CredentialsError;
+use crate::SettingError;
 
 /// What a setting's address may look like.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,7 @@ enum Fault {
 
 impl AddressForm {
     /// Reads an address.
-    pub fn read(&self, text: &str) -> Result<Address, CredentialsError> {
+    pub fn read(&self, text: &str) -> Result<Address, SettingError> {
         self.parts(text).map_err(|fault| match fault {
             Fault::Unencoded => self.unencoded(),
             Fault::Of(cause) => self.wrong(cause),
@@ -81,25 +81,25 @@ impl AddressForm {
     }
 
     /// The error for an address that is wrong for this reason. Nothing of the address may stand in the reason.
-    pub fn wrong(&self, cause: &str) -> CredentialsError {
+    pub fn wrong(&self, cause: &str) -> SettingError {
         let Self { name, of, example, .. } = self;
-        CredentialsError(format!("{name} is no address of {of} ({cause}): write it like {example}"))
+        SettingError(format!("{name} is no address of {of} ({cause}): write it like {example}"))
     }
 
     /// The error for an address of which a library makes something else.
-    pub fn ambiguous(&self) -> CredentialsError {
+    pub fn ambiguous(&self) -> SettingError {
         let Self { name, .. } = self;
-        CredentialsError(format!("{name} can be read in more than one way: {ENCODE}"))
+        SettingError(format!("{name} can be read in more than one way: {ENCODE}"))
     }
 
     /// Whether a parameter is one of these, which other clients have and which change nothing here, by what they may be set to:
     /// anything, where nothing is listed. One that may change something is refused.
-    pub fn passes_over(
+    pub fn ignores(
         &self,
         known: &[(&'static str, &'static [&'static str])],
         name: &str,
         value: &str,
-    ) -> Result<bool, CredentialsError> {
+    ) -> Result<bool, SettingError> {
         match known.iter().find(|(known, _)| *known == name) {
             None => Ok(false),
             Some((_, allowed)) if allowed.is_empty() || allowed.contains(&value) => Ok(true),
@@ -111,9 +111,9 @@ impl AddressForm {
         }
     }
 
-    fn unencoded(&self) -> CredentialsError {
+    fn unencoded(&self) -> SettingError {
         let Self { name, of, .. } = self;
-        CredentialsError(format!("{name} cannot be read as an address of {of}: {ENCODE}"))
+        SettingError(format!("{name} cannot be read as an address of {of}: {ENCODE}"))
     }
 
     fn parts(&self, text: &str) -> Result<Address, Fault> {

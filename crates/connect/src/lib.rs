@@ -1,34 +1,42 @@
-//! What a program shows who it is with, and whom it trusts: secrets that come in variables or in mounted files, the
-//! certificates of TLS connections, and the addresses of servers, as they may hold a password.
+//! What every connection to a service needs, once for all of them: RabbitMQ, the database, S3 and the ML API.
 //!
-//! The seams (`queue`, `store`, `source`, `scoring`) and the stages with a secret of their own read theirs through here, so
-//! that each setting behaves like every other, and each error names the variable, the file and what to do. Nothing is
-//! connected to here.
+//! The crates that connect (`queue`, `store`, `source`, `scoring`) and the stages with a secret of their own read their settings
+//! here, so that all settings behave alike and each error names the variable, the file and what to do. Nothing is connected to
+//! here.
 //!
-//! - `address`: where a server is, read in one way whatever library connects to it
+//! - `address`: the address of a server, read in one way for all client libraries
+//! - `endpoint`: the options of a service, for the command line
+//! - `process`: the name of this process
+//! - `retry`: pauses between attempts, and waiting for a service
 //! - `secret`: a value, or the file that holds it
-//! - `tls`: the files of certificates and keys, and what went wrong with a TLS connection
+//! - `tls`: the files of certificates and keys, and why a TLS connection failed
 //!
-//! Guarantee: no error and no `Debug` shows a secret or a key.
+//! Guarantee: no error and no `Debug` output shows a secret or a key.
 
 mod address;
+mod endpoint;
+mod process;
+pub mod retry;
 mod secret;
 mod tls;
 
 pub use address::{Address, AddressForm, Host, percent_encoded};
-pub use secret::{Secret, given};
-pub use tls::{Identity, TlsFiles, TlsMaterial, TlsTrouble};
+pub use process::{host_name, random_suffix, unique_process_name};
+pub use retry::{Backoff, RetryPolicy};
+pub use secrecy::{ExposeSecret, SecretString};
+pub use secret::{SecretSource, non_blank};
+pub use tls::{Identity, TlsFailure, TlsFiles, TlsMaterial};
 
 use std::io;
 use std::path::Path;
 
-/// Why a secret or a certificate cannot be had: one line that names the variable, the file and what to do.
+/// Why a setting of a connection cannot be used: one line that names the variable, the file and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CredentialsError(String);
+pub struct SettingError(String);
 
 /// Reads a file that a variable names.
-fn read_file(path: &Path, variable: &str) -> Result<Vec<u8>, CredentialsError> {
+fn read_file(path: &Path, variable: &str) -> Result<Vec<u8>, SettingError> {
     std::fs::read(path).map_err(|error| {
         let cause = match error.kind() {
             io::ErrorKind::NotFound => "it does not exist".to_owned(),
@@ -36,6 +44,6 @@ fn read_file(path: &Path, variable: &str) -> Result<Vec<u8>, CredentialsError> {
             io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
             _ => error.to_string(),
         };
-        CredentialsError(format!("cannot read {} ({cause}): check {variable}", path.display()))
+        SettingError(format!("cannot read {} ({cause}): check {variable}", path.display()))
     })
 }

@@ -1,53 +1,59 @@
-//! A secret that is the value of a variable, or stands in a file that another variable names.
+//! Secrets: the value of a variable, or the content of a file that another variable names.
 
 use std::path::Path;
 
-use crate::{CredentialsError, read_file};
+use secrecy::{ExposeSecret as _, SecretString};
 
-/// Where a secret may come from. Its variable for a file has the same name with `_FILE` behind it.
+use crate::{SettingError, read_file};
+
+/// Where a secret comes from. The variable for its file has the same name with the suffix `_FILE`.
 #[derive(Clone, Copy)]
-pub struct Secret<'a> {
+pub struct SecretSource<'a> {
     /// The variable that holds the secret itself, such as `AMQP_URL`.
     pub name: &'static str,
-    /// What that variable, or its flag, holds.
-    pub value: Option<&'a str>,
+    /// The value of that variable, or of its flag.
+    pub value: Option<&'a SecretString>,
     /// The file that holds the secret.
     pub file: Option<&'a Path>,
 }
 
-impl Secret<'_> {
-    /// Whether it is given at all. An empty value is none, as compose files and charts pass on variables that nobody set.
+impl SecretSource<'_> {
+    /// Whether it is set. An empty value counts as unset, as compose files and charts pass on unset variables.
     pub fn is_set(&self) -> bool {
-        given(self.value).is_some() || self.file_given().is_some()
+        self.non_blank_value().is_some() || self.non_empty_file().is_some()
     }
 
-    /// The secret, without blanks and line breaks around it; none where none is given.
-    pub fn read(self) -> Result<Option<String>, CredentialsError> {
+    /// The secret, without surrounding white space; none if it is not set.
+    pub fn read(self) -> Result<Option<SecretString>, SettingError> {
         let Self { name, .. } = self;
-        match (given(self.value), self.file_given()) {
+        match (self.non_blank_value(), self.non_empty_file()) {
             (None, None) => Ok(None),
-            (Some(value), None) => Ok(Some(value.to_owned())),
-            (Some(_), Some(_)) => Err(CredentialsError(format!("{name} and {name}_FILE are both set: keep one"))),
+            (Some(value), None) => Ok(Some(value.into())),
+            (Some(_), Some(_)) => Err(SettingError(format!("{name} and {name}_FILE are both set: keep one"))),
             (None, Some(path)) => {
                 let variable = format!("{name}_FILE");
-                let text = String::from_utf8(read_file(path, &variable)?).map_err(|_| {
-                    CredentialsError(format!("{} is no text in UTF-8: check {variable}", path.display()))
-                })?;
-                match given(Some(&text)) {
-                    Some(secret) => Ok(Some(secret.to_owned())),
-                    None => Err(CredentialsError(format!("{} is empty: check {variable}", path.display()))),
+                let text = String::from_utf8(read_file(path, &variable)?)
+                    .map_err(|_| SettingError(format!("{} is not UTF-8 text: check {variable}", path.display())))?;
+                let text = SecretString::from(text);
+                match non_blank(Some(text.expose_secret())) {
+                    Some(secret) => Ok(Some(secret.into())),
+                    None => Err(SettingError(format!("{} is empty: check {variable}", path.display()))),
                 }
             }
         }
     }
 
-    fn file_given(&self) -> Option<&Path> {
+    fn non_blank_value(&self) -> Option<&str> {
+        non_blank(self.value.map(|value| value.expose_secret()))
+    }
+
+    fn non_empty_file(&self) -> Option<&Path> {
         self.file.filter(|path| !path.as_os_str().is_empty())
     }
 }
 
-/// A value without blanks around it, where there is one.
-pub fn given(value: Option<&str>) -> Option<&str> {
+/// A value without surrounding white space; none if nothing is left.
+pub fn non_blank(value: Option<&str>) -> Option<&str> {
     value.map(str::trim).filter(|value| !value.is_empty())
 }
 
@@ -55,21 +61,25 @@ pub fn given(value: Option<&str>) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn secret<'a>(value: Option<&'a str>, file: Option<&'a Path>) -> Secret<'a> {
-        Secret { name: "AMQP_URL", value, file }
+    fn read(value: Option<&str>, file: Option<&Path>) -> Result<Option<String>, String> {
+        let value = value.map(SecretString::from);
+        let source = SecretSource { name: "AMQP_URL", value: value.as_ref(), file };
+        let is_set = source.is_set();
+        let read = source.read().map_err(|error| error.to_string())?;
+        assert_eq!(is_set, read.is_some());
+        Ok(read.map(|secret| secret.expose_secret().to_owned()))
     }
 
     fn problem(value: Option<&str>, file: &Path) -> String {
-        secret(value, Some(file)).read().unwrap_err().to_string()
+        read(value, Some(file)).unwrap_err()
     }
 
     #[test]
     fn a_secret_comes_from_one_place() {
-        assert!(!secret(None, None).is_set() && !secret(Some(" "), Some(Path::new(""))).is_set());
-        assert_eq!(secret(Some(""), None).read(), Ok(None));
-        assert_eq!(secret(Some(" a-secret\n"), None).read(), Ok(Some("a-secret".to_owned())));
+        assert_eq!(read(None, None), Ok(None));
+        assert_eq!(read(Some(" "), Some(Path::new(""))), Ok(None));
+        assert_eq!(read(Some(" a-secret\n"), None), Ok(Some("a-secret".to_owned())));
         let nowhere = Path::new("/nowhere/at/all");
-        assert!(secret(None, Some(nowhere)).is_set());
         assert_eq!(problem(None, nowhere), "cannot read /nowhere/at/all (it does not exist): check AMQP_URL_FILE");
         assert_eq!(problem(Some("a"), nowhere), "AMQP_URL and AMQP_URL_FILE are both set: keep one");
         assert!(problem(None, Path::new("/")).ends_with("check AMQP_URL_FILE"));
@@ -79,10 +89,10 @@ mod tests {
     fn a_mounted_file_may_end_with_a_line_break() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "a-secret\n").unwrap();
-        assert_eq!(secret(Some(" "), Some(file.path())).read(), Ok(Some("a-secret".to_owned())));
+        assert_eq!(read(Some(" "), Some(file.path())), Ok(Some("a-secret".to_owned())));
         std::fs::write(file.path(), " \n").unwrap();
         assert!(problem(None, file.path()).ends_with("is empty: check AMQP_URL_FILE"));
         std::fs::write(file.path(), b"\xff\xfesecret").unwrap();
-        assert!(problem(None, file.path()).ends_with("is no text in UTF-8: check AMQP_URL_FILE"));
+        assert!(problem(None, file.path()).ends_with("is not UTF-8 text: check AMQP_URL_FILE"));
     }
 }

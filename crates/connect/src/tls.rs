@@ -3,8 +3,8 @@
 //! - `files`: what the settings name, read and checked before anything is connected to
 //! - `failure`: what a failed handshake means, and what to do
 
-mod files;
 mod failure;
+mod files;
 
+pub use failure::TlsFailure;
 pub use files::{Identity, TlsFiles, TlsMaterial};
-pub use failure::TlsTrouble;

@@ -1,6 +1,6 @@
 //! Why a load ends early.
 
-use assay_connect::CredentialsError;
+use assay_connect::SettingError;
 use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
@@ -41,7 +41,7 @@ pub enum LoadError {
     Broker(#[from] BrokerError),
     /// A secret or a certificate cannot be read.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] SettingError),
     /// A setting is wrong, or requires another one.
     #[error("{0}")]
     Setting(String),

@@ -5,7 +5,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_connect::CredentialsError;
+use assay_connect::SettingError;
 use assay_transaction::Exit;
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -227,8 +227,8 @@ pub enum BrokerError {
     Unreachable(String),
 }
 
-impl From<CredentialsError> for BrokerError {
-    fn from(error: CredentialsError) -> Self {
+impl From<SettingError> for BrokerError {
+    fn from(error: SettingError) -> Self {
         Self::Usage(error.to_string())
     }
 }

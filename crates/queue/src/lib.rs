@@ -30,6 +30,6 @@ pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message};
 pub use metrics::observe_depths;
-pub use options::{BrokerOptions, connect, declare, declare_events_exchange};
+pub use options::{BrokerEndpoint, BrokerOptions, connect, declare, declare_events_exchange};
 pub use publish::{PublishWindow, Unpublished, publish_until_confirmed};
 pub use route::{Route, Work};

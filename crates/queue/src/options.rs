@@ -1,34 +1,27 @@
 //! The settings of the broker, and the way from them to a connected one.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_connect::{Secret, TlsFiles};
+use assay_connect::{SecretString, endpoint_options};
 use assay_transaction::parse_duration;
 
 use crate::{Broker, BrokerError, metrics, rabbitmq};
 
+endpoint_options!(
+    /// Where RabbitMQ is. Its `Debug` shows no password.
+    BrokerEndpoint, prefix: "AMQP", flag: "amqp",
+    url: "Address of RabbitMQ: `amqp://user:password@host:5672/vhost`, or `amqps://…` for TLS",
+    tls: ", for `amqps://…`"
+);
+
 /// Which RabbitMQ to use, and how. Its `Debug` shows no password.
-#[derive(Clone, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Broker")]
 pub struct BrokerOptions {
-    /// Address of RabbitMQ: `amqp://user:password@host:5672/vhost`, or `amqps://…` for TLS.
-    #[arg(long, env = "AMQP_URL", hide_env_values = true, value_name = "URL")]
-    pub amqp_url: Option<String>,
-    /// File that holds the address of RabbitMQ, such as a mounted secret; instead of `AMQP_URL`.
-    #[arg(long, env = "AMQP_URL_FILE", value_name = "PATH")]
-    pub amqp_url_file: Option<PathBuf>,
-    /// File with the certificates (PEM) of authorities to trust beside the system's, for `amqps://…`.
-    #[arg(long, env = "AMQP_CA_FILE", value_name = "PATH")]
-    pub amqp_ca_file: Option<PathBuf>,
-    /// File with the certificate (PEM) to show to a RabbitMQ that asks for one, and those between it and its authority.
-    #[arg(long, env = "AMQP_CERT_FILE", value_name = "PATH")]
-    pub amqp_cert_file: Option<PathBuf>,
-    /// File with the key (PEM, without a passphrase) of that certificate.
-    #[arg(long, env = "AMQP_KEY_FILE", value_name = "PATH")]
-    pub amqp_key_file: Option<PathBuf>,
+    /// Where RabbitMQ is.
+    #[command(flatten)]
+    pub endpoint: BrokerEndpoint,
     /// Prefix of all queue and exchange names, so that installations can share a RabbitMQ.
     #[arg(long, env = "QUEUE_PREFIX", value_name = "TEXT", default_value = "", value_parser = parse_prefix)]
     pub queue_prefix: String,
@@ -55,11 +48,7 @@ const LONGEST_HOLD: Duration = Duration::from_mins(9);
 impl Default for BrokerOptions {
     fn default() -> Self {
         Self {
-            amqp_url: None,
-            amqp_url_file: None,
-            amqp_ca_file: None,
-            amqp_cert_file: None,
-            amqp_key_file: None,
+            endpoint: BrokerEndpoint::default(),
             queue_prefix: String::new(),
             queue_max_length: 2000,
             publish_window: 64,
@@ -69,68 +58,24 @@ impl Default for BrokerOptions {
     }
 }
 
-impl fmt::Debug for BrokerOptions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            amqp_url,
-            amqp_url_file,
-            amqp_ca_file,
-            amqp_cert_file,
-            amqp_key_file,
-            queue_prefix,
-            queue_max_length,
-            publish_window,
-            publish_timeout,
-            hold_timeout,
-        } = self;
-        formatter
-            .debug_struct("BrokerOptions")
-            .field("amqp_url", &amqp_url.as_ref().map(|_| "…"))
-            .field("amqp_url_file", amqp_url_file)
-            .field("amqp_ca_file", amqp_ca_file)
-            .field("amqp_cert_file", amqp_cert_file)
-            .field("amqp_key_file", amqp_key_file)
-            .field("queue_prefix", queue_prefix)
-            .field("queue_max_length", queue_max_length)
-            .field("publish_window", publish_window)
-            .field("publish_timeout", publish_timeout)
-            .field("hold_timeout", hold_timeout)
-            .finish()
-    }
-}
-
 impl BrokerOptions {
-    /// Whether an address of RabbitMQ was given. An empty one counts as none, as compose files pass on unset variables.
+    /// Whether an address of RabbitMQ is set. An empty one counts as none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
-        self.url().is_set()
+        self.endpoint.address().is_set()
     }
 
-    fn url(&self) -> Secret<'_> {
-        Secret { name: "AMQP_URL", value: self.amqp_url.as_deref(), file: self.amqp_url_file.as_deref() }
-    }
-
-    /// The address, from wherever it was given.
-    pub(crate) fn address(&self) -> Result<String, BrokerError> {
-        self.url().read()?.ok_or_else(|| {
+    /// The address, as a value or from its file.
+    pub(crate) fn address(&self) -> Result<SecretString, BrokerError> {
+        self.endpoint.address().read()?.ok_or_else(|| {
             BrokerError::Usage(
                 "AMQP_URL is not set: give the address of RabbitMQ, such as amqp://user:password@host:5672".to_owned(),
             )
         })
     }
-
-    /// The files of certificates and keys.
-    pub(crate) fn tls(&self) -> TlsFiles<'_> {
-        TlsFiles {
-            prefix: TLS_PREFIX,
-            ca: self.amqp_ca_file.as_deref(),
-            cert: self.amqp_cert_file.as_deref(),
-            key: self.amqp_key_file.as_deref(),
-        }
-    }
 }
 
 /// What the names of the settings of TLS begin with.
-pub(crate) const TLS_PREFIX: &str = "AMQP";
+pub(crate) const TLS_PREFIX: &str = BrokerEndpoint::PREFIX;
 
 /// Connects to RabbitMQ as `assay-<stage>` and declares the topology; if the user may not declare, it must exist
 /// ([`declare`]). Waits up to `startup` for an unreachable broker.
@@ -183,6 +128,7 @@ fn parse_prefix(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use assay_connect::ExposeSecret as _;
     use clap::Parser;
 
     use super::*;
@@ -219,17 +165,7 @@ mod tests {
         assert!(!unset.is_set());
         assert!(unset.address().unwrap_err().to_string().starts_with("AMQP_URL is not set"));
 
-        let missing = BrokerOptions { amqp_url_file: Some("/nowhere/at/all".into()), ..unset.clone() };
-        assert!(missing.is_set());
-        assert!(missing.address().unwrap_err().to_string().ends_with("check AMQP_URL_FILE"));
-
-        let plain = BrokerOptions { amqp_url: Some("amqp://host".to_owned()), ..unset };
-        assert_eq!(plain.address().unwrap(), "amqp://host");
-    }
-
-    #[test]
-    fn debug_shows_no_password() {
-        let options = BrokerOptions { amqp_url: Some("amqp://u:secret@host".to_owned()), ..BrokerOptions::default() };
-        assert!(!format!("{options:?}").contains("secret"));
+        let given = BrokerOptions { endpoint: BrokerEndpoint::at("amqp://host"), ..unset };
+        assert_eq!(given.address().unwrap().expose_secret(), "amqp://host");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay_connect::ExposeSecret as _;
 use assay_transaction::{Entry, FailedRow, FailureClass, Lane, Predicted};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -57,8 +58,8 @@ impl Scorer {
     /// A scorer for the API named by the settings.
     pub fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
         let url = options.address()?;
-        options.tls().expect_tls(url.starts_with("https:"), "https://")?;
-        Self::new(&url, options)
+        options.endpoint.tls().require_tls(url.expose_secret().starts_with("https:"), "https://")?;
+        Self::new(url.expose_secret(), options)
     }
 
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {

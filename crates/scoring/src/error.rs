@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_connect::CredentialsError;
+use assay_connect::SettingError;
 use assay_transaction::Exit;
 
 /// Why a scorer cannot be created, or is not ready.
@@ -34,7 +34,7 @@ pub enum ScoringError {
     },
     /// The address is invalid, or the file of the address or a certificate cannot be read.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] SettingError),
     /// The HTTP client cannot be created.
     #[error("cannot set up the client for ML_API_URL ({0})")]
     Client(String),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use assay_connect::TlsTrouble;
+use assay_connect::TlsFailure;
 
 use crate::options::TLS_PREFIX;
 
@@ -40,7 +40,7 @@ pub(crate) enum Symptom {
     /// The connection ended before the response did.
     ConnectionLost,
     /// No TLS connection can be made.
-    Tls(TlsTrouble),
+    Tls(TlsFailure),
     /// No response in time, and none from `/health` either.
     TimedOutUnhealthy,
     /// No response in time, although `/health` responds.
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(Symptom::TimedOutHealthy.class(), SymptomClass::Suspect);
         assert_eq!(Symptom::Unreadable("not JSON").class(), SymptomClass::Suspect);
         assert_eq!(Symptom::Incomplete("no entry").class(), SymptomClass::Suspect);
-        assert_eq!(Symptom::Tls(TlsTrouble::NoTls).class(), SymptomClass::Misconfigured);
+        assert_eq!(Symptom::Tls(TlsFailure::NoTls).class(), SymptomClass::Misconfigured);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl HealthCheck {
 
 #[cfg(test)]
 mod tests {
-    use assay_connect::TlsTrouble;
+    use assay_connect::TlsFailure;
 
     use super::*;
 
@@ -119,7 +119,7 @@ mod tests {
         for symptom in [Symptom::ConnectionLost, NO_ANSWER] {
             assert!(matches!(of(symptom), HealthStatus::NoAnswer(_)) && !of(symptom).is_responsive(), "{symptom:?}");
         }
-        for symptom in [Symptom::Unreachable("connection refused"), Symptom::Tls(TlsTrouble::NoTls)] {
+        for symptom in [Symptom::Unreachable("connection refused"), Symptom::Tls(TlsFailure::NoTls)] {
             assert!(matches!(of(symptom), HealthStatus::Unreachable(_)) && !of(symptom).is_responsive(), "{symptom:?}");
         }
         assert!(HealthStatus::of(Ok(())).is_responsive());

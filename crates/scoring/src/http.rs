@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use assay_connect::{AddressForm, Host, TlsMaterial, TlsTrouble};
+use assay_connect::{AddressForm, ExposeSecret as _, Host, TlsFailure, TlsMaterial};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, redirect};
@@ -69,7 +69,7 @@ impl HttpClient {
             // Works on a machine without root certificates.
             reqwest::Client::builder().tls_certs_only([])
         } else {
-            trusting(options.tls().read()?)?
+            trusting(options.endpoint.tls().read()?)?
         };
         let client = client
             .user_agent(concat!("assay/", env!("CARGO_PKG_VERSION")))
@@ -148,7 +148,7 @@ fn trusting(TlsMaterial { authorities, identity }: TlsMaterial) -> Result<reqwes
             client.tls_certs_merge(reqwest::Certificate::from_pem_bundle(authorities.as_bytes()).map_err(unusable)?);
     }
     if let Some(identity) = identity {
-        let both = [identity.key, identity.certificates].join(&b'\n');
+        let both = [identity.key.expose_secret(), &identity.certificates].join(&b'\n');
         client = client.identity(reqwest::Identity::from_pem(&both).map_err(unusable)?);
     }
     Ok(client)
@@ -232,7 +232,7 @@ fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
 
 /// The symptom of an exchange without a response.
 fn symptom_of(error: &reqwest::Error) -> Symptom {
-    if let Some(error) = TlsTrouble::of(error) {
+    if let Some(error) = TlsFailure::from_error(error) {
         return Symptom::Tls(error);
     }
     if error.is_connect() {

@@ -29,7 +29,7 @@ pub use breaker::ApiState;
 pub use client::{Scorer, Scores};
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
-pub use options::ApiOptions;
+pub use options::{ApiEndpoint, ApiOptions};
 pub use permits::ApiPermit;
 // For `benches/answer.rs` alone.
 #[doc(hidden)]

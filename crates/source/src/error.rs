@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_connect::CredentialsError;
+use assay_connect::SettingError;
 use assay_transaction::{Exit, HeaderError, PathError};
 
 use crate::UndecidedFormat;
@@ -41,7 +41,7 @@ pub enum SourceError {
     },
     /// A secret or certificate cannot be read.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] SettingError),
     /// A setting is invalid, or another one is missing.
     #[error("{0}")]
     Setting(String),

@@ -1,10 +1,9 @@
 //! The settings of S3: address, credentials and timeout. [`FormatOptions`](crate::FormatOptions) say how to read a source.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_connect::{AddressForm, Host, Secret, TlsFiles, given};
+use assay_connect::{AddressForm, ExposeSecret as _, Host, SecretSource, SecretString, TlsFiles, non_blank};
 use assay_transaction::parse_duration;
 use clap::Args;
 
@@ -13,24 +12,24 @@ use crate::SourceError;
 /// Longest outage of S3 within a source.
 const SOURCE_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Where S3 is, and who reads it.
-#[derive(Clone, Args)]
+/// Where S3 is, and who reads it. Its `Debug` shows no secret.
+#[derive(Debug, Clone, Args)]
 pub struct S3Options {
     /// S3 access key. If not set, the AWS chain is used (AWS_ACCESS_KEY_ID, profiles, instance roles)
     #[arg(long, env = "KEY", value_name = "KEY", hide_env_values = true)]
-    pub key: Option<String>,
+    pub key: Option<SecretString>,
     /// File with the access key
     #[arg(long, env = "KEY_FILE", value_name = "PATH")]
     pub key_file: Option<PathBuf>,
     /// Secret of the access key
     #[arg(long, env = "SECRET", value_name = "SECRET", hide_env_values = true)]
-    pub secret: Option<String>,
+    pub secret: Option<SecretString>,
     /// File with the secret
     #[arg(long, env = "SECRET_FILE", value_name = "PATH")]
     pub secret_file: Option<PathBuf>,
     /// URL of an S3-compatible server such as MinIO (path-style). If not set, AWS in AWS_REGION
     #[arg(long, env = "ENDPOINT_URL", value_name = "URL")]
-    pub endpoint_url: Option<String>,
+    pub endpoint_url: Option<SecretString>,
     /// File with CA certificates (PEM) to trust in addition to the system's, for S3 at https:// addresses. Client
     /// certificates are not supported by the AWS SDK
     #[arg(long, env = "ENDPOINT_CA_FILE", value_name = "PATH")]
@@ -54,28 +53,11 @@ impl Default for S3Options {
     }
 }
 
-/// Shows which settings are there, never what they are.
-impl fmt::Debug for S3Options {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hidden = |value: &Option<String>| value.as_ref().map(|_| "…");
-        formatter
-            .debug_struct("S3Options")
-            .field("key", &hidden(&self.key))
-            .field("key_file", &self.key_file)
-            .field("secret", &hidden(&self.secret))
-            .field("secret_file", &self.secret_file)
-            .field("endpoint_url", &hidden(&self.endpoint_url))
-            .field("endpoint_ca_file", &self.endpoint_ca_file)
-            .field("source_timeout", &self.source_timeout)
-            .finish()
-    }
-}
-
 /// The settings of S3, checked and read.
 #[derive(Clone)]
 pub(crate) struct S3Settings {
     /// Access key and secret, where the user gave them.
-    pub(crate) credentials: Option<(String, String)>,
+    pub(crate) credentials: Option<(SecretString, SecretString)>,
     /// Where, if not AWS.
     pub(crate) endpoint: Option<String>,
     /// Certificates of authorities that are trusted beside the system's, PEM.
@@ -87,21 +69,20 @@ pub(crate) struct S3Settings {
 impl S3Options {
     /// Checks the settings and reads the files among them. An empty value is the same as none.
     pub(crate) fn settle(&self) -> Result<S3Settings, SourceError> {
-        let read = |name, value: &Option<String>, file: &Option<PathBuf>| {
-            Secret { name, value: value.as_deref(), file: file.as_deref() }.read()
-        };
-        let key = read("KEY", &self.key, &self.key_file)?;
-        let secret = read("SECRET", &self.secret, &self.secret_file)?;
+        let (key, secret) = (self.key.as_ref(), self.secret.as_ref());
+        let key = SecretSource { name: "KEY", value: key, file: self.key_file.as_deref() }.read()?;
+        let secret = SecretSource { name: "SECRET", value: secret, file: self.secret_file.as_deref() }.read()?;
         let credentials = match (key, secret) {
             (Some(key), Some(secret)) => Some((key, secret)),
             (None, None) => None,
             (Some(_), None) => return Err(SourceError::Setting("KEY is set, but SECRET is not".to_owned())),
             (None, Some(_)) => return Err(SourceError::Setting("SECRET is set, but KEY is not".to_owned())),
         };
-        let endpoint = given(self.endpoint_url.as_deref()).map(|text| endpoint(&FORM, text)).transpose()?;
+        let given = non_blank(self.endpoint_url.as_ref().map(|url| url.expose_secret()));
+        let endpoint = given.map(|text| endpoint(&FORM, text)).transpose()?;
         let files = TlsFiles { prefix: TLS_PREFIX, ca: self.endpoint_ca_file.as_deref(), cert: None, key: None };
         // AWS itself is asked by TLS.
-        files.expect_tls(endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https:")), "https://")?;
+        files.require_tls(endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https:")), "https://")?;
         let authorities = files.read()?.authorities;
         Ok(S3Settings { credentials, endpoint, authorities, timeout: self.source_timeout })
     }
@@ -206,7 +187,8 @@ mod tests {
         std::fs::write(&path, "  open sesame\n").unwrap();
         let program = parse(&["--key", "ali baba", "--secret-file", path.to_str().unwrap()]).unwrap();
         let settings = program.s3.settle().unwrap();
-        assert_eq!(settings.credentials, Some(("ali baba".to_owned(), "open sesame".to_owned())));
+        let (key, secret) = settings.credentials.unwrap();
+        assert_eq!((key.expose_secret(), secret.expose_secret()), ("ali baba", "open sesame"));
         assert!(!format!("{program:?}").contains("baba"), "{program:?}");
     }
 }

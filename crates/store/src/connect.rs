@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_connect::{ExposeSecret as _, SecretString};
+
 use crate::options::SQLITE;
 use crate::postgres::{Postgres, Server};
 use crate::sqlite::Sqlite;
@@ -19,16 +21,17 @@ pub struct Migrated {
 
 /// The database that an address names.
 enum Address {
-    Postgres(String),
-    Sqlite(String),
+    Postgres(SecretString),
+    Sqlite(SecretString),
 }
 
 impl Address {
     fn of(options: &DatabaseOptions) -> Result<Self, StoreError> {
         let address = options.address()?;
-        if address.starts_with("postgres://") || address.starts_with("postgresql://") {
+        let text = address.expose_secret();
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             Ok(Self::Postgres(address))
-        } else if address.starts_with(SQLITE) {
+        } else if text.starts_with(SQLITE) {
             Ok(Self::Sqlite(address))
         } else {
             // Without the address, which may hold a password.
@@ -42,10 +45,10 @@ impl Address {
 pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match Address::of(options)? {
         Address::Postgres(address) => {
-            let server = Server::new(&address, options, stage)?;
+            let server = Server::new(address.expose_secret(), options, stage)?;
             Arc::new(Postgres::connect(server, options.db_connections, startup).await?)
         }
-        Address::Sqlite(address) => Arc::new(Sqlite::connect(&address).await?),
+        Address::Sqlite(address) => Arc::new(Sqlite::connect(address.expose_secret()).await?),
     })
 }
 
@@ -53,19 +56,22 @@ pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) 
 /// Waits for an unreachable server during `startup`.
 pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
     match Address::of(options)? {
-        Address::Postgres(address) => postgres::migrate(&Server::new(&address, options, "migrate")?, startup).await,
-        Address::Sqlite(address) => sqlite::migrate(&address).await,
+        Address::Postgres(address) => {
+            postgres::migrate(&Server::new(address.expose_secret(), options, "migrate")?, startup).await
+        }
+        Address::Sqlite(address) => sqlite::migrate(address.expose_secret()).await,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DatabaseEndpoint;
 
     #[test]
     fn another_kind_of_database_is_refused_without_its_password() {
         let options =
-            DatabaseOptions { database_url: Some("mysql://u:secret@host/a".into()), ..DatabaseOptions::default() };
+            DatabaseOptions { endpoint: DatabaseEndpoint::at("mysql://u:secret@host/a"), ..DatabaseOptions::default() };
         let error = Address::of(&options).err().unwrap().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("secret"), "{error}");
     }

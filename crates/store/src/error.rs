@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use assay_connect::CredentialsError;
+use assay_connect::SettingError;
 use assay_transaction::{Exit, shape};
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
@@ -86,8 +86,8 @@ impl StoreError {
     }
 }
 
-impl From<CredentialsError> for StoreError {
-    fn from(error: CredentialsError) -> Self {
+impl From<SettingError> for StoreError {
+    fn from(error: SettingError) -> Self {
         Self::configuration(error.to_string())
     }
 }

@@ -38,6 +38,6 @@ pub use operations::records::{
     OpenLetter, OpenRun, Operation, PredictionRecord, RowFate, Stopping, TransactionRecord,
 };
 pub use operations::removal::{RemovalBegun, RemovalPlan, RemovalStep, Removed};
-pub use options::DatabaseOptions;
+pub use options::{DatabaseEndpoint, DatabaseOptions};
 pub use store::{Store, health_check};
 pub use write::{ChunkOutcome, ChunkWriter, IdConflict, Written};

@@ -1,36 +1,28 @@
 //! The settings of the database.
 
-use std::fmt;
-use std::path::PathBuf;
-
-use assay_connect::{Secret, TlsFiles};
+use assay_connect::{ExposeSecret as _, SecretString, endpoint_options};
 
 use crate::StoreError;
 
+endpoint_options!(
+    /// Where the database is. Its `Debug` shows no password.
+    DatabaseEndpoint, prefix: "DATABASE", flag: "database",
+    url: "Address of the database: `postgres://user:password@host:5432/name`, or `sqlite://file` for `assay run` alone",
+    tls: "; PostgreSQL must then present a certificate of one of them for its host name, unless DATABASE_URL says \
+          sslmode=verify-ca"
+);
+
 /// Which database to use, and how. Its `Debug` shows no password.
-#[derive(Clone, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseOptions {
-    /// Address of the database: `postgres://user:password@host:5432/name`, or `sqlite://file` for `assay run` alone.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: Option<String>,
-    /// File that holds the address of the database, such as a mounted secret; instead of `DATABASE_URL`.
-    #[arg(long, env = "DATABASE_URL_FILE", value_name = "PATH")]
-    pub database_url_file: Option<PathBuf>,
+    /// Where the database is.
+    #[command(flatten)]
+    pub endpoint: DatabaseEndpoint,
     /// PostgreSQL schema for the tables of Assay; `assay migrate` creates it [default: the first of the user's search_path,
     /// mostly public]
     #[arg(long, env = "DATABASE_SCHEMA", value_name = "NAME")]
     pub database_schema: Option<String>,
-    /// File with the certificates (PEM) of authorities to trust beside the system's. With it, PostgreSQL has to use TLS and
-    /// show a certificate of such an authority and for its host name, unless DATABASE_URL says sslmode=verify-ca.
-    #[arg(long, env = "DATABASE_CA_FILE", value_name = "PATH")]
-    pub database_ca_file: Option<PathBuf>,
-    /// File with the certificate (PEM) to show to a PostgreSQL that asks for one, and those between it and its authority.
-    #[arg(long, env = "DATABASE_CERT_FILE", value_name = "PATH")]
-    pub database_cert_file: Option<PathBuf>,
-    /// File with the key (PEM, without a passphrase) of that certificate.
-    #[arg(long, env = "DATABASE_KEY_FILE", value_name = "PATH")]
-    pub database_key_file: Option<PathBuf>,
     /// Most connections of one process to PostgreSQL.
     #[arg(long, env = "DB_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub db_connections: u32,
@@ -38,61 +30,25 @@ pub struct DatabaseOptions {
 
 impl Default for DatabaseOptions {
     fn default() -> Self {
-        Self {
-            database_url: None,
-            database_url_file: None,
-            database_schema: None,
-            database_ca_file: None,
-            database_cert_file: None,
-            database_key_file: None,
-            db_connections: 5,
-        }
-    }
-}
-
-impl fmt::Debug for DatabaseOptions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            database_url,
-            database_url_file,
-            database_schema,
-            database_ca_file,
-            database_cert_file,
-            database_key_file,
-            db_connections,
-        } = self;
-        formatter
-            .debug_struct("DatabaseOptions")
-            .field("database_url", &database_url.as_ref().map(|_| "…"))
-            .field("database_url_file", database_url_file)
-            .field("database_schema", database_schema)
-            .field("database_ca_file", database_ca_file)
-            .field("database_cert_file", database_cert_file)
-            .field("database_key_file", database_key_file)
-            .field("db_connections", db_connections)
-            .finish()
+        Self { endpoint: DatabaseEndpoint::default(), database_schema: None, db_connections: 5 }
     }
 }
 
 impl DatabaseOptions {
     /// Whether an address is given. An empty one is none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
-        self.url().is_set()
+        self.endpoint.address().is_set()
     }
 
     /// Whether the database is a SQLite file, which `assay run` creates if it is missing.
     pub fn is_file(&self) -> bool {
-        self.address().is_ok_and(|address| address.starts_with(SQLITE))
+        self.address().is_ok_and(|address| address.expose_secret().starts_with(SQLITE))
     }
 
     /// These settings, with a default address.
     #[must_use]
     pub fn or_default(self, url: &str) -> Self {
-        if self.is_set() { self } else { Self { database_url: Some(url.to_owned()), ..self } }
-    }
-
-    fn url(&self) -> Secret<'_> {
-        Secret { name: "DATABASE_URL", value: self.database_url.as_deref(), file: self.database_url_file.as_deref() }
+        if self.is_set() { self } else { Self { endpoint: DatabaseEndpoint::at(url), ..self } }
     }
 
     /// The schema, if one is named: only names that mean the same with and without quotes.
@@ -112,28 +68,18 @@ impl DatabaseOptions {
         )))
     }
 
-    /// The address, from the setting or the file.
-    pub(crate) fn address(&self) -> Result<String, StoreError> {
-        self.url().read()?.ok_or_else(|| {
+    /// The address, from the setting or its file.
+    pub(crate) fn address(&self) -> Result<SecretString, StoreError> {
+        self.endpoint.address().read()?.ok_or_else(|| {
             StoreError::configuration(
                 "DATABASE_URL is not set: give the address of PostgreSQL, such as postgres://user:password@host:5432/name",
             )
         })
     }
-
-    /// The files of certificates and keys, which a file of SQLite has no use for.
-    pub(crate) fn tls(&self) -> TlsFiles<'_> {
-        TlsFiles {
-            prefix: TLS_PREFIX,
-            ca: self.database_ca_file.as_deref(),
-            cert: self.database_cert_file.as_deref(),
-            key: self.database_key_file.as_deref(),
-        }
-    }
 }
 
 /// What the names of the settings of TLS begin with.
-pub(crate) const TLS_PREFIX: &str = "DATABASE";
+pub(crate) const TLS_PREFIX: &str = DatabaseEndpoint::PREFIX;
 
 /// The scheme of a SQLite address.
 pub(crate) const SQLITE: &str = "sqlite:";
@@ -156,16 +102,13 @@ mod tests {
         assert!(!unset.is_set() && !unset.is_file());
         assert!(unset.address().unwrap_err().to_string().starts_with("DATABASE_URL is not set"));
 
-        let empty = DatabaseOptions { database_url: Some(" ".to_owned()), ..unset.clone() };
+        let address = |options: DatabaseOptions| options.address().unwrap().expose_secret().to_owned();
+        let empty = DatabaseOptions { endpoint: DatabaseEndpoint::at(" "), ..unset.clone() };
         assert!(!empty.is_set());
-        assert_eq!(empty.or_default("sqlite://assay.db").address().unwrap(), "sqlite://assay.db");
+        assert_eq!(address(empty.or_default("sqlite://assay.db")), "sqlite://assay.db");
 
-        let missing = DatabaseOptions { database_url_file: Some("/nowhere/at/all".into()), ..unset.clone() };
-        assert!(missing.is_set());
-        assert!(missing.address().unwrap_err().to_string().ends_with("check DATABASE_URL_FILE"));
-
-        let given = DatabaseOptions { database_url: Some("postgres://host/a".to_owned()), ..unset };
-        assert_eq!(given.or_default("sqlite://assay.db").address().unwrap(), "postgres://host/a");
+        let given = DatabaseOptions { endpoint: DatabaseEndpoint::at("postgres://host/a"), ..unset };
+        assert_eq!(address(given.or_default("sqlite://assay.db")), "postgres://host/a");
     }
 
     #[test]
@@ -184,12 +127,5 @@ mod tests {
     fn zero_connections_are_refused() {
         let error = Program::try_parse_from(["program", "--db-connections", "0"]).map(|program| program.database);
         assert!(error.unwrap_err().to_string().contains("0 is not in 1..=1000"));
-    }
-
-    #[test]
-    fn debug_shows_no_password() {
-        let options =
-            DatabaseOptions { database_url: Some("postgres://u:secret@host".to_owned()), ..DatabaseOptions::default() };
-        assert!(!format!("{options:?}").contains("secret"));
     }
 }

@@ -1,6 +1,6 @@
 //! Why a streamer ends early.
 
-use assay_connect::CredentialsError;
+use assay_connect::SettingError;
 use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
@@ -30,7 +30,7 @@ pub enum StreamError {
     Wire(#[from] WireError),
     /// The tokens cannot be read.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] SettingError),
     /// A setting is wrong, or requires another one.
     #[error("{0}")]
     Setting(String),

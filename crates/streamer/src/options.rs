@@ -1,11 +1,11 @@
 //! Settings of the streamer.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use assay_connect::SecretString;
 use assay_source::FormatOptions;
 use assay_transaction::{MAX_LIVE_ROWS, Producer, RunSettings, TimeZone, parse_duration};
 use clap::Args;
@@ -36,7 +36,7 @@ impl ReadOptions {
 }
 
 /// Address, authorization and limits of the server.
-#[derive(Clone, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct ServeOptions {
     /// Address of the server; any other than loopback requires tokens
@@ -47,7 +47,7 @@ pub struct ServeOptions {
     pub producer_run_id: Producer,
     /// Accepted tokens of the clients, separated by commas: Authorization: Bearer …
     #[arg(long, env = "STREAMER_TOKENS", hide_env_values = true, value_name = "TOKENS")]
-    pub streamer_tokens: Option<String>,
+    pub streamer_tokens: Option<SecretString>,
     /// File with the accepted tokens
     #[arg(long, env = "STREAMER_TOKENS_FILE", value_name = "PATH")]
     pub streamer_tokens_file: Option<PathBuf>,
@@ -62,23 +62,10 @@ pub struct ServeOptions {
     pub read: ReadOptions,
 }
 
-/// Shows whether there are tokens, but not their values.
-impl fmt::Debug for ServeOptions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("ServeOptions")
-            .field("streamer_addr", &self.streamer_addr)
-            .field("producer_run_id", &self.producer_run_id)
-            .field("streamer_tokens", &self.streamer_tokens.as_ref().map(|_| "…"))
-            .field("streamer_tokens_file", &self.streamer_tokens_file)
-            .finish_non_exhaustive()
-    }
-}
-
 impl ServeOptions {
     /// The accepted tokens.
     pub fn tokens(&self) -> Result<Tokens, StreamError> {
-        Tokens::read(self.streamer_tokens.as_deref(), self.streamer_tokens_file.as_ref(), self.streamer_addr)
+        Tokens::read(self.streamer_tokens.as_ref(), self.streamer_tokens_file.as_deref(), self.streamer_addr)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Bearer tokens of the clients.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 
-use assay_connect::Secret;
+use assay_connect::{ExposeSecret as _, SecretSource, SecretString};
 use axum::http::{HeaderMap, header};
 use uuid::Uuid;
 
@@ -14,9 +14,13 @@ pub struct Tokens(Vec<Uuid>);
 
 impl Tokens {
     /// The tokens of the settings. Addresses other than loopback require some.
-    pub(crate) fn read(list: Option<&str>, file: Option<&PathBuf>, address: SocketAddr) -> Result<Self, StreamError> {
-        let tokens = Secret { name: "STREAMER_TOKENS", value: list, file: file.map(PathBuf::as_path) };
-        let tokens = tokens.read()?.map_or_else(|| Ok(Self(Vec::new())), |list| Self::parse(&list))?;
+    pub(crate) fn read(
+        list: Option<&SecretString>,
+        file: Option<&Path>,
+        address: SocketAddr,
+    ) -> Result<Self, StreamError> {
+        let tokens = SecretSource { name: "STREAMER_TOKENS", value: list, file };
+        let tokens = tokens.read()?.map_or_else(|| Ok(Self(Vec::new())), |list| Self::parse(list.expose_secret()))?;
         if tokens.0.is_empty() && !address.ip().to_canonical().is_loopback() {
             return Err(setting(format!(
                 "STREAMER_ADDR is {address}, which others can reach, but there are no tokens: set STREAMER_TOKENS or \
@@ -79,8 +83,8 @@ mod tests {
     const LOOPBACK: &str = "127.0.0.1:8081";
 
     fn read(list: Option<&str>, file: Option<&str>, address: &str) -> Result<Tokens, String> {
-        let file = file.map(PathBuf::from);
-        Tokens::read(list, file.as_ref(), address.parse().unwrap()).map_err(|error| error.to_string())
+        Tokens::read(list.map(SecretString::from).as_ref(), file.map(Path::new), address.parse().unwrap())
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -11,8 +11,9 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use secrecy::{ExposeSecret as _, SecretSlice};
 
-use crate::{CredentialsError, read_file};
+use crate::{SettingError, read_file};
 
 /// The files that the settings of one connection name. An empty path is none.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +29,7 @@ pub struct TlsFiles<'a> {
 }
 
 /// What the files hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct TlsMaterial {
     /// Certificates of authorities that are trusted beside the system's: PEM, at least one, each of them readable.
     pub authorities: Option<String>,
@@ -37,12 +38,12 @@ pub struct TlsMaterial {
 }
 
 /// A client certificate and its key, which belong together. Its `Debug` shows neither.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Identity {
     /// The certificate, and those between it and its authority: PEM.
     pub certificates: Vec<u8>,
     /// The key: PEM.
-    pub key: Vec<u8>,
+    pub key: SecretSlice<u8>,
 }
 
 impl fmt::Debug for Identity {
@@ -59,20 +60,20 @@ impl TlsFiles<'_> {
 
     /// Refuses files beside an address that is not connected to by TLS, where they would protect nothing.
     /// `secure` is how an address begins that is.
-    pub fn expect_tls(&self, is_tls: bool, secure: &str) -> Result<(), CredentialsError> {
+    pub fn require_tls(&self, is_tls: bool, secure: &str) -> Result<(), SettingError> {
         if is_tls || self.is_empty() {
             return Ok(());
         }
         let prefix = self.prefix;
         let set = [(self.ca, "CA"), (self.cert, "CERT"), (self.key, "KEY")];
         let variable = set.into_iter().find(|(path, _)| named(*path).is_some()).map_or("CA", |(_, name)| name);
-        Err(CredentialsError(format!(
+        Err(SettingError(format!(
             "{prefix}_{variable}_FILE is set, but {prefix}_URL is not connected to by TLS: begin it with {secure}"
         )))
     }
 
     /// Reads and checks them.
-    pub fn read(&self) -> Result<TlsMaterial, CredentialsError> {
+    pub fn read(&self) -> Result<TlsMaterial, SettingError> {
         let authorities = named(self.ca).map(|path| self.authorities(path)).transpose()?;
         let identity = match (named(self.cert), named(self.key)) {
             (None, None) => None,
@@ -83,14 +84,12 @@ impl TlsFiles<'_> {
         Ok(TlsMaterial { authorities, identity })
     }
 
-    fn half(&self, there: &str, missing: &str) -> CredentialsError {
+    fn half(&self, there: &str, missing: &str) -> SettingError {
         let prefix = self.prefix;
-        CredentialsError(format!(
-            "{prefix}_{there}_FILE is set, but {prefix}_{missing}_FILE is not: set both, or neither"
-        ))
+        SettingError(format!("{prefix}_{there}_FILE is set, but {prefix}_{missing}_FILE is not: set both, or neither"))
     }
 
-    fn authorities(&self, path: &Path) -> Result<String, CredentialsError> {
+    fn authorities(&self, path: &Path) -> Result<String, SettingError> {
         let variable = format!("{}_CA_FILE", self.prefix);
         let text = read_file(path, &variable)?;
         let mut roots = RootCertStore::empty();
@@ -102,14 +101,15 @@ impl TlsFiles<'_> {
         String::from_utf8(text).map_err(|_| unreadable(path, &variable, "it is no text"))
     }
 
-    fn identity(&self, cert: &Path, key: &Path) -> Result<Identity, CredentialsError> {
+    fn identity(&self, cert: &Path, key: &Path) -> Result<Identity, SettingError> {
         let prefix = self.prefix;
         let (cert_variable, key_variable) = (format!("{prefix}_CERT_FILE"), format!("{prefix}_KEY_FILE"));
-        let (cert_text, key_text) = (read_file(cert, &cert_variable)?, read_file(key, &key_variable)?);
+        let cert_text = read_file(cert, &cert_variable)?;
+        let key_text = SecretSlice::from(read_file(key, &key_variable)?);
         let chain = certificates(&cert_text, cert, &cert_variable)?;
-        let der = PrivateKeyDer::from_pem_slice(&key_text).map_err(|error| {
+        let der = PrivateKeyDer::from_pem_slice(key_text.expose_secret()).map_err(|error| {
             let cause = match error {
-                pem::Error::NoItemsFound if is_encrypted(&key_text) => {
+                pem::Error::NoItemsFound if is_encrypted(key_text.expose_secret()) => {
                     "its key is locked by a passphrase: write it without, and let nobody else read the file"
                 }
                 pem::Error::NoItemsFound => "there is no private key in it: PEM is expected, BEGIN PRIVATE KEY",
@@ -119,7 +119,7 @@ impl TlsFiles<'_> {
             unreadable(key, &key_variable, cause)
         })?;
         CertifiedKey::from_der(chain, der, &ring::default_provider()).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => CredentialsError(format!(
+            rustls::Error::InconsistentKeys(_) => SettingError(format!(
                 "the key in {} does not belong to the certificate in {}: check {key_variable} and {cert_variable}",
                 key.display(),
                 cert.display()
@@ -135,7 +135,7 @@ fn named(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-fn certificates(text: &[u8], path: &Path, variable: &str) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
+fn certificates(text: &[u8], path: &Path, variable: &str) -> Result<Vec<CertificateDer<'static>>, SettingError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
         Ok(found) if found.is_empty() => {
@@ -151,8 +151,8 @@ fn is_encrypted(text: &[u8]) -> bool {
     text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
 }
 
-fn unreadable(path: &Path, variable: &str, cause: &str) -> CredentialsError {
-    CredentialsError(format!("cannot use {} ({cause}): check {variable}", path.display()))
+fn unreadable(path: &Path, variable: &str, cause: &str) -> SettingError {
+    SettingError(format!("cannot use {} ({cause}): check {variable}", path.display()))
 }
 
 #[cfg(test)]
@@ -190,12 +190,13 @@ mod tests {
             (folder.put("ca.pem", &both), folder.put("cert.pem", &cert), folder.put("key.pem", &key));
         let read = files(Some(&ca_path), Some(&cert_path), Some(&key_path)).read().unwrap();
         assert_eq!(read.authorities.as_deref(), Some(both.as_str()));
-        assert_eq!(read.identity.as_ref().unwrap().key, key.as_bytes());
+        assert_eq!(read.identity.as_ref().unwrap().key.expose_secret(), key.as_bytes());
         assert!(!format!("{read:?}").contains("PRIVATE"));
 
         let empty = Path::new("");
         assert!(files(Some(empty), None, Some(empty)).is_empty());
-        assert_eq!(files(Some(empty), None, None).read(), Ok(TlsMaterial::default()));
+        let none = files(Some(empty), None, None).read().unwrap();
+        assert!(none.authorities.is_none() && none.identity.is_none());
     }
 
     #[test]
@@ -235,11 +236,11 @@ mod tests {
     }
 
     #[test]
-    fn files_beside_a_plain_address_are_refused() {
+    fn files_for_an_address_without_tls_are_refused() {
         let path = Path::new("a.pem");
-        let problem = files(None, Some(path), None).expect_tls(false, "amqps://").unwrap_err().to_string();
+        let problem = files(None, Some(path), None).require_tls(false, "amqps://").unwrap_err().to_string();
         assert_eq!(problem, "AMQP_CERT_FILE is set, but AMQP_URL is not connected to by TLS: begin it with amqps://");
-        assert!(files(Some(path), None, None).expect_tls(true, "amqps://").is_ok());
-        assert!(files(None, None, None).expect_tls(false, "amqps://").is_ok());
+        assert!(files(Some(path), None, None).require_tls(true, "amqps://").is_ok());
+        assert!(files(None, None, None).require_tls(false, "amqps://").is_ok());
     }
 }

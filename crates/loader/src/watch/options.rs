@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use assay_connect::Secret;
+use assay_connect::{SecretSource, SecretString};
 use assay_source::is_marker;
 use assay_transaction::parse_duration;
 use clap::{Args, ValueEnum};
@@ -51,7 +51,7 @@ pub enum Switch {
 }
 
 /// Sources of events, filters, and concurrency of a watch.
-#[derive(Clone, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Watching")]
 pub struct WatchOptions {
     /// Objects loaded concurrently
@@ -83,38 +83,25 @@ pub struct WatchOptions {
     pub webhook_addr: Option<SocketAddr>,
     /// Secret of the webhook's senders: Authorization: Bearer …
     #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
-    pub webhook_secret: Option<String>,
+    pub webhook_secret: Option<SecretString>,
     /// File with the secret of the webhook's senders
     #[arg(long, env = "WEBHOOK_SECRET_FILE", value_name = "PATH")]
     pub webhook_secret_file: Option<PathBuf>,
 }
 
-/// Shows whether there is a secret, but not its value.
-impl std::fmt::Debug for WatchOptions {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("WatchOptions")
-            .field("max_loads", &self.max_loads)
-            .field("watch_interval", &self.watch_interval)
-            .field("webhook_addr", &self.webhook_addr)
-            .field("webhook_secret", &self.webhook_secret.as_ref().map(|_| "…"))
-            .finish_non_exhaustive()
-    }
-}
-
 /// Settings of the webhook.
 pub(crate) struct Webhook {
     pub(crate) address: SocketAddr,
-    pub(crate) secret: String,
+    pub(crate) secret: SecretString,
 }
 
 impl WatchOptions {
     /// The settings of the webhook, if it is enabled. It needs a secret.
     pub(crate) fn webhook(&self) -> Result<Option<Webhook>, LoadError> {
         let Some(address) = self.webhook_addr else { return Ok(None) };
-        let secret = Secret {
+        let secret = SecretSource {
             name: "WEBHOOK_SECRET",
-            value: self.webhook_secret.as_deref(),
+            value: self.webhook_secret.as_ref(),
             file: self.webhook_secret_file.as_deref(),
         };
         match secret.read()? {
@@ -157,6 +144,7 @@ fn parse_exchange(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use assay_connect::ExposeSecret as _;
     use clap::Parser;
 
     use super::*;
@@ -234,7 +222,7 @@ mod tests {
         let error = parse(&address).unwrap().webhook().err().unwrap().to_string();
         assert!(error.contains("WEBHOOK_SECRET is not"), "{error}");
         let given = parse(&[&address[..], &["--webhook-secret", " s \n"]].concat()).unwrap();
-        assert_eq!(given.webhook().unwrap().unwrap().secret, "s");
+        assert_eq!(given.webhook().unwrap().unwrap().secret.expose_secret(), "s");
         assert!(!format!("{given:?}").contains("s \n"));
         let missing = parse(&[&address[..], &["--webhook-secret-file", "/nowhere"]].concat()).unwrap();
         assert!(missing.webhook().err().unwrap().to_string().ends_with("check WEBHOOK_SECRET_FILE"));

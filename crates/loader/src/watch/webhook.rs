@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_connect::{ExposeSecret as _, SecretString};
 use assay_http_server::{Bodies, BodyError, Limits, ReadBody, serve};
 use assay_source::{ObjectEvent, parse_events};
 use async_trait::async_trait;
@@ -65,7 +66,7 @@ impl WebhookEvents {
         Ok(Self::start(listener, secret, shutdown))
     }
 
-    fn start(listener: TcpListener, secret: String, shutdown: CancellationToken) -> Self {
+    fn start(listener: TcpListener, secret: SecretString, shutdown: CancellationToken) -> Self {
         let (sender, requests) = mpsc::channel(1);
         let state =
             WebhookState { secret, sender, bodies: Bodies::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, BODY_TIMEOUT) };
@@ -105,7 +106,7 @@ impl Receipt for WebhookReceipt {
 }
 
 struct WebhookState {
-    secret: String,
+    secret: SecretString,
     sender: mpsc::Sender<PendingRequest>,
     bodies: Bodies,
 }
@@ -146,7 +147,7 @@ impl WebhookState {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"Bearer ") => token,
             _ => given,
         };
-        is_same(given, self.secret.as_bytes())
+        is_same(given, self.secret.expose_secret().as_bytes())
     }
 
     async fn begin(&self, objects: Vec<ObjectEvent>) -> Response {
@@ -187,7 +188,7 @@ mod tests {
     async fn events() -> (WebhookEvents, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        (WebhookEvents::start(listener, "hush".to_owned(), CancellationToken::new()), port)
+        (WebhookEvents::start(listener, "hush".into(), CancellationToken::new()), port)
     }
 
     /// The response to a head with part of its body.

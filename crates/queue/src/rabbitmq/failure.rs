@@ -2,7 +2,7 @@
 
 use std::io;
 
-use assay_connect::TlsTrouble;
+use assay_connect::TlsFailure;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::{Error, ErrorKind};
 
@@ -22,7 +22,7 @@ pub(super) enum FailureKind {
     /// A queue or exchange is missing, and was only looked for.
     Missing,
     /// TLS failed.
-    Tls(TlsTrouble),
+    Tls(TlsFailure),
     /// Anything else: a broker that starts, restarts or is unreachable.
     Transient,
 }
@@ -31,7 +31,7 @@ pub(super) fn classify(error: &Error) -> FailureKind {
     let ErrorKind::ProtocolError(error) = error.kind() else {
         return match error.kind() {
             ErrorKind::AuthProviderError(_) => FailureKind::Refused,
-            ErrorKind::IOError(error) => TlsTrouble::of(&**error).map_or(FailureKind::Transient, FailureKind::Tls),
+            ErrorKind::IOError(error) => TlsFailure::from_error(&**error).map_or(FailureKind::Transient, FailureKind::Tls),
             _ => FailureKind::Transient,
         };
     };
@@ -62,7 +62,7 @@ pub(super) fn is_unreadable(error: &Error) -> bool {
 pub(super) fn cause(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => error.get_message().as_str().trim().to_owned(),
-        ErrorKind::IOError(error) if let Some(trouble) = TlsTrouble::of(&**error) => trouble.cause().to_owned(),
+        ErrorKind::IOError(error) if let Some(trouble) = TlsFailure::from_error(&**error) => trouble.cause().to_owned(),
         ErrorKind::IOError(error) => match error.kind() {
             kind @ (io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset

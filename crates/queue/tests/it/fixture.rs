@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use assay_connect::ExposeSecret as _;
 use assay_queue::{
-    Broker, BrokerError, BrokerOptions, Consumer, Delivery, Depth, Message, PublishError, Route, Work, connect,
+    Broker, BrokerEndpoint, BrokerError, BrokerOptions, Consumer, Delivery, Depth, Message, PublishError, Route, Work,
+    connect,
 };
 use assay_transaction::{Lane, RunId};
 use futures_util::StreamExt;
@@ -93,7 +95,7 @@ impl Server {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let options = BrokerOptions {
-            amqp_url: Some(url),
+            endpoint: BrokerEndpoint::at(url),
             queue_prefix: format!("test.{}.{number}.", std::process::id()),
             queue_max_length: length.try_into().unwrap(),
             ..BrokerOptions::default()
@@ -108,13 +110,13 @@ impl Server {
     /// Connects through a proxy.
     pub(crate) async fn connect_through_proxy(&self) -> (Proxy, Arc<dyn Broker>) {
         let proxy = Proxy::start().await;
-        let options = BrokerOptions { amqp_url: Some(proxy.url()), ..self.options.clone() };
+        let options = BrokerOptions { endpoint: BrokerEndpoint::at(proxy.url()), ..self.options.clone() };
         (proxy, connect(&options, "test", STARTUP).await.unwrap())
     }
 
     /// A raw connection of the client.
     pub(crate) async fn client(&self) -> Connection {
-        let url = self.options.amqp_url.as_deref().unwrap();
+        let url = self.options.endpoint.url.as_ref().unwrap().expose_secret();
         Connection::connect(url, ConnectionProperties::default()).await.unwrap()
     }
 

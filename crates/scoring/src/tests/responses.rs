@@ -6,7 +6,7 @@ use assay_transaction::{FailureClass, Prediction};
 
 use super::stub::{Reply, Stub, scores};
 use super::{assert_outcomes, entries, entry, id, options, quick, score, scorer};
-use crate::{ApiOptions, Scorer, ScoringError};
+use crate::{ApiEndpoint, ApiOptions, Scorer, ScoringError};
 
 #[tokio::test]
 async fn every_row_comes_back_with_its_prediction() {
@@ -175,11 +175,11 @@ async fn a_row_without_an_id_fails_alone() {
 fn a_scorer_needs_an_address() {
     let error = Scorer::from_options(&ApiOptions::default()).unwrap_err();
     assert!(matches!(error, ScoringError::NotSet), "{error}");
-    let wrong = ApiOptions { ml_api_url: Some("ml-api:8000".to_owned()), ..ApiOptions::default() };
+    let wrong = ApiOptions { endpoint: ApiEndpoint::at("ml-api:8000"), ..ApiOptions::default() };
     let error = Scorer::from_options(&wrong).unwrap_err();
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
     assert!(error.to_string().starts_with("ML_API_URL is no address"), "{error}");
-    let right = ApiOptions { ml_api_url: Some(" http://ml-api:8000 ".to_owned()), ..ApiOptions::default() };
+    let right = ApiOptions { endpoint: ApiEndpoint::at(" http://ml-api:8000 "), ..ApiOptions::default() };
     assert_eq!(Scorer::from_options(&right).unwrap().max_workers(), 5);
     assert!(Scorer::with_policy("https://ml-api", &options(), quick()).is_ok());
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use assay_connect::AddressForm;
+use assay_connect::{AddressForm, ExposeSecret as _};
 use aws_config::Region;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -72,6 +72,7 @@ impl SqsQueue {
             return Err(SourceError::Setting("no region for SQS: set AWS_REGION".to_owned()));
         }
         if let Some((key, secret)) = settings.credentials {
+            let (key, secret) = (key.expose_secret(), secret.expose_secret());
             client = client.credentials_provider(Credentials::new(key, secret, None, None, "KEY and SECRET"));
         }
         Ok(Self { client: Client::from_conf(client.build()), url })

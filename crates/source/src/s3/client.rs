@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_connect::AddressForm;
+use assay_connect::{AddressForm, ExposeSecret as _};
 use assay_transaction::SourceIdentity;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
@@ -78,6 +78,7 @@ impl S3Client {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .force_path_style(endpoint.is_some());
         if let Some((key, secret)) = &settings.credentials {
+            let (key, secret) = (key.expose_secret(), secret.expose_secret());
             client = client.credentials_provider(Credentials::new(key, secret, None, None, "KEY and SECRET"));
         }
         if let Some(endpoint) = &endpoint {

@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use assay_connect::TlsTrouble;
-use aws_credential_types::provider::error::CredentialsError;
+use assay_connect::TlsFailure;
+use aws_credential_types::provider::error::SettingError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
@@ -38,7 +38,7 @@ impl RequestTarget<'_> {
             SdkError::ServiceError(answer) => {
                 self.answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
             }
-            SdkError::ResponseError(_) if TlsTrouble::of(error).is_none() => {
+            SdkError::ResponseError(_) if TlsFailure::from_error(error).is_none() => {
                 // The SDK's own message may quote the response.
                 self.unreachable("its response is not from S3".to_owned())
             }
@@ -46,16 +46,16 @@ impl RequestTarget<'_> {
             SdkError::DispatchFailure(_) if is_about_credentials(error) => {
                 SourceError::NoCredentials { cause: root_cause(error) }
             }
-            _ => match TlsTrouble::of(error) {
+            _ => match TlsFailure::from_error(error) {
                 Some(trouble) => self.without_tls(trouble),
                 None => self.unreachable(root_cause(error)),
             },
         }
     }
 
-    fn without_tls(self, trouble: TlsTrouble) -> SourceError {
+    fn without_tls(self, trouble: TlsFailure) -> SourceError {
         let remedy = match trouble {
-            TlsTrouble::CertificateWanted | TlsTrouble::CertificateRefused | TlsTrouble::Refused => {
+            TlsFailure::CertificateWanted | TlsFailure::CertificateRefused | TlsFailure::Refused => {
                 "the AWS SDK cannot present one: require only KEY and SECRET, or use a proxy that presents it"
                     .to_owned()
             }
@@ -86,7 +86,7 @@ impl RequestTarget<'_> {
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<CredentialsError>() {
+        if error.is::<SettingError>() {
             return true;
         }
         cause = error.source();

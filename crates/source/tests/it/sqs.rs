@@ -56,8 +56,8 @@ async fn a_message_is_received_until_it_is_deleted() {
     let router = Router::new().fallback(answer).with_state(Arc::clone(&queue));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
     // A custom endpoint, so that no region is needed.
-    let (key, secret) = (Some("ali".to_owned()), Some("sesame".to_owned()));
-    let options = S3Options { key, secret, endpoint_url: Some(server.clone()), ..S3Options::default() };
+    let (key, secret) = (Some("ali".into()), Some("sesame".into()));
+    let options = S3Options { key, secret, endpoint_url: Some(server.as_str().into()), ..S3Options::default() };
 
     let events = SqsQueue::connect(&format!("{server}/123456789012/drops"), &options).await.unwrap();
     let first = events.receive().await.unwrap().unwrap();

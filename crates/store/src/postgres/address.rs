@@ -90,7 +90,7 @@ const ELSEWHERE: [(&str, &str); 10] = [
 /// Reads an address. The environment supplies what it does not name, as for PostgreSQL's own programs (`PGHOST` and
 /// the like).
 pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
-    let refused = |error: assay_connect::CredentialsError| StoreError::configuration(error.to_string());
+    let refused = |error: assay_connect::SettingError| StoreError::configuration(error.to_string());
     let wrong = |cause: &str| refused(FORM.wrong(cause));
     let Address { user, password, host, port, path, parameters, .. } = FORM.read(text).map_err(refused)?;
     // Some clients want a host in front of the parameters, and a socket is named behind it: all clients let the
@@ -126,7 +126,7 @@ pub(super) fn read(text: &str) -> Result<PgConnectOptions, StoreError> {
             _ if KNOWN.contains(&name) || (name.starts_with("options[") && name.ends_with(']')) => {
                 parts.push((name, value.clone()));
             }
-            _ if FORM.passes_over(&WITHOUT_EFFECT, name, value).map_err(refused)? => (),
+            _ if FORM.ignores(&WITHOUT_EFFECT, name, value).map_err(refused)? => (),
             _ => {
                 return Err(match ELSEWHERE.iter().find(|(known, _)| *known == name) {
                     Some((known, remedy)) => wrong(&format!("its parameter {known} is not supported: {remedy}")),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use assay_connect::{Host, TlsFiles, TlsTrouble};
+use assay_connect::{Host, TlsFailure, TlsFiles};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
@@ -69,7 +69,7 @@ impl Server {
         // Only what poolers accept: each transaction makes the other settings.
         let options = options.application_name(&format!("assay-{stage}")).extra_float_digits(None);
         let schema = database.schema()?;
-        let files = database.tls();
+        let files = database.endpoint.tls();
         let shows_certificate = files.read()?.identity.is_some();
         Ok(Self { options: with_tls(options, files)?, schema: schema.map(str::to_owned), shows_certificate })
     }
@@ -223,7 +223,7 @@ impl Server {
     fn failure(&self, error: sqlx::Error) -> Failure {
         let lasting = |message| Failure::Lasting(StoreError::configuration(message));
         match error {
-            sqlx::Error::Io(error) => match TlsTrouble::of(&error) {
+            sqlx::Error::Io(error) => match TlsFailure::from_error(&error) {
                 Some(trouble) => lasting(format!(
                     "cannot connect to {} by TLS ({}): {}",
                     self.place(),

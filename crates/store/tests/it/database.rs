@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use assay_store::{DatabaseOptions, IdConflict, Store, StoreError, Written};
+use assay_connect::ExposeSecret as _;
+use assay_store::{DatabaseEndpoint, DatabaseOptions, IdConflict, Store, StoreError, Written};
 use assay_transaction::{RunSettings, ScoredChunk};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
@@ -37,13 +38,13 @@ pub(crate) enum Place {
 impl Database {
     pub(crate) async fn postgres() -> Self {
         let (options, place) = empty_postgres().await;
-        let raw = Raw::Postgres(PgPool::connect_lazy(options.database_url.as_ref().unwrap()).unwrap());
+        let raw = Raw::Postgres(PgPool::connect_lazy(address(&options)).unwrap());
         Self::migrated(options, raw, place).await
     }
 
     pub(crate) async fn sqlite() -> Self {
         let (options, place) = empty_sqlite();
-        let raw = Raw::Sqlite(SqlitePool::connect_lazy(options.database_url.as_ref().unwrap()).unwrap());
+        let raw = Raw::Sqlite(SqlitePool::connect_lazy(address(&options)).unwrap());
         Self::migrated(options, raw, place).await
     }
 
@@ -130,8 +131,13 @@ pub(crate) fn empty_sqlite() -> (DatabaseOptions, Place) {
     (options(&url), Place::Directory { _directory: directory })
 }
 
+/// The address in these options.
+pub(crate) fn address(options: &DatabaseOptions) -> &str {
+    options.endpoint.url.as_ref().unwrap().expose_secret()
+}
+
 pub(crate) fn options(url: &str) -> DatabaseOptions {
-    DatabaseOptions { database_url: Some(url.to_owned()), ..DatabaseOptions::default() }
+    DatabaseOptions { endpoint: DatabaseEndpoint::at(url), ..DatabaseOptions::default() }
 }
 
 pub(crate) fn unique_name() -> String {

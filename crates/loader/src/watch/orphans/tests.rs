@@ -59,9 +59,9 @@ pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> 
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(serve(listener, router, Limits::default(), CancellationToken::new()));
     let s3 = S3Options {
-        key: Some("key".to_owned()),
-        secret: Some("secret".to_owned()),
-        endpoint_url: Some(endpoint),
+        key: Some("key".into()),
+        secret: Some("secret".into()),
+        endpoint_url: Some(endpoint.into()),
         ..S3Options::default()
     };
     let url = format!("sqlite://{}", folder.path().join("assay.db").display());

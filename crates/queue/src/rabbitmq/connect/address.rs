@@ -1,6 +1,6 @@
 //! Parsing `AMQP_URL`. The client's own parser is not used: it takes localhost for an IPv6 address.
 
-use assay_connect::{Address, AddressForm, CredentialsError, Host};
+use assay_connect::{Address, AddressForm, Host, SettingError};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 
 const FORM: AddressForm = AddressForm {
@@ -33,7 +33,7 @@ const WITHOUT_EFFECT: [(&str, &[&str]); 18] = [
 ];
 
 /// Reads an address. The defaults are RabbitMQ's user `guest` and virtual host `/`.
-pub(super) fn read(text: &str) -> Result<AMQPUri, CredentialsError> {
+pub(super) fn read(text: &str) -> Result<AMQPUri, SettingError> {
     let address = FORM.read(text)?;
     let default = AMQPUri::default();
     let scheme = if address.scheme == "amqps" { AMQPScheme::AMQPS } else { AMQPScheme::AMQP };
@@ -53,7 +53,7 @@ pub(super) fn read(text: &str) -> Result<AMQPUri, CredentialsError> {
     Ok(AMQPUri { scheme, authority: AMQPAuthority { userinfo, host, port }, vhost, query })
 }
 
-fn query(address: &Address) -> Result<AMQPQueryString, CredentialsError> {
+fn query(address: &Address) -> Result<AMQPQueryString, SettingError> {
     let mut query = AMQPQueryString::default();
     let number = || FORM.wrong("one of its parameters has an invalid value");
     for (name, value) in &address.parameters {
@@ -63,7 +63,7 @@ fn query(address: &Address) -> Result<AMQPQueryString, CredentialsError> {
             "heartbeat" => query.heartbeat = Some(value.parse().map_err(|_| number())?),
             "connection_timeout" => query.connection_timeout = Some(value.parse().map_err(|_| number())?),
             "auth_mechanism" => query.auth_mechanism = Some(value.parse().map_err(|_| number())?),
-            _ if FORM.passes_over(&WITHOUT_EFFECT, name, value)? => (),
+            _ if FORM.ignores(&WITHOUT_EFFECT, name, value)? => (),
             _ => {
                 return Err(FORM.wrong(
                     "its parameters may be auth_mechanism, channel_max, connection_timeout, frame_max and heartbeat; \

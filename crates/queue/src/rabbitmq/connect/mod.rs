@@ -10,7 +10,7 @@ mod transport;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use assay_connect::TlsMaterial;
+use assay_connect::{ExposeSecret as _, TlsMaterial};
 use futures_util::StreamExt;
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::constants::REPLY_SUCCESS;
@@ -29,7 +29,7 @@ use super::policies;
 use super::topology::{DeclareMode, Topology};
 use crate::options::TLS_PREFIX;
 use crate::publish::{LONGEST_PAUSE, pauses};
-use crate::{BrokerError, BrokerOptions, Depth, metrics};
+use crate::{BrokerEndpoint, BrokerError, BrokerOptions, Depth, metrics};
 
 /// Seconds between heartbeats, unless the URL sets them: a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
@@ -56,16 +56,20 @@ pub(super) struct ConnectionSettings {
 
 impl ConnectionSettings {
     pub(super) fn new(options: &BrokerOptions, stage: &str, declaring: DeclareMode) -> Result<Self, BrokerError> {
-        let mut uri = address::read(&options.address()?).map_err(|error| BrokerError::Usage(error.to_string()))?;
+        let address = options.address()?;
+        let mut uri = address::read(address.expose_secret()).map_err(|error| BrokerError::Usage(error.to_string()))?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        options.tls().expect_tls(uri.scheme == AMQPScheme::AMQPS, "amqps://")?;
+        options.endpoint.tls().require_tls(uri.scheme == AMQPScheme::AMQPS, "amqps://")?;
         Ok(Self {
             uri,
             name: format!("assay-{stage}"),
             topology: Topology::new(&options.queue_prefix, options.queue_max_length),
             request_timeout: options.publish_timeout,
             // Not the address, which may hold a password and is no longer needed.
-            options: BrokerOptions { amqp_url: None, ..options.clone() },
+            options: BrokerOptions {
+                endpoint: BrokerEndpoint { url: None, ..options.endpoint.clone() },
+                ..options.clone()
+            },
             declaring,
             outage: Outage::default(),
         })
@@ -84,7 +88,7 @@ impl ConnectionSettings {
 
     async fn connect_once(&self, deadline: Instant) -> Result<LiveConnection, ConnectFailure> {
         let deadline = deadline.max(Instant::now() + LAST_MOMENT).min(Instant::now() + CONNECT_TIMEOUT);
-        let tls = self.options.tls().read().map_err(|error| ConnectFailure::Setting(error.to_string()))?;
+        let tls = self.options.endpoint.tls().read().map_err(|error| ConnectFailure::Setting(error.to_string()))?;
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
             let connection = transport::connect(self.uri.clone(), properties, tls_config(tls)).await?;
@@ -159,7 +163,10 @@ fn while_declaring(kind: FailureKind) -> FailureKind {
 fn tls_config(TlsMaterial { authorities, identity }: TlsMaterial) -> OwnedTLSConfig {
     OwnedTLSConfig {
         cert_chain: authorities,
-        identity: identity.map(|identity| OwnedIdentity::PKCS8 { pem: identity.certificates, key: identity.key }),
+        identity: identity.map(|identity| OwnedIdentity::PKCS8 {
+            pem: identity.certificates,
+            key: identity.key.expose_secret().to_vec(),
+        }),
     }
 }
 

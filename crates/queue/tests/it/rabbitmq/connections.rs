@@ -233,7 +233,11 @@ async fn refused(options: &BrokerOptions, startup: Duration) -> BrokerError {
 }
 
 fn at(url: String) -> BrokerOptions {
-    BrokerOptions { amqp_url: Some(url), queue_prefix: "test.refused.".to_owned(), ..BrokerOptions::default() }
+    BrokerOptions {
+        endpoint: BrokerEndpoint::at(url),
+        queue_prefix: "test.refused.".to_owned(),
+        ..BrokerOptions::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

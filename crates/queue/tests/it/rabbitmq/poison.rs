@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_connect::ExposeSecret as _;
 use assay_queue::{Broker, Death, Delivery, Drained, Message, Outcome};
 use tokio::sync::mpsc;
 
@@ -24,7 +25,7 @@ impl Poisoned {
     async fn new() -> Self {
         let server = Server::new(100);
         let broker = server.connect().await;
-        let amqp = RawAmqp::connect(server.options.amqp_url.as_deref().unwrap()).await;
+        let amqp = RawAmqp::connect(server.options.endpoint.url.as_ref().unwrap().expose_secret()).await;
         Self { server, broker, amqp }
     }
 

@@ -150,9 +150,9 @@ pub(crate) fn sources(endpoint: &str, key: &str, secret: &str) -> Sources {
 
 fn options(endpoint: &str, key: &str, secret: &str) -> S3Options {
     S3Options {
-        key: Some(key.to_owned()),
-        secret: Some(secret.to_owned()),
-        endpoint_url: Some(endpoint.to_owned()),
+        key: Some(key.into()),
+        secret: Some(secret.into()),
+        endpoint_url: Some(endpoint.into()),
         ..S3Options::default()
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use assay_store::{DatabaseOptions, Migrated, connect, migrate};
 use assay_transaction::Exit;
 
-use crate::database::{Database, STARTUP, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name};
+use crate::database::{
+    Database, STARTUP, address, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name,
+};
 
 const MIGRATED: Migrated = Migrated { applied: 7, version: 7 };
 
@@ -37,7 +39,7 @@ async fn concurrent_migrations_succeed() {
 #[tokio::test]
 async fn missing_tables_ask_for_migrate() {
     let (postgres, _place) = empty_postgres().await;
-    let (exit, error) = refusal(postgres.database_url.as_ref().unwrap(), STARTUP).await;
+    let (exit, error) = refusal(address(&postgres), STARTUP).await;
     assert_eq!(exit, Exit::Usage);
     assert!(
         error.starts_with("database `assay_store_") && error.ends_with("has no tables of Assay: run `assay migrate`"),
@@ -45,7 +47,7 @@ async fn missing_tables_ask_for_migrate() {
     );
 
     let (sqlite, _place) = empty_sqlite();
-    let (exit, error) = refusal(sqlite.database_url.as_ref().unwrap(), STARTUP).await;
+    let (exit, error) = refusal(address(&sqlite), STARTUP).await;
     assert_eq!(exit, Exit::Usage);
     assert!(error.ends_with("assay.db of DATABASE_URL does not exist: run `assay migrate`"), "{error}");
 }
@@ -53,7 +55,7 @@ async fn missing_tables_ask_for_migrate() {
 #[tokio::test]
 async fn tables_of_others_are_left_alone() {
     let (options, place) = empty_postgres().await;
-    let pool = sqlx::PgPool::connect_lazy(options.database_url.as_ref().unwrap()).unwrap();
+    let pool = sqlx::PgPool::connect_lazy(address(&options)).unwrap();
     let theirs = "CREATE TABLE transactions (id text PRIMARY KEY); INSERT INTO transactions VALUES ('A-1');
         CREATE TABLE predictions (id bigserial PRIMARY KEY); CREATE TABLE flyway_schema_history (version text)";
     sqlx::raw_sql(theirs).execute(&pool).await.unwrap();
@@ -93,7 +95,7 @@ mod versions {
             .await;
         connect(&database.options, "test", STARTUP).await.unwrap();
         database.execute("UPDATE schema_compatibility SET oldest_version = 8").await;
-        let (exit, error) = refusal(database.options.database_url.as_ref().unwrap(), STARTUP).await;
+        let (exit, error) = refusal(address(&database.options), STARTUP).await;
         assert_eq!(exit, Exit::Usage);
         assert!(error.ends_with("are at version 8, and this program only knows 7: update it"), "{error}");
         let error = migrate(&database.options, STARTUP).await.unwrap_err().to_string();

@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _};
 
 use crate::chunks::{chunk_of_ids, part, run_id, scored};
-use crate::database::{STARTUP, empty_postgres, empty_sqlite};
+use crate::database::{STARTUP, address, empty_postgres, empty_sqlite};
 
 const POSTGRES: &str = include_str!("../../../../../migrations/postgres/0001_tables.sql");
 const SQLITE: &str = include_str!("../../../../../migrations/sqlite/0001_tables.sql");
@@ -80,7 +80,7 @@ const NEWEST: Migrated = Migrated { applied: 6, version: 7 };
 #[tokio::test]
 async fn postgres_is_migrated_with_its_data() {
     let (options, _place) = empty_postgres().await;
-    let mut connection = PgConnection::connect(options.database_url.as_ref().unwrap()).await.unwrap();
+    let mut connection = PgConnection::connect(address(&options)).await.unwrap();
     first_version(POSTGRES).run(&mut connection).await.unwrap();
     let blob = |text: &str| format!("convert_to('{}', 'UTF8')", text.replace('\'', "''"));
     sqlx::raw_sql(AssertSqlSafe(rows("now()", blob))).execute(&mut connection).await.unwrap();
@@ -104,7 +104,7 @@ async fn postgres_is_migrated_with_its_data() {
 #[tokio::test]
 async fn sqlite_is_migrated_with_its_data() {
     let (options, _place) = empty_sqlite();
-    let file: SqliteConnectOptions = options.database_url.as_ref().unwrap().parse().unwrap();
+    let file: SqliteConnectOptions = address(&options).parse().unwrap();
     let mut connection = SqliteConnection::connect_with(&file.create_if_missing(true)).await.unwrap();
     first_version(SQLITE).run(&mut connection).await.unwrap();
     let blob = |text: &str| format!("CAST('{}' AS blob)", text.replace('\'', "''"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use assay_store::DatabaseOptions;
 use url::Url;
 
-use crate::database::{options, server};
+use crate::database::{address, options, server};
 
 /// Longest wait for its first answer.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -71,7 +71,7 @@ impl PgBouncer {
 
     /// The same database, through the pooler.
     pub(crate) fn before(&self, database: &DatabaseOptions) -> DatabaseOptions {
-        let mut url = Url::parse(database.database_url.as_ref().unwrap()).unwrap();
+        let mut url = Url::parse(address(database)).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(self.port)).unwrap();
         DatabaseOptions { database_schema: database.database_schema.clone(), ..options(url.as_str()) }

@@ -1,14 +1,14 @@
 //! A pooler between the programs and PostgreSQL: what works, what is refused and why, and that no setting stays in
 //! it.
 
-use assay_store::{ChunkOutcome, DatabaseOptions, IdConflict, connect, migrate};
+use assay_store::{ChunkOutcome, DatabaseEndpoint, DatabaseOptions, IdConflict, connect, migrate};
 use assay_transaction::{Exit, RunState, Sealed};
 use futures_util::future::join_all;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use crate::chunks::{begin, chunk_of_ids, lease, run_id};
-use crate::database::{STARTUP, empty_postgres};
+use crate::database::{STARTUP, address, empty_postgres};
 use crate::postgres::pgbouncer::{PgBouncer, program, version};
 
 /// The first version that keeps prepared statements in transaction mode.
@@ -18,7 +18,7 @@ const SETTINGS: [&str; 5] =
 
 /// The settings of this many clients in concurrent transactions, each on a server connection of its own.
 async fn settings(options: &DatabaseOptions, clients: usize) -> Vec<Vec<String>> {
-    let address: PgConnectOptions = options.database_url.as_ref().unwrap().parse().unwrap();
+    let address: PgConnectOptions = address(options).parse().unwrap();
     let address = address.extra_float_digits(None);
     let (mut open, mut found) = (Vec::new(), Vec::new());
     for _ in 0..clients {
@@ -98,7 +98,7 @@ async fn a_refused_startup_parameter_is_named() {
     let (direct, _place) = empty_postgres().await;
     let pooler = PgBouncer::start(&program, "pool_mode = session");
     let mut options = pooler.before(&direct);
-    options.database_url = options.database_url.map(|url| format!("{url}?options=-c%20geqo=off"));
+    options.endpoint = DatabaseEndpoint::at(format!("{}?options=-c%20geqo=off", address(&options)));
     let error = migrate(&options, STARTUP).await.unwrap_err();
     assert!(error.exit() == Exit::Usage && error.to_string().contains("take options out of DATABASE_URL"), "{error}");
 }
@@ -120,7 +120,7 @@ async fn sessions_keep_no_settings_and_use_the_named_schema() {
         loads(&options, schema, number * 1_000).await;
     }
     assert_eq!(settings(&pooler.before(&direct), 2).await, before);
-    let pool = PgPool::connect_lazy(direct.database_url.as_ref().unwrap()).unwrap();
+    let pool = PgPool::connect_lazy(address(&direct)).unwrap();
     let public: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
         .fetch_one(&pool)
         .await
@@ -156,7 +156,7 @@ async fn transaction_mode_works_with_prepared_statements() {
     // At the same time, on the same server connections.
     tokio::join!(loads(&public, "one", 0), loads(&team_b, "two", 1_000));
     assert_eq!(settings(&pooler.before(&direct), 3).await, before);
-    let pool = PgPool::connect_lazy(direct.database_url.as_ref().unwrap()).unwrap();
+    let pool = PgPool::connect_lazy(address(&direct)).unwrap();
     let runs: Vec<String> = sqlx::query_scalar(
         "SELECT 'public ' || run_id FROM public.runs UNION ALL SELECT 'team_b ' || run_id FROM team_b.runs ORDER BY 1",
     )
