@@ -53,6 +53,11 @@ impl RetryPolicy {
     pub const fn backoff(self) -> Backoff {
         Backoff { policy: self, retries: 0, failing_since: None }
     }
+
+    /// The same pauses. The time limit starts now.
+    pub fn started(self) -> Backoff {
+        Backoff { failing_since: Some(Instant::now()), ..self.backoff() }
+    }
 }
 
 /// The pauses of one series of attempts.
@@ -76,11 +81,20 @@ impl Backoff {
 
     /// An attempt failed: the pause before the next one, or none when the time is up.
     pub fn next_delay(&mut self) -> Option<Duration> {
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        let delay = self.policy.delay(self.retries);
+        self.failing_since.get_or_insert_with(Instant::now);
+        let (delay, left) = (self.policy.delay(self.retries), self.time_left());
         self.retries = self.retries.saturating_add(1);
-        let left = self.policy.limit.map_or(Duration::MAX, |limit| limit.saturating_sub(since.elapsed()));
         (!left.is_zero()).then(|| delay.min(left))
+    }
+
+    /// How long the next attempt may take: the longest attempt, or what is left of the time limit.
+    pub fn attempt_timeout(&self, longest: Duration) -> Duration {
+        self.time_left().max(SHORTEST_ATTEMPT).min(longest)
+    }
+
+    fn time_left(&self) -> Duration {
+        let spent = self.failing_since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.policy.limit.map_or(Duration::MAX, |limit| limit.saturating_sub(spent))
     }
 
     /// An attempt failed: pauses before the next one. Returns false when the time is up.
@@ -95,18 +109,21 @@ impl Backoff {
 pub async fn until_ok<T, E, F: Future<Output = Result<T, E>>>(
     policy: RetryPolicy,
     mut attempt: impl FnMut() -> F,
-    mut is_retryable: impl FnMut(&E) -> bool,
+    is_retryable: impl FnMut(&E) -> bool,
 ) -> Result<T, E> {
-    let mut backoff = Backoff { failing_since: Some(Instant::now()), ..policy.backoff() };
-    loop {
-        let error = match attempt().await {
-            Err(error) if is_retryable(&error) => error,
-            result => return result,
-        };
-        if !backoff.pause().await {
-            return Err(error);
-        }
-    }
+    repeat(policy.started(), Duration::MAX, |_| attempt(), is_retryable).await
+}
+
+/// As [`until_ok`], for a service that may still be starting. `attempt` receives how long it may take: the longest attempt, or
+/// what is left of `startup`.
+pub async fn at_startup<T, E, F: Future<Output = Result<T, E>>>(
+    policy: RetryPolicy,
+    startup: Duration,
+    longest_attempt: Duration,
+    attempt: impl FnMut(Duration) -> F,
+    is_retryable: impl FnMut(&E) -> bool,
+) -> Result<T, E> {
+    repeat(policy.within(startup).started(), longest_attempt, attempt, is_retryable).await
 }
 
 /// As [`until_ok`]; returns none if `stop` ends a pause. Attempts are not interrupted.
@@ -116,30 +133,35 @@ pub async fn until_ok_or_stopped<T, E, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
     mut is_retryable: impl FnMut(&E) -> bool,
 ) -> Option<Result<T, E>> {
-    let mut backoff = Backoff { failing_since: Some(Instant::now()), ..policy.backoff() };
+    let mut backoff = policy.started();
     loop {
-        let error = match attempt().await {
-            Err(error) if is_retryable(&error) => error,
+        match attempt().await {
+            Err(error) if is_retryable(&error) => {
+                if !stop.run_until_cancelled(backoff.pause()).await? {
+                    return Some(Err(error));
+                }
+            }
             result => return Some(result),
-        };
-        if !stop.run_until_cancelled(backoff.pause()).await? {
-            return Some(Err(error));
         }
     }
 }
 
-/// As [`until_ok`], for a service that may still be starting. `attempt` receives how long it may take: the longest attempt, or
-/// what is left of `startup`.
-pub async fn at_startup<T, E, F: Future<Output = Result<T, E>>>(
-    policy: RetryPolicy,
-    startup: Duration,
+async fn repeat<T, E, F: Future<Output = Result<T, E>>>(
+    mut backoff: Backoff,
     longest_attempt: Duration,
     mut attempt: impl FnMut(Duration) -> F,
-    is_retryable: impl FnMut(&E) -> bool,
+    mut is_retryable: impl FnMut(&E) -> bool,
 ) -> Result<T, E> {
-    let began = Instant::now();
-    let timeout = || startup.saturating_sub(began.elapsed()).max(SHORTEST_ATTEMPT).min(longest_attempt);
-    until_ok(policy.within(startup), || attempt(timeout()), is_retryable).await
+    loop {
+        match attempt(backoff.attempt_timeout(longest_attempt)).await {
+            Err(error) if is_retryable(&error) => {
+                if !backoff.pause().await {
+                    return Err(error);
+                }
+            }
+            result => return result,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use assay_connect::RetryPolicy;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -94,7 +94,7 @@ where
     A: Future<Output = Result<(), PublishError>>,
     R: Future<Output = ()>,
 {
-    let mut pauses = pauses(LONGEST_PAUSE);
+    let mut backoff = RETRY.backoff();
     loop {
         let wait_for_room = match attempt().await {
             Ok(()) => return Ok(()),
@@ -117,7 +117,7 @@ where
             if wait_for_room {
                 room().await;
             } else {
-                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+                backoff.pause().await;
             }
         };
         tokio::select! {
@@ -128,14 +128,4 @@ where
     }
 }
 
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Pauses that grow up to the longest, and that differ between those who wait for the same thing.
-pub(crate) fn pauses(longest: Duration) -> impl Iterator<Item = Duration> + Send {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(100))
-        .with_max_delay(longest)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
+pub(crate) const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));

@@ -7,7 +7,6 @@ use assay_transaction::{Entry, FailedRow, FailureClass, Lane, Predicted};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -24,9 +23,6 @@ use crate::policy::Policy;
 use crate::request::{ClientState, RequestExecutor};
 use crate::split::{FinishedRow, PendingRow, SizeLimit, split_into_requests};
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
-
-/// Minimum time of an attempt, even at the end of the start-up, so that the error names the cause and not a lack of time.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// How long the first health check at start-up may take before the wait is logged.
 const QUIET_TIME: Duration = Duration::from_secs(1);
@@ -85,7 +81,7 @@ impl Scorer {
     /// the first transaction; trouble then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
         let ClientState { http, policy, .. } = &self.shared;
-        let deadline = Instant::now() + startup;
+        let mut backoff = policy.outage.within(startup).started();
         let url = || http.address().to_owned();
         let mut is_logged = false;
         let mut log_wait = |problem: &str| {
@@ -94,10 +90,8 @@ impl Scorer {
                 warn!("waiting for the ML API at {url} ({problem}), up to {limit} s (STARTUP_TIMEOUT)");
             }
         };
-        let time_left =
-            || policy.health_timeout.min(deadline.saturating_duration_since(Instant::now()).max(LAST_MOMENT));
-        for step in 0.. {
-            let asking = self.shared.health_check.ask(http, time_left(), 0);
+        loop {
+            let asking = self.shared.health_check.ask(http, backoff.attempt_timeout(policy.health_timeout), 0);
             let mut asking = std::pin::pin!(asking);
             let health = tokio::select! {
                 health = &mut asking => health,
@@ -123,7 +117,7 @@ impl Scorer {
                     return Ok(());
                 }
                 HealthStatus::NoAnswer(RequestError { symptom, .. })
-                    if http.accepts_empty_predict(time_left()).await =>
+                    if http.accepts_empty_predict(backoff.attempt_timeout(policy.health_timeout)).await =>
                 {
                     info!(
                         "ML API at {} does not respond to GET /health ({symptom}), but does to POST /predict",
@@ -138,15 +132,12 @@ impl Scorer {
                 return Err(ScoringError::Tls { url: url(), cause, remedy });
             }
             let problem = error.symptom.to_string();
-            let now = Instant::now();
-            if now >= deadline {
+            let Some(pause) = backoff.next_delay() else {
                 return Err(ScoringError::Unreachable { url: url(), startup, problem });
-            }
+            };
             log_wait(&problem);
-            // The last attempt comes at the end of the time, however long the pause would be.
-            tokio::time::sleep_until(deadline.min(now + policy.outage.delay(step))).await;
+            tokio::time::sleep(pause).await;
         }
-        Ok(())
     }
 
     /// Scores every entry, however long that takes: outages, a broken model and wrong settings are waited out.

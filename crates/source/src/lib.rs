@@ -26,7 +26,6 @@ mod events;
 mod fingerprint;
 mod local;
 mod options;
-mod patience;
 mod pattern;
 mod s3;
 mod sources;

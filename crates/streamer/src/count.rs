@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use assay_connect::{RetryPolicy, unique_process_name};
 use assay_store::{LiveCount, LiveLedger};
 use assay_transaction::{Day, Producer};
 use chrono::{DateTime, Utc};
@@ -15,14 +16,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 /// Longest wait for a count to be saved.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between two checks for the end of a day.
 const DAY_CHECK_INTERVAL: Duration = Duration::from_secs(30);
-const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// Why a message cannot be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +103,7 @@ impl LiveCounter {
     fn with_clock(ledger: Arc<dyn LiveLedger>, producer: Producer, clock: Clock) -> (Arc<Self>, CountingTask) {
         let (saved, _) = watch::channel(SavedCounts::default());
         let (state, changed) = (Mutex::default(), Notify::new());
-        let counter = Arc::new(Self { ledger, producer, process: process_name(), clock, state, changed, saved });
+        let counter = Arc::new(Self { ledger, producer, process: unique_process_name(), clock, state, changed, saved });
         let counting = tokio::spawn({
             let counter = Arc::clone(&counter);
             async move { counter.run().await }
@@ -186,7 +185,7 @@ impl LiveCounter {
     }
 
     async fn run(&self) {
-        let mut pause = SHORTEST_PAUSE;
+        let mut backoff = RETRY.backoff();
         loop {
             let (due, up_to, ending) = self.due();
             if due.is_empty() {
@@ -198,7 +197,7 @@ impl LiveCounter {
             }
             match self.save(&due, up_to).await {
                 Ok(()) => {
-                    pause = SHORTEST_PAUSE;
+                    backoff.reset();
                     if self.saved.send_replace(SavedCounts { up_to, failing: false }).failing {
                         info!("the ledger is reachable again");
                     }
@@ -209,8 +208,7 @@ impl LiveCounter {
                     if !was_failing {
                         warn!("accepting nothing until the ledger can save counts: {problem}");
                     }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    backoff.pause().await;
                 }
             }
         }
@@ -300,13 +298,6 @@ impl Drop for PendingMessage {
             }
         }
     }
-}
-
-/// `host/pid/unique`: a name unique to this process.
-fn process_name() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let unique = Uuid::new_v4().simple().to_string();
-    format!("{}/{}/{}", host.trim(), std::process::id(), &unique[..8])
 }
 
 #[cfg(test)]

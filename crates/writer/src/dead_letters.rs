@@ -15,7 +15,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::patience::{OnData, until_done};
+use crate::retry::{OnRefusal, retry_store};
 use crate::sweep::close_if_complete;
 use crate::{WriteProgress, metrics};
 
@@ -55,7 +55,7 @@ impl DeadLetterDrain {
             let is_new = self.store.record_dead_letter(&letter).await?;
             Ok((outcome, is_new))
         };
-        let Ok((outcome, is_new)) = until_done("a dead letter", OnData::Wait, &self.shutdown, record).await else {
+        let Ok((outcome, is_new)) = retry_store("a dead letter", OnRefusal::Retry, &self.shutdown, record).await else {
             return Drained::NotNow;
         };
         if is_new {

@@ -2,7 +2,7 @@
 //!
 //! The queue crate collects a batch by `DB_ROW_BATCH_SIZE` and `FLUSH_INTERVAL`; `write` stores it in one transaction, closes
 //! finished runs, and only then are its messages acknowledged. While the database is unreachable, the batch is held and retried
-//! (`patience`). Alongside, `dead_letters` records what the broker gave up, `sweep` closes runs, and `feed` announces stored
+//! (`retry`). Alongside, `dead_letters` records what the broker gave up, `sweep` closes runs, and `feed` announces stored
 //! predictions.
 
 mod arguments;
@@ -12,8 +12,8 @@ mod feed;
 mod message;
 mod metrics;
 mod options;
-mod patience;
 mod progress;
+mod retry;
 mod run;
 mod sweep;
 mod write;

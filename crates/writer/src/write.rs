@@ -15,7 +15,7 @@ use crate::WriteProgress;
 use crate::feed::Feed;
 use crate::message::ScoredMessage;
 use crate::metrics;
-use crate::patience::{Ended, OnData, until_done};
+use crate::retry::{CallFailure, OnRefusal, retry_store};
 use crate::sweep::close_if_complete;
 
 /// Writes batches.
@@ -72,7 +72,7 @@ impl BatchWriter {
         let messages: Vec<_> =
             live.iter().map(|(_, message)| LiveArrival { id: &message.id, rows: message.rows() }).collect();
         let number = || self.store.number(&messages, Utc::now());
-        let numbered = until_done(&self.name(), OnData::Wait, &self.shutdown, number).await;
+        let numbered = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, number).await;
         let Ok(numbered) = numbered else {
             return live.into_iter().map(|(place, _)| (place, Err(Outcome::Release))).collect();
         };
@@ -93,7 +93,7 @@ impl BatchWriter {
             metrics::write_took(began.elapsed());
             written
         };
-        let Ok(written) = until_done(&self.name(), OnData::Wait, &self.shutdown, write).await else {
+        let Ok(written) = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, write).await else {
             return chunks.iter().map(|_| Outcome::Release).collect();
         };
         let recorded =
@@ -110,15 +110,15 @@ impl BatchWriter {
 
     async fn replay(&self, part: &ScoredReplay) -> Outcome {
         let replay = || self.store.exchange(part, self.id_conflict);
-        match until_done(&self.name(), OnData::GiveUp, &self.shutdown, replay).await {
+        match retry_store(&self.name(), OnRefusal::GiveUp, &self.shutdown, replay).await {
             Ok(done) if done.is_new => {
                 let (stored, failed, gone) = (done.stored, done.failed, done.gone);
                 info!("replay {}: {stored} rows stored, {failed} failed again, {gone} were done before", part.id);
                 Outcome::Done
             }
             Ok(_) => Outcome::Done,
-            Err(Ended::Stopped) => Outcome::Release,
-            Err(Ended::Refused(error)) => {
+            Err(CallFailure::Stopped) => Outcome::Release,
+            Err(CallFailure::Refused(error)) => {
                 error!("replay {} is refused: {error}", part.id);
                 Outcome::Dead { reason: error.to_string() }
             }

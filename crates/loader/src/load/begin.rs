@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::load::PassScope;
 use crate::load::copies::{FingerprintCache, copy_of, evict_dead_owner, with_path_values};
 use crate::load::lease_owner::held_by;
-use crate::patience::until_reached;
+use crate::retry::retry_source;
 use crate::{Dependencies, LoadError, LoadOptions};
 
 /// Pause between two attempts to begin a run that another loader holds.
@@ -259,7 +259,7 @@ pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> 
 
 /// The current version of the source. Waits for an S3 server that is unreachable or still starting.
 pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Duration) -> Result<Found, SourceError> {
-    until_reached("the source", startup, || sources.identify(url)).await
+    retry_source("the source", startup, || sources.identify(url)).await
 }
 
 /// The settings that a new run freezes. A location keeps the namespace of its latest run, unless another one is named: the

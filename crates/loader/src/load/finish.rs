@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use crate::load::judge::RowStats;
 use crate::load::read::ReadBatch;
 use crate::load::{Load, PassEnd, PassReport, PassScope};
-use crate::patience::until_answered;
+use crate::retry::retry_store;
 use crate::totals::{TrailerFound, differences};
 use crate::{Dependencies, LoadError, Remarks};
 
@@ -83,7 +83,7 @@ impl Load<'_> {
         batches: &mpsc::UnboundedSender<ReadBatch>,
     ) -> UnfinishedLoad {
         let Dependencies { store, act, .. } = self.dependencies;
-        let aborting = until_answered("the order to stop the run", || {
+        let aborting = retry_store("the order to stop the run", || {
             store.order_stop(&run.run_id, StopKind::Aborted, &reason, act)
         });
         let Some(ordered) = self.shutdown.run_until_cancelled(aborting).await else {
@@ -155,7 +155,7 @@ impl Load<'_> {
         let store = &self.dependencies.store;
         let error = error.map(escaped);
         let error = error.as_deref();
-        let sealing = until_answered("the seal of the run", || async {
+        let sealing = retry_store("the seal of the run", || async {
             let sealing = match &self.lease {
                 Some(lease) => store.seal(lease, Sealed::at(at), error).await?,
                 None => Sealing::Done,

@@ -11,7 +11,7 @@ use tracing::{debug, info};
 
 use crate::Dependencies;
 use crate::load::Load;
-use crate::patience::while_there_is_time;
+use crate::retry::within_grace;
 
 /// Longest time between two renewals: short, as a person who cancels the run waits for it.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ impl Load<'_> {
     /// Releases the lease, so that others can resume the run at once. If that fails, the lease expires.
     pub(super) async fn release_lease(&self) {
         let Some(lease) = &self.lease else { return };
-        match while_there_is_time(self.dependencies.store.release_lease(lease), self.shutdown).await {
+        match within_grace(self.dependencies.store.release_lease(lease), self.shutdown).await {
             Some(Ok(())) => {}
             Some(Err(error)) => debug!("the lease of run {} is left to expire: {error}", lease.run_id),
             None => debug!("the lease of run {} is left to expire: the database does not answer", lease.run_id),

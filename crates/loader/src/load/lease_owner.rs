@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::Path;
 
+use assay_connect::{host_name, random_suffix};
 use assay_store::{Store, StoreError};
 use assay_transaction::RunId;
-use uuid::Uuid;
 
 /// `host/boot/processes/pid/unique`: host name, boot id of the kernel, PID namespace, process id, and random characters.
 ///
@@ -24,15 +24,14 @@ pub struct Holder {
 impl Holder {
     /// A new name for this process: create it once.
     pub fn new() -> Self {
-        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let one_part = |text: &str| text.trim().chars().filter(|character| *character != '/').collect();
         let processes = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         Self {
-            host: one_part(&read("/proc/sys/kernel/hostname")),
-            boot: one_part(&read("/proc/sys/kernel/random/boot_id")),
+            host: one_part(&host_name()),
+            boot: one_part(&std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()),
             processes: processes.to_string_lossy().chars().filter(char::is_ascii_digit).collect(),
             pid: std::process::id(),
-            unique: Uuid::new_v4().simple().to_string()[..8].to_owned(),
+            unique: random_suffix(),
         }
     }
 

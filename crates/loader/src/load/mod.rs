@@ -39,7 +39,7 @@ use self::publish::{ChunkPublisher, PublishReport, log_published_batches};
 use self::read::{ReadBatch, ReadEnd, ReaderMessage, ReaderTask, counts_equal_rows, read};
 use self::stored::{RecordedChunks, StoredRowMarker, end_of_recorded_chunks};
 use crate::metrics::{self, InProgress, LoadOutcome};
-use crate::patience::until_answered;
+use crate::retry::retry_store;
 use crate::totals::TrailerFound;
 use crate::{Dependencies, LoadError, LoadProgress, Remarks};
 
@@ -195,7 +195,7 @@ impl<'a> Load<'a> {
     /// as a run cannot be sealed before that.
     pub(crate) async fn scope_before_stop(&self, run: &Run, scope: PassScope) -> Result<PassScope, LoadError> {
         let store = &*self.dependencies.store;
-        let recorded = until_answered("the run", || end_of_recorded_chunks(store, &run.run_id, run.checkpoint.chunk));
+        let recorded = retry_store("the run", || end_of_recorded_chunks(store, &run.run_id, run.checkpoint.chunk));
         let Some(recorded) = self.shutdown.run_until_cancelled(recorded).await else {
             return Err(self.stopped(run, run.checkpoint.rows_before()));
         };

@@ -14,7 +14,7 @@ use tracing::{Instrument as _, debug, error_span, info, warn};
 use crate::load::checkpoint::CheckpointWriter;
 use crate::load::read::{ReadBatch, ReaderMessage};
 use crate::load::stored::{RecordedChunks, StoredRowMarker};
-use crate::patience::while_there_is_time;
+use crate::retry::within_grace;
 use crate::{LoadError, LoadProgress, metrics};
 
 /// Where a loader's chunks go.
@@ -212,7 +212,7 @@ impl ChunkPublisher<'_> {
     /// Writes a checkpoint. A lost one costs the next loader some work, but never a row.
     async fn checkpoint(&self, at: Checkpoint) {
         let Some(lease) = self.lease else { return };
-        let Some(written) = while_there_is_time(self.store.checkpoint(lease, at), self.give_up).await else {
+        let Some(written) = within_grace(self.store.checkpoint(lease, at), self.give_up).await else {
             warn!("the checkpoint at row {} is not written in time", at.at.row);
             return;
         };

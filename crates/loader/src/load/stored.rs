@@ -7,7 +7,7 @@ use assay_transaction::{Chunk, Entry, Run, RunId};
 use tracing::info;
 
 use crate::LoadError;
-use crate::patience::until_answered;
+use crate::retry::retry_store;
 
 /// Recorded chunks per query.
 pub(crate) const PAGE: u32 = 2_000;
@@ -41,7 +41,7 @@ impl<'a> RecordedChunks<'a> {
                 (None, Some(beyond)) => {
                     let (store, run_id) = (self.store, self.run_id);
                     let page =
-                        until_answered("the next chunk", || store.recorded_from(run_id, beyond.max(chunk), PAGE));
+                        retry_store("the next chunk", || store.recorded_from(run_id, beyond.max(chunk), PAGE));
                     self.page = page.await?.into();
                     self.beyond = self.page.back().map(|last| last.chunk + 1);
                 }
@@ -97,7 +97,7 @@ impl<'a> StoredRowMarker<'a> {
         let earlier = if let Some(earlier) = self.earlier {
             earlier
         } else {
-            let earlier = until_answered("the lookup of earlier runs", || store.earlier(run)).await?;
+            let earlier = retry_store("the lookup of earlier runs", || store.earlier(run)).await?;
             *self.earlier.insert(earlier)
         };
         let may_be_stored = |entry: &&Entry| match earlier {
@@ -109,7 +109,7 @@ impl<'a> StoredRowMarker<'a> {
         if entries.is_empty() {
             return Ok(());
         }
-        let known = until_answered("the lookup of stored rows", || store.stored_alike(&entries)).await?;
+        let known = retry_store("the lookup of stored rows", || store.stored_alike(&entries)).await?;
         self.rows += known.len() as u64;
         chunk.known = known;
         Ok(())

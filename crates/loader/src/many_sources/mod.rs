@@ -18,7 +18,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
-use crate::patience::until_reached;
+use crate::retry::retry_source;
 use crate::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions, run};
 
 /// Sources whose versions are queried concurrently.
@@ -87,7 +87,7 @@ pub async fn find(
 ) -> Result<(Vec<Named>, Vec<SourceEnded>), LoadError> {
     let (mut found, mut seen, mut broken) = (Vec::new(), HashSet::new(), Vec::new());
     for pattern in patterns {
-        match until_reached(&pattern.to_string(), startup, || Box::pin(sources.expand(pattern))).await {
+        match retry_source(&pattern.to_string(), startup, || Box::pin(sources.expand(pattern))).await {
             Ok(named) => found.extend(named.into_iter().filter(|named| seen.insert(named.url.clone()))),
             Err(error) if patterns.len() == 1 => return Err(error.into()),
             Err(error) => broken.push(SourceEnded { name: pattern.to_string(), ended: Err(error.into()) }),

@@ -12,17 +12,17 @@ mod stub;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use assay_connect::RetryPolicy;
 use assay_transaction::Entry;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::policy::{Backoff, Policy};
+use crate::policy::Policy;
 use crate::{ApiOptions, Scorer, Scores};
 
 /// Short waits, for quick tests.
 fn quick() -> Policy {
-    let backoff =
-        |first, longest| Backoff { first: Duration::from_millis(first), longest: Duration::from_millis(longest) };
+    let backoff = |initial, maximum| RetryPolicy::new(Duration::from_millis(initial), Duration::from_millis(maximum));
     Policy {
         retry: backoff(1, 4),
         outage: backoff(2, 10),

@@ -4,13 +4,14 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use assay_connect::RetryPolicy;
 use assay_transaction::Exit;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::stub::{Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::Scorer;
-use crate::policy::{Backoff, Policy};
+use crate::policy::Policy;
 
 /// The captured log.
 #[derive(Clone, Default)]
@@ -97,7 +98,7 @@ async fn an_api_that_serves_only_predict_will_do() {
 async fn the_whole_time_is_used_however_long_the_pauses_are() {
     let (log, _guard) = log();
     let mut late = Stub::not_started(|_| Reply::Scores, |_| Reply::Status(200));
-    let rare = Backoff { first: Duration::from_hours(1), longest: Duration::from_hours(1) };
+    let rare = RetryPolicy::new(Duration::from_hours(1), Duration::from_hours(1));
     let scorer = Scorer::with_policy(&late.url(), &options(), Policy { outage: rare, ..quick() }).unwrap();
     let start = async {
         while !log.text().contains("waiting") {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_connect::{Backoff, RetryPolicy};
 use assay_transaction::SourceIdentity;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream as Body;
@@ -13,7 +14,6 @@ use tracing::{debug, warn};
 
 use crate::SourceError;
 use crate::error::io_cause;
-use crate::patience::Patience;
 use crate::s3::client::{S3Client, modified_in};
 use crate::s3::error::{RequestTarget, root_cause};
 
@@ -21,6 +21,7 @@ use crate::s3::error::{RequestTarget, root_cause};
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A short SOURCE_TIMEOUT leaves time for this many reads.
 const READS_PER_TIMEOUT: u32 = 10;
+const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(200), Duration::from_secs(10));
 
 /// One version of one object.
 pub(crate) struct ObjectVersion {
@@ -119,7 +120,7 @@ pub(crate) struct Download {
     size: Option<u64>,
     body: Option<Body>,
     read_timeout: Duration,
-    patience: Patience,
+    backoff: Backoff,
 }
 
 impl Download {
@@ -133,7 +134,7 @@ impl Download {
             size: None,
             body: None,
             read_timeout: READ_TIMEOUT.min(timeout / READS_PER_TIMEOUT),
-            patience: Patience::new(timeout),
+            backoff: RETRY.within(timeout).backoff(),
         }
     }
 
@@ -160,7 +161,7 @@ impl Download {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
                     self.offset += bytes.len() as u64;
-                    self.patience.restore();
+                    self.backoff.reset();
                     return Ok(Some(bytes));
                 }
                 Err(interruption) => self.pause(interruption).await?,
@@ -205,8 +206,8 @@ impl Download {
         };
         self.body = None;
         let (location, timeout) = (&self.object.identity.location, self.object.s3.timeout);
-        let is_first = !self.patience.is_tried();
-        let Some(pause) = self.patience.pause() else {
+        let is_first = !self.backoff.is_failing();
+        let Some(pause) = self.backoff.next_delay() else {
             return Err(SourceError::Stalled { location: location.clone(), offset: self.offset, timeout, cause });
         };
         let offset = self.offset;

@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use assay_connect::{Host, TlsFailure, TlsFiles};
-use backon::{BackoffBuilder as _, ExponentialBuilder};
+use assay_connect::{Host, RetryPolicy, TlsFailure, TlsFiles, retry};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
-use tokio::time::Instant;
 use tracing::debug;
 
 use super::address;
@@ -18,9 +16,7 @@ use crate::options::TLS_PREFIX;
 
 /// Longest time of one attempt to connect.
 const ATTEMPT: Duration = Duration::from_secs(10);
-/// Least time of an attempt, even at the end of the start-up: so the error says what is wrong, not that no time was
-/// left to ask.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
+const CONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// A server, with our database and, if named, our schema.
 pub(crate) struct Server {
@@ -181,34 +177,27 @@ impl Server {
 
     /// Connects, with retries during `startup`.
     pub(crate) async fn connect(&self, startup: Duration) -> Result<PgConnection, StoreError> {
-        let deadline = Instant::now() + startup;
-        let mut pauses = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(2))
-            .without_max_times()
-            .with_jitter()
-            .build();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let why = match tokio::time::timeout(ATTEMPT.min(left.max(LAST_MOMENT)), self.options.connect()).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => match self.failure(error) {
-                    Failure::Lasting(error) => return Err(error),
-                    Failure::Away(why) => why,
-                },
-                Err(_) => "it does not answer".to_owned(),
-            };
-            let now = Instant::now();
-            if now >= deadline {
-                return Err(StoreError::transient(format!(
-                    "cannot reach {} within {} s ({why}): check DATABASE_URL",
-                    self.place(),
-                    startup.as_secs()
-                )));
+        let attempt = |time| async move {
+            match tokio::time::timeout(time, self.options.connect()).await {
+                Ok(connected) => connected.map_err(|error| self.failure(error)),
+                Err(_) => Err(Failure::Away("it does not answer".to_owned())),
             }
-            debug!("{} cannot be reached yet: {why}", self.place());
-            tokio::time::sleep_until(deadline.min(now + pauses.next().unwrap_or(ATTEMPT))).await;
-        }
+        };
+        let is_retryable = |failure: &Failure| match failure {
+            Failure::Away(cause) => {
+                debug!("{} cannot be reached yet: {cause}", self.place());
+                true
+            }
+            Failure::Lasting(_) => false,
+        };
+        retry::at_startup(CONNECT, startup, ATTEMPT, attempt, is_retryable).await.map_err(|failure| match failure {
+            Failure::Lasting(error) => error,
+            Failure::Away(cause) => StoreError::transient(format!(
+                "cannot reach {} within {} s ({cause}): check DATABASE_URL",
+                self.place(),
+                startup.as_secs()
+            )),
+        })
     }
 
     /// The settings to check after a refusal.

@@ -15,9 +15,9 @@ use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
 
+use assay_connect::{RetryPolicy, retry};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
-use tokio::time::Instant;
 
 use self::dialect::WRITING;
 use self::pool::Pool;
@@ -30,8 +30,8 @@ use crate::{Migrated, StoreError};
 
 /// Longest wait for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Pause between attempts to open a busy file.
-const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// Between attempts to open a busy file.
+const BUSY: RetryPolicy = RetryPolicy::new(Duration::from_millis(20), Duration::from_millis(20));
 const READERS: u32 = 2;
 /// The writer's cache, in KiB: ids come in no order, so each write touches pages everywhere.
 const WRITER_CACHE: &str = "-49152";
@@ -76,17 +76,9 @@ fn place(path: &Path) -> String {
 /// busy at once. So it is tried again.
 async fn open(options: &SqliteConnectOptions) -> Result<SqliteConnection, StoreError> {
     let options = options.clone().journal_mode(SqliteJournalMode::Wal);
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match options.connect().await {
-            Ok(connection) => return Ok(connection),
-            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(BUSY_PAUSE).await,
-            Err(error) => {
-                let error = StoreError::from(error);
-                return Err(error.prefixed(&format!("cannot open {}: ", place(options.get_filename()))));
-            }
-        }
-    }
+    let opened = retry::until_ok(BUSY.within(BUSY_TIMEOUT), || options.connect(), is_busy).await;
+    opened
+        .map_err(|error| StoreError::from(error).prefixed(&format!("cannot open {}: ", place(options.get_filename()))))
 }
 
 /// Whether another process has the file for a moment. The low eight bits of an extended code are the code.

@@ -96,8 +96,7 @@ fn decide<I: BufRead, O: Write>(
 pub(crate) fn system_user() -> String {
     let Ok(user) = fs::metadata("/proc/self").map(|metadata| metadata.uid()) else { return "unknown".to_owned() };
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    user_name(user, &users, host.trim())
+    user_name(user, &users, &assay_connect::host_name())
 }
 
 /// The name of a user in the text of `/etc/passwd`.

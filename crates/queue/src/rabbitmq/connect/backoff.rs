@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use assay_connect::RetryPolicy;
 use tracing::error;
 
 /// A connection that lasted this long was good.
@@ -10,9 +11,8 @@ const GOOD: Duration = Duration::from_secs(10);
 const FREE_UNREADABLE: u32 = 2;
 /// The same for any other cause: RabbitMQ may be restarting, or an operator closing connections.
 const FREE: u32 = 10;
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// If the client could not read something: RabbitMQ sends it again on each connection.
-const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// The pauses double only if the client could not read something: RabbitMQ sends it again on each connection.
+const PAUSES: RetryPolicy = RetryPolicy::new(Duration::from_secs(1), Duration::from_mins(1));
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ConnectionLoss {
@@ -44,7 +44,7 @@ impl ReconnectBackoff {
         let free = if loss.is_unreadable { FREE_UNREADABLE } else { FREE };
         let Some(doublings) = self.in_a_row.checked_sub(free + 1) else { return Duration::ZERO };
         if !loss.is_unreadable {
-            return FIRST_PAUSE;
+            return PAUSES.initial;
         }
         if doublings == 0 {
             error!(
@@ -53,7 +53,7 @@ impl ReconnectBackoff {
                 loss.cause
             );
         }
-        FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
+        PAUSES.longest_delay(doublings)
     }
 }
 

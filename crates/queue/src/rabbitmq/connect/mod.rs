@@ -10,7 +10,7 @@ mod transport;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use assay_connect::{ExposeSecret as _, TlsMaterial};
+use assay_connect::{ExposeSecret as _, RetryPolicy, TlsMaterial, retry};
 use futures_util::StreamExt;
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::constants::REPLY_SUCCESS;
@@ -19,7 +19,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -28,14 +28,14 @@ use super::failure::{FailureKind, cause, classify, is_unreadable};
 use super::policies;
 use super::topology::{DeclareMode, Topology};
 use crate::options::TLS_PREFIX;
-use crate::publish::{LONGEST_PAUSE, pauses};
+use crate::publish::RETRY;
 use crate::{BrokerEndpoint, BrokerError, BrokerOptions, Depth, metrics};
 
 /// Seconds between heartbeats, unless the URL sets them: a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shortest time for an attempt, even at the end of the startup: so that the error names the cause, and not the lack of time.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
+const CONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2));
+const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(10));
 /// How often a silent connection is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The start of RabbitMQ's reply to a user without permission.
@@ -86,8 +86,7 @@ impl ConnectionSettings {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    async fn connect_once(&self, deadline: Instant) -> Result<LiveConnection, ConnectFailure> {
-        let deadline = deadline.max(Instant::now() + LAST_MOMENT).min(Instant::now() + CONNECT_TIMEOUT);
+    async fn connect_once(&self, time: Duration) -> Result<LiveConnection, ConnectFailure> {
         let tls = self.options.endpoint.tls().read().map_err(|error| ConnectFailure::Setting(error.to_string()))?;
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
@@ -96,7 +95,7 @@ impl ConnectionSettings {
             let declared = self.topology.ensure(&connection, self.declaring).await;
             Ok::<_, lapin::Error>((connection, declared))
         };
-        match timeout_at(deadline, connect).await {
+        match timeout(time, connect).await {
             Ok(Ok((connection, Ok(())))) => Ok(LiveConnection::new(connection)),
             Ok(Ok((_, Err(error)))) => Err(ConnectFailure::Server(cause(&error), while_declaring(classify(&error)))),
             Ok(Err(error)) => Err(ConnectFailure::Server(cause(&error), classify(&error))),
@@ -302,26 +301,17 @@ pub(super) struct PersistentConnection {
 
 impl PersistentConnection {
     pub(super) async fn open(settings: &Arc<ConnectionSettings>, startup: Duration) -> Result<Self, BrokerError> {
-        let deadline = Instant::now() + startup;
-        let mut pauses = pauses(Duration::from_secs(2));
-        let live = loop {
-            let refusal = match settings.connect_once(deadline).await {
-                Ok(live) => break Arc::new(live),
-                Err(refusal) => refusal,
-            };
-            if let Some(error) = settings.permanent_error(&refusal) {
-                return Err(error);
-            }
-            let now = Instant::now();
-            if now >= deadline {
-                let (server, startup) = (settings.server(), seconds(startup));
-                let cause = refusal.cause();
-                return Err(BrokerError::Unreachable(format!(
+        let is_retryable = |failure: &ConnectFailure| settings.permanent_error(failure).is_none();
+        let connect = |time| settings.connect_once(time);
+        let live = retry::at_startup(CONNECT, startup, CONNECT_TIMEOUT, connect, is_retryable).await;
+        let live = Arc::new(live.map_err(|failure| {
+            settings.permanent_error(&failure).unwrap_or_else(|| {
+                let (server, startup, cause) = (settings.server(), seconds(startup), failure.cause());
+                BrokerError::Unreachable(format!(
                     "cannot reach RabbitMQ at {server} within {startup} ({cause}): check AMQP_URL"
-                )));
-            }
-            tokio::time::sleep_until(deadline.min(now + pauses.next().unwrap_or(CHECK_EVERY))).await;
-        };
+                ))
+            })
+        })?);
         let (sender, current) = watch::channel(Some(Arc::clone(&live)));
         let closing = CancellationToken::new();
         let task = tokio::spawn(reconnect_when_lost(Arc::clone(settings), live, sender, closing.clone()));
@@ -363,7 +353,7 @@ impl PersistentConnection {
     where
         F: Future<Output = lapin::Result<T>> + Send,
     {
-        let mut pauses = pauses(LONGEST_PAUSE);
+        let mut backoff = RETRY.backoff();
         let mut logged = false;
         loop {
             let live = self.live().await?;
@@ -380,7 +370,7 @@ impl PersistentConnection {
                 // Most likely the queue is missing; if not, this does no harm.
                 let _ = live.declare(&self.settings).await;
             }
-            tokio::time::sleep(pauses.next().unwrap_or(CHECK_EVERY)).await;
+            backoff.pause().await;
         }
     }
 
@@ -460,9 +450,9 @@ async fn reconnect_when_lost(
 
 async fn connect_again(settings: &ConnectionSettings) -> LiveConnection {
     let mut logged = false;
-    let mut pauses = pauses(Duration::from_secs(10));
+    let mut backoff = RECONNECT.backoff();
     loop {
-        match settings.connect_once(Instant::now() + CONNECT_TIMEOUT).await {
+        match settings.connect_once(CONNECT_TIMEOUT).await {
             Ok(live) => return live,
             Err(refusal) => {
                 // At startup this would end the program; later it is logged for the operator.
@@ -472,7 +462,7 @@ async fn connect_again(settings: &ConnectionSettings) -> LiveConnection {
                 }
             }
         }
-        tokio::time::sleep(pauses.next().unwrap_or(CHECK_EVERY)).await;
+        backoff.pause().await;
     }
 }
 

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ConstantBuilder};
+use assay_connect::RetryPolicy;
 use tokio::sync::{Mutex, watch};
 
-const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// Its jitter keeps processes from probing in step.
+const PROBE: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_millis(100));
 
 pub(crate) struct FullQueueGate {
     is_open: watch::Sender<bool>,
@@ -35,18 +36,13 @@ impl FullQueueGate {
         let mut is_open = self.is_open.subscribe();
         let turn = async {
             let _probing = self.probing.lock().await;
-            tokio::time::sleep(probe_pause()).await;
+            tokio::time::sleep(PROBE.delay(0)).await;
         };
         tokio::select! {
             _ = is_open.wait_for(|is_open| *is_open) => {}
             () = turn => {}
         }
     }
-}
-
-/// Jittered, so that processes do not probe in step.
-fn probe_pause() -> Duration {
-    ConstantBuilder::default().with_delay(PROBE_EVERY).with_jitter().build().next().unwrap_or(PROBE_EVERY)
 }
 
 #[cfg(test)]
