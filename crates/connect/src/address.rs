@@ -1,13 +1,13 @@
-//! Addresses of servers, such as those of RabbitMQ, PostgreSQL, S3 and the ML API: one reading for all of them.
+//! Addresses of servers (RabbitMQ, PostgreSQL, S3, the ML API), all parsed here.
 //!
-//! Client libraries read addresses in different ways, and some replace what they cannot read by a default, such as localhost for
-//! an IPv6 address. So each seam has its address read here, hands the parts to its library, and refuses an address of which the
-//! library makes another host, port or user than is read here.
+//! Client libraries parse addresses in different ways, and some replace what they cannot parse by a default, such as localhost for
+//! an IPv6 address. So addresses are parsed here; the parts go to the library, and an address is refused if the library finds
+//! another host, port or user in it.
 //!
 //! Guarantees:
-//! - An address has one meaning or is refused. Special characters that a password has without percent-encoding move the border
-//!   between password and host, so an `@`, `/`, `?` or `#` in front of the last `@` is refused, and so is a `%` that encodes nothing.
-//! - No error shows a part of an address, as any part may turn out to be one of the password.
+//! - An address has one meaning or is refused. Special characters of a password that are not percent-encoded move the border
+//!   between password and host. So an `@`, `/`, `?` or `#` before the last `@` is refused, and so is a `%` that encodes nothing.
+//! - No error shows a part of an address: any part may be one of the password.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -16,20 +16,20 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 use crate::SettingError;
 
-/// What a setting's address may look like.
+/// The form of a setting's address.
 #[derive(Debug, Clone, Copy)]
 pub struct AddressForm {
     /// The setting, such as `AMQP_URL`.
     pub name: &'static str,
     /// Its schemes.
     pub schemes: &'static [&'static str],
-    /// What the server is, such as `RabbitMQ`.
+    /// The server, such as `RabbitMQ`.
     pub of: &'static str,
-    /// An address that errors show.
+    /// An example for errors.
     pub example: &'static str,
 }
 
-/// A host, as it is connected to.
+/// A host to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
     /// A name to look up.
@@ -40,39 +40,39 @@ pub enum Host {
     Socket(String),
 }
 
-/// An address, taken apart and decoded. Its `Debug` shows no credentials.
+/// A parsed and decoded address. Its `Debug` shows no credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
-    /// One of the form's.
+    /// One of the form's schemes.
     pub scheme: &'static str,
-    /// The user, if one is named.
+    /// The user, if present.
     pub user: Option<String>,
-    /// The password, if there is one.
+    /// The password, if present.
     pub password: Option<String>,
-    /// The host, if one is named.
+    /// The host, if present.
     pub host: Option<Host>,
-    /// The port, if one is named.
+    /// The port, if present.
     pub port: Option<u16>,
-    /// What follows the first `/` behind the host; none where no `/` follows.
+    /// The part after the first `/` that follows the host; none without such a `/`.
     pub path: Option<String>,
-    /// The parameters behind the `?`, in their order.
+    /// The parameters after the `?`, in their order.
     pub parameters: Vec<(String, String)>,
 }
 
-/// What `NAME` should do about a character that is not encoded.
+/// What to do about a character that is not encoded.
 const ENCODE: &str = "percent-encode the special characters of its user, password and names: `%` as %25, `@` as %40, `/` as %2F, \
                       `?` as %3F, `#` as %23";
 
-/// Why an address is not read.
+/// Why an address is refused.
 enum Fault {
-    /// A character that stands for itself and should not.
+    /// A special character that is not encoded.
     Unencoded,
     /// Anything else.
     Of(&'static str),
 }
 
 impl AddressForm {
-    /// Reads an address.
+    /// Parses an address.
     pub fn read(&self, text: &str) -> Result<Address, SettingError> {
         self.parts(text).map_err(|fault| match fault {
             Fault::Unencoded => self.unencoded(),
@@ -80,20 +80,20 @@ impl AddressForm {
         })
     }
 
-    /// The error for an address that is wrong for this reason. Nothing of the address may stand in the reason.
+    /// The error for an address that is wrong for this reason. The reason must not quote the address.
     pub fn wrong(&self, cause: &str) -> SettingError {
         let Self { name, of, example, .. } = self;
-        SettingError(format!("{name} is no address of {of} ({cause}): write it like {example}"))
+        SettingError(format!("{name} is not an address of {of} ({cause}): write it like {example}"))
     }
 
-    /// The error for an address of which a library makes something else.
+    /// The error for an address that a library parses differently.
     pub fn ambiguous(&self) -> SettingError {
         let Self { name, .. } = self;
         SettingError(format!("{name} can be read in more than one way: {ENCODE}"))
     }
 
-    /// Whether a parameter is one of these, which other clients have and which change nothing here, by what they may be set to:
-    /// anything, where nothing is listed. One that may change something is refused.
+    /// Whether a parameter is a known one of other clients that changes nothing here. `known` lists their harmless values; an empty
+    /// list stands for any. Another value is refused, as it may change something.
     pub fn ignores(
         &self,
         known: &[(&'static str, &'static [&'static str])],
@@ -125,8 +125,8 @@ impl AddressForm {
             return Err(Fault::Of("it has no scheme, such as the one in front of `://`"));
         };
         let scheme = self.schemes.iter().find(|known| known.eq_ignore_ascii_case(scheme));
-        let scheme = scheme.ok_or(Fault::Of("its scheme is another one"))?;
-        // HTTP clients take a backslash for a slash.
+        let scheme = scheme.ok_or(Fault::Of("its scheme is not supported"))?;
+        // HTTP clients treat a backslash as a slash.
         let borders: &[char] =
             if scheme.starts_with("http") { &['@', '/', '?', '#', '\\'] } else { &['@', '/', '?', '#'] };
         let (credentials, rest) = match rest.rsplit_once('@') {
@@ -144,7 +144,7 @@ impl AddressForm {
         };
         let user = user.filter(|user| !user.is_empty());
         if user.is_none() && password.is_some() && !scheme.starts_with("http") {
-            return Err(Fault::Of("it has a password and no user"));
+            return Err(Fault::Of("it has a password but no user"));
         }
         let (place, query) = match rest.split_once('?') {
             Some((place, query)) => (place, Some(query)),
@@ -161,13 +161,13 @@ impl AddressForm {
 }
 
 impl Address {
-    /// The host and the port as a URL has them.
+    /// The host and the port, as in a URL.
     pub fn place(&self) -> String {
         let host = self.host.as_ref().map(Host::to_string).unwrap_or_default();
         self.port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
     }
 
-    /// The value of a parameter, if it is there.
+    /// The value of a parameter, if present.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -180,7 +180,7 @@ impl fmt::Debug for Address {
 }
 
 impl Host {
-    /// Reads a host as it stands alone, with or without the brackets of an IPv6 address.
+    /// Parses a host on its own, with or without the brackets of an IPv6 address.
     pub fn read(text: &str) -> Option<Self> {
         if text.starts_with('/') {
             return Some(Self::Socket(text.to_owned()));
@@ -200,7 +200,7 @@ impl Host {
         (!is_number && text.bytes().all(is_allowed)).then(|| Self::Name(text.to_owned()))
     }
 
-    /// What a socket is connected to, or a name looked up by: without the brackets of an IPv6 address.
+    /// The host for a connection or a look-up, without the brackets of an IPv6 address.
     pub fn bare(&self) -> String {
         match self {
             Self::Name(text) | Self::Socket(text) => text.clone(),
@@ -208,7 +208,7 @@ impl Host {
         }
     }
 
-    /// Whether a library that has this text for the host means the same one.
+    /// Whether a library that found this host in the address means the same one.
     pub fn is(&self, theirs: &str) -> bool {
         match (self, Self::read(theirs)) {
             (Self::Name(ours), Some(Self::Name(theirs))) => ours.eq_ignore_ascii_case(&theirs),
@@ -217,7 +217,7 @@ impl Host {
     }
 }
 
-/// As a URL has it, with brackets around an IPv6 address.
+/// As in a URL, with brackets around an IPv6 address.
 impl fmt::Display for Host {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -235,7 +235,7 @@ fn is_well_encoded(text: &str) -> bool {
     })
 }
 
-/// A text as it stands for itself anywhere in an address.
+/// Encodes a text so that it can stand anywhere in an address.
 pub fn percent_encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
@@ -249,7 +249,7 @@ fn decoded(text: &str) -> Result<String, Fault> {
 }
 
 fn host_and_port(authority: &str) -> Result<(Option<Host>, Option<u16>), Fault> {
-    const HOST: Fault = Fault::Of("its host is no name and no IP address");
+    const HOST: Fault = Fault::Of("its host is neither a name nor an IP address");
     if authority.contains(',') {
         return Err(Fault::Of(
             "it names several hosts, but one address is read: name one, or a name that leads to all of them",
@@ -260,7 +260,8 @@ fn host_and_port(authority: &str) -> Result<(Option<Host>, Option<u16>), Fault> 
         if host.contains('%') {
             return Err(Fault::Of("its IPv6 address has a zone, which is not supported"));
         }
-        let ip = host.parse::<Ipv6Addr>().map_err(|_| Fault::Of("what is between its brackets is no IPv6 address"))?;
+        let ip =
+            host.parse::<Ipv6Addr>().map_err(|_| Fault::Of("what is between its brackets is not an IPv6 address"))?;
         let port = if rest.is_empty() { "" } else { rest.strip_prefix(':').ok_or(HOST)? };
         (Some(Host::Ip(ip.into())), port)
     } else {
@@ -282,7 +283,7 @@ fn host_and_port(authority: &str) -> Result<(Option<Host>, Option<u16>), Fault> 
         "" => None,
         port => {
             let digits = port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse::<u16>().ok()).flatten();
-            Some(digits.filter(|port| *port > 0).ok_or(Fault::Of("its port is no number from 1 to 65535"))?)
+            Some(digits.filter(|port| *port > 0).ok_or(Fault::Of("its port is not a number from 1 to 65535"))?)
         }
     };
     Ok((host, port))
@@ -299,7 +300,7 @@ fn parameters(query: &str) -> Result<Vec<(String, String)>, Fault> {
         let (name, value) = parameter.split_once('=').ok_or(Fault::Of("one of its parameters has no `=`"))?;
         let (name, value) = (decoded(name)?, decoded(value)?);
         if read.iter().any(|(known, _)| *known == name) {
-            return Err(Fault::Of("one of its parameters stands there twice"));
+            return Err(Fault::Of("one of its parameters is there twice"));
         }
         read.push((name, value));
     }

@@ -25,7 +25,7 @@ pub use process::{host_name, random_suffix, unique_process_name};
 pub use retry::{Backoff, RetryPolicy};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use secret::{SecretSource, non_blank};
-pub use tls::{Identity, TlsFailure, TlsFiles, TlsMaterial};
+pub use tls::{ClientIdentity, TlsFailure, TlsFiles, TlsMaterial};
 
 use std::io;
 use std::path::Path;

@@ -1,10 +1,10 @@
-//! TLS: the files of certificates and keys, and what went wrong with a connection.
+//! TLS: the files of certificates and keys, and why a connection failed.
 //!
-//! - `files`: what the settings name, read and checked before anything is connected to
+//! - `files`: the files that the settings name, checked before anything connects
 //! - `failure`: what a failed handshake means, and what to do
 
 mod failure;
 mod files;
 
 pub use failure::TlsFailure;
-pub use files::{Identity, TlsFiles, TlsMaterial};
+pub use files::{ClientIdentity, TlsFiles, TlsMaterial};

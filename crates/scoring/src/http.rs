@@ -303,18 +303,18 @@ mod tests {
         let cases = [
             ("", "no scheme"),
             ("localhost:8000", "no scheme"),
-            ("ftp://user:secret@host", "its scheme is another one"),
+            ("ftp://user:secret@host", "its scheme is not supported"),
             ("http:secret", "no scheme"),
             ("http:///secret", "no host"),
-            ("http://user:secret@ho st", "no name and no IP address"),
+            ("http://user:secret@ho st", "neither a name nor an IP address"),
             ("http://user:secret@/predict", "no host"),
             ("http://user:se@cret@host:80", "percent-encode"),
             ("http://user:se/cret@host:80", "percent-encode"),
             ("http://user:se\\cret@host:80", "percent-encode"),
-            ("http://host:99999", "its port is no number"),
+            ("http://host:99999", "its port is not a number"),
             ("http://host/?key=1", "query"),
             ("http://host/#key", "percent-encode"),
-            ("http://127.1:8000", "no name and no IP address"),
+            ("http://127.1:8000", "neither a name nor an IP address"),
             ("http://[fe80::1%25eth0]:8000", "zone"),
         ];
         for (address, problem) in cases {

@@ -155,7 +155,7 @@ mod tests {
         let cases = [
             ("minio:9000", "no scheme"),
             ("minio", "no scheme"),
-            ("ftp://minio", "its scheme is another one"),
+            ("ftp://minio", "its scheme is not supported"),
             ("http://me:secret@minio:9000", "KEY and SECRET"),
             ("http://me:sec@ret@minio:9000", "percent-encode"),
             ("http://me:sec/ret@minio:9000", "percent-encode"),
@@ -163,7 +163,7 @@ mod tests {
             ("http://minio?secret", "no `=`"),
             ("http://minio?a=secret", "a query"),
             ("http://minio,secret", "several hosts"),
-            ("http://0x7f.1:9000", "no name and no IP address"),
+            ("http://0x7f.1:9000", "neither a name nor an IP address"),
         ];
         for (text, expected) in cases {
             let error = endpoint(&FORM, text).unwrap_err();

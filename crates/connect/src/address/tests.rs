@@ -15,7 +15,7 @@ fn problem(text: &str) -> String {
 }
 
 #[test]
-fn an_address_is_taken_apart() {
+fn an_address_is_parsed() {
     let name = |text: &str| Some(Host::Name(text.to_owned()));
     let ip = |text: &str| Some(Host::Ip(text.parse().unwrap()));
     let cases = [
@@ -46,7 +46,7 @@ fn an_address_is_taken_apart() {
 }
 
 #[test]
-fn what_has_more_than_one_meaning_is_refused_and_not_shown() {
+fn an_ambiguous_address_is_refused_and_not_shown() {
     let encode = "percent-encode the special characters";
     let cases = [
         ("amqp://u:SEC@RET@host", encode),
@@ -61,34 +61,34 @@ fn what_has_more_than_one_meaning_is_refused_and_not_shown() {
         ("amqp://host/?password=SEC@RET", encode),
         ("amqp://host/SEC#RET", encode),
         ("amqp://u:SEC#RET", encode),
-        ("amqp://u:SECRET", "port is no number"),
-        ("amqp://u:SECRET/x", "port is no number"),
-        ("amqp://u:5672SECRET", "port is no number"),
-        ("amqp://SEC RET", "host is no name"),
-        ("amqp://SECRÉT", "host is no name"),
-        ("amqp://SEC%52ET", "host is no name"),
+        ("amqp://u:SECRET", "port is not a number"),
+        ("amqp://u:SECRET/x", "port is not a number"),
+        ("amqp://u:5672SECRET", "port is not a number"),
+        ("amqp://SEC RET", "host is neither a name"),
+        ("amqp://SECRÉT", "host is neither a name"),
+        ("amqp://SEC%52ET", "host is neither a name"),
         ("amqp://SEC\nRET@host", "control character"),
         ("SECRET", "no scheme"),
-        ("SECRET://host", "scheme is another one"),
+        ("SECRET://host", "scheme is not supported"),
         ("SECRET@host:5672", "no scheme"),
-        ("amqp://:SECRET@host", "a password and no user"),
+        ("amqp://:SECRET@host", "a password but no user"),
         ("amqp://u:%FFSECRET@host", "not UTF-8"),
         ("amqp://u:SECRET%00@host", "NUL byte"),
         ("amqp://u:SECRET@a,b", "several hosts"),
         ("amqp://u:SECRET@a:1,b:2", "several hosts"),
         ("amqp://u:SECRET@::1", "in brackets"),
         ("amqp://u:SECRET@[::1", "not closed"),
-        ("amqp://u:SECRET@[::1]x", "host is no name"),
+        ("amqp://u:SECRET@[::1]x", "host is neither a name"),
         ("amqp://u:SECRET@[fe80::1%25eth0]:5672", "zone"),
-        ("amqp://u:SECRET@[SECRET]", "no IPv6 address"),
-        ("amqp://u:SECRET@[127.0.0.1]", "no IPv6 address"),
-        ("amqp://u:SECRET@127.1", "host is no name"),
-        ("amqp://u:SECRET@2130706433", "host is no name"),
-        ("amqp://u:SECRET@0x7f.0.0.0x1", "host is no name"),
-        ("amqp://u:SECRET@127.0.0.010", "host is no name"),
-        ("amqp://u:SECRET@host:0", "port is no number"),
-        ("amqp://u:SECRET@host:65536", "port is no number"),
-        ("amqp://u:SECRET@host:+1", "port is no number"),
+        ("amqp://u:SECRET@[SECRET]", "not an IPv6 address"),
+        ("amqp://u:SECRET@[127.0.0.1]", "not an IPv6 address"),
+        ("amqp://u:SECRET@127.1", "host is neither a name"),
+        ("amqp://u:SECRET@2130706433", "host is neither a name"),
+        ("amqp://u:SECRET@0x7f.0.0.0x1", "host is neither a name"),
+        ("amqp://u:SECRET@127.0.0.010", "host is neither a name"),
+        ("amqp://u:SECRET@host:0", "port is not a number"),
+        ("amqp://u:SECRET@host:65536", "port is not a number"),
+        ("amqp://u:SECRET@host:+1", "port is not a number"),
         ("amqp://host?a=SEC+RET", "`+`"),
         ("amqp://host?SECRET", "no `=`"),
         ("amqp://host?a=1&a=SECRET", "twice"),
@@ -106,7 +106,7 @@ fn what_has_more_than_one_meaning_is_refused_and_not_shown() {
 }
 
 #[test]
-fn a_parameter_of_another_client_is_passed_over_only_where_it_changes_nothing() {
+fn a_parameter_of_another_client_is_ignored_if_it_changes_nothing() {
     let known: [(&str, &[&str]); 2] = [("pool", &[]), ("verify", &["verify_peer", "1"])];
     let passes = |name, value| FORM.ignores(&known, name, value).unwrap();
     assert!(passes("pool", "5") && passes("pool", "") && passes("verify", "1") && !passes("SECRET", "1"));

@@ -1,7 +1,7 @@
 //! The files of certificates and keys of one connection.
 //!
-//! The settings of a connection share the beginning of their names: `AMQP_URL`, `AMQP_CA_FILE`, `AMQP_CERT_FILE`,
-//! `AMQP_KEY_FILE`. Everything in a file is checked here, as the clients would say less of it, or only once they connect.
+//! The settings of a connection share a prefix: `AMQP_URL`, `AMQP_CA_FILE`, `AMQP_CERT_FILE`, `AMQP_KEY_FILE`. The files are
+//! checked here, as clients report less, and only once they connect.
 
 use std::fmt;
 use std::path::Path;
@@ -18,48 +18,47 @@ use crate::{SettingError, read_file};
 /// The files that the settings of one connection name. An empty path is none.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsFiles<'a> {
-    /// What the names of the settings begin with, such as `AMQP`.
+    /// The prefix of the settings, such as `AMQP`.
     pub prefix: &'static str,
-    /// Certificates of authorities that are trusted beside the system's, PEM.
+    /// Certificates of authorities to trust in addition to the system's (PEM).
     pub ca: Option<&'a Path>,
-    /// The certificate to show, PEM, with those between it and its authority behind it.
+    /// The client certificate (PEM), followed by its intermediate certificates.
     pub cert: Option<&'a Path>,
-    /// Its key, PEM, without a passphrase.
+    /// Its key (PEM, without a passphrase).
     pub key: Option<&'a Path>,
 }
 
-/// What the files hold.
+/// The content of the files.
 #[derive(Debug, Clone, Default)]
 pub struct TlsMaterial {
-    /// Certificates of authorities that are trusted beside the system's: PEM, at least one, each of them readable.
+    /// Certificates of authorities to trust in addition to the system's: PEM, at least one, all of them valid.
     pub authorities: Option<String>,
-    /// What to show to a server that asks for a certificate.
-    pub identity: Option<Identity>,
+    /// For servers that require a client certificate.
+    pub identity: Option<ClientIdentity>,
 }
 
-/// A client certificate and its key, which belong together. Its `Debug` shows neither.
+/// A client certificate and the key that belongs to it. Its `Debug` shows neither.
 #[derive(Clone)]
-pub struct Identity {
-    /// The certificate, and those between it and its authority: PEM.
+pub struct ClientIdentity {
+    /// The certificate and its intermediate certificates (PEM).
     pub certificates: Vec<u8>,
-    /// The key: PEM.
+    /// The key (PEM).
     pub key: SecretSlice<u8>,
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for ClientIdentity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Identity").finish_non_exhaustive()
+        formatter.debug_struct("ClientIdentity").finish_non_exhaustive()
     }
 }
 
 impl TlsFiles<'_> {
-    /// Whether none is named.
+    /// Whether no file is set.
     pub fn is_empty(&self) -> bool {
         [self.ca, self.cert, self.key].into_iter().all(|path| named(path).is_none())
     }
 
-    /// Refuses files beside an address that is not connected to by TLS, where they would protect nothing.
-    /// `secure` is how an address begins that is.
+    /// Refuses files for an address without TLS, where they would protect nothing. `secure` is the scheme with TLS.
     pub fn require_tls(&self, is_tls: bool, secure: &str) -> Result<(), SettingError> {
         if is_tls || self.is_empty() {
             return Ok(());
@@ -72,7 +71,7 @@ impl TlsFiles<'_> {
         )))
     }
 
-    /// Reads and checks them.
+    /// Reads and checks the files.
     pub fn read(&self) -> Result<TlsMaterial, SettingError> {
         let authorities = named(self.ca).map(|path| self.authorities(path)).transpose()?;
         let identity = match (named(self.cert), named(self.key)) {
@@ -98,10 +97,10 @@ impl TlsFiles<'_> {
                 .add(certificate)
                 .map_err(|error| unreadable(path, &variable, &format!("a certificate is broken, {error}")))?;
         }
-        String::from_utf8(text).map_err(|_| unreadable(path, &variable, "it is no text"))
+        String::from_utf8(text).map_err(|_| unreadable(path, &variable, "it is not UTF-8 text"))
     }
 
-    fn identity(&self, cert: &Path, key: &Path) -> Result<Identity, SettingError> {
+    fn identity(&self, cert: &Path, key: &Path) -> Result<ClientIdentity, SettingError> {
         let prefix = self.prefix;
         let (cert_variable, key_variable) = (format!("{prefix}_CERT_FILE"), format!("{prefix}_KEY_FILE"));
         let cert_text = read_file(cert, &cert_variable)?;
@@ -113,7 +112,7 @@ impl TlsFiles<'_> {
                     "its key is locked by a passphrase: write it without, and let nobody else read the file"
                 }
                 pem::Error::NoItemsFound => "there is no private key in it: PEM is expected, BEGIN PRIVATE KEY",
-                _ => "it is no PEM file",
+                _ => "it is not a PEM file",
             };
             // Not the parser's own words, which might show some of the key.
             unreadable(key, &key_variable, cause)
@@ -127,7 +126,7 @@ impl TlsFiles<'_> {
             rustls::Error::InvalidCertificate(_) => unreadable(cert, &cert_variable, "its certificate is broken"),
             _ => unreadable(key, &key_variable, "its key is of a kind that is not known: use RSA, ECDSA or Ed25519"),
         })?;
-        Ok(Identity { certificates: cert_text, key: key_text })
+        Ok(ClientIdentity { certificates: cert_text, key: key_text })
     }
 }
 
@@ -142,7 +141,7 @@ fn certificates(text: &[u8], path: &Path, variable: &str) -> Result<Vec<Certific
             Err(unreadable(path, variable, "there is no certificate in it: PEM is expected, BEGIN CERTIFICATE"))
         }
         Ok(found) => Ok(found),
-        Err(_) => Err(unreadable(path, variable, "it is no PEM file")),
+        Err(_) => Err(unreadable(path, variable, "it is not a PEM file")),
     }
 }
 
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_read_as_it_stands() {
+    fn valid_files_are_read_unchanged() {
         let folder = Folder(tempfile::tempdir().unwrap());
         let (cert, key) = certificate();
         let (other, _) = certificate();
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_variable_and_file() {
+    fn an_error_names_the_variable_and_the_file() {
         let folder = Folder(tempfile::tempdir().unwrap());
         let (cert, key) = certificate();
         let (_, other_key) = certificate();
@@ -217,7 +216,7 @@ mod tests {
             (files(Some(nowhere), None, None), &["/nowhere", "it does not exist", "AMQP_CA_FILE"]),
             (files(Some(&nothing), None, None), &["nothing.pem", "no certificate in it", "AMQP_CA_FILE"]),
             (files(Some(&broken), None, None), &["broken.pem", "is broken", "AMQP_CA_FILE"]),
-            (files(Some(&cut), None, None), &["cut.pem", "no PEM file", "AMQP_CA_FILE"]),
+            (files(Some(&cut), None, None), &["cut.pem", "not a PEM file", "AMQP_CA_FILE"]),
             (files(None, Some(&cert), None), &["AMQP_CERT_FILE is set, but AMQP_KEY_FILE is not"]),
             (files(None, None, Some(&key)), &["AMQP_KEY_FILE is set, but AMQP_CERT_FILE is not"]),
             (files(None, Some(&cert), Some(&cert)), &["cert.pem", "no private key in it", "AMQP_KEY_FILE"]),

@@ -178,7 +178,7 @@ fn a_scorer_needs_an_address() {
     let wrong = ApiOptions { endpoint: ApiEndpoint::at("ml-api:8000"), ..ApiOptions::default() };
     let error = Scorer::from_options(&wrong).unwrap_err();
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
-    assert!(error.to_string().starts_with("ML_API_URL is no address"), "{error}");
+    assert!(error.to_string().starts_with("ML_API_URL is not an address"), "{error}");
     let right = ApiOptions { endpoint: ApiEndpoint::at(" http://ml-api:8000 "), ..ApiOptions::default() };
     assert_eq!(Scorer::from_options(&right).unwrap().max_workers(), 5);
     assert!(Scorer::with_policy("https://ml-api", &options(), quick()).is_ok());

@@ -233,7 +233,7 @@ mod tests {
             ("postgres://u:SECRET@host/a?sslmode=SECRET", "invalid value"),
             ("postgres://u:SECRET@host/a?port=x", "port is not a number"),
             ("postgres://u:SECRET@host/a?host=127.1", "repeats a part"),
-            ("mysql://u:SECRET@host/a", "its scheme is another one"),
+            ("mysql://u:SECRET@host/a", "its scheme is not supported"),
         ];
         for (text, expected) in cases {
             let problem = problem(text);

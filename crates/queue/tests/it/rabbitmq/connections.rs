@@ -249,8 +249,8 @@ async fn wrong_settings_are_reported_at_once_and_without_the_password() {
     let cases = [
         (wrong_password.to_string(), "check user and password in AMQP_URL"),
         (wrong_host.to_string(), "check AMQP_URL"),
-        ("http://user:hunter2@localhost".to_owned(), "AMQP_URL is no address of RabbitMQ"),
-        ("user:hunter2@localhost".to_owned(), "AMQP_URL is no address of RabbitMQ"),
+        ("http://user:hunter2@localhost".to_owned(), "AMQP_URL is not an address of RabbitMQ"),
+        ("user:hunter2@localhost".to_owned(), "AMQP_URL is not an address of RabbitMQ"),
     ];
     for (url, expected) in cases {
         // The startup is longer than the test may take.

@@ -147,7 +147,7 @@ async fn an_address_of_no_database_is_refused() {
     let cases = [
         ("sqlite::memory:", "DATABASE_URL must name a file"),
         ("mysql://u:p@host/a", "DATABASE_URL must begin with postgres://"),
-        ("postgres://u:p@host:port/a", "its port is no number"),
+        ("postgres://u:p@host:port/a", "its port is not a number"),
         (text.as_str(), "check the file of DATABASE_URL"),
     ];
     for (url, expected) in cases {
