@@ -49,7 +49,7 @@ pub(crate) struct StageSettings<'a> {
 }
 
 /// Running stages, in this process or in a fleet.
-pub(crate) struct Stages {
+pub(crate) struct RunningStages {
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
     tasks: Mutex<JoinSet<Result<(), CommandError>>>,
@@ -61,7 +61,7 @@ pub(crate) struct Stages {
     ml_api: CancellationToken,
 }
 
-impl Stages {
+impl RunningStages {
     /// Connects to the services that are set, starts the others here, and starts both stages.
     pub(crate) async fn start(
         store: Arc<dyn Store>,

@@ -21,13 +21,13 @@ pub struct Health(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    phase: Phase,
+    phase: ProcessPhase,
     /// The problem of each dependency, if any.
     dependencies: BTreeMap<&'static str, Option<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Phase {
+enum ProcessPhase {
     #[default]
     Starting,
     Working,
@@ -64,12 +64,12 @@ impl Health {
 
     /// Marks the process as working: everything is connected.
     pub fn begin(&self) {
-        self.state().phase = Phase::Working;
+        self.state().phase = ProcessPhase::Working;
     }
 
     /// Marks the process as shutting down.
     pub fn end(&self) {
-        self.state().phase = Phase::Ending;
+        self.state().phase = ProcessPhase::Ending;
     }
 
     /// Whether the process can work now; else the reasons, one a line.
@@ -77,9 +77,9 @@ impl Health {
         let state = self.state();
         let mut reasons = String::new();
         match state.phase {
-            Phase::Starting => reasons.push_str("starting: waiting for dependencies\n"),
-            Phase::Working => {}
-            Phase::Ending => reasons.push_str("shutting down\n"),
+            ProcessPhase::Starting => reasons.push_str("starting: waiting for dependencies\n"),
+            ProcessPhase::Working => {}
+            ProcessPhase::Ending => reasons.push_str("shutting down\n"),
         }
         for (dependency, problem) in &state.dependencies {
             if let Some(problem) = problem {

@@ -64,8 +64,8 @@ pub fn init_logs_to<W: std::io::Write + 'static>(options: &LogOptions, writer: i
     log_panics();
     // Only a second call can fail.
     let _ = match options.log_format {
-        LogFormat::Text => builder.event_format(Text).try_init(),
-        LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(Json::default()).try_init(),
+        LogFormat::Text => builder.event_format(TextFormat).try_init(),
+        LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(JsonFormat::default()).try_init(),
     };
 }
 
@@ -104,9 +104,9 @@ fn at_most_info(directive: &str) -> String {
 }
 
 /// `2026-01-11 10:00:00Z - INFO - Starting batch pipeline`.
-struct Text;
+struct TextFormat;
 
-impl<S, N> FormatEvent<S, N> for Text
+impl<S, N> FormatEvent<S, N> for TextFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -126,15 +126,15 @@ where
 }
 
 /// The JSON of `tracing`, with [`SPAN_FIELDS`]. All unseen characters are escaped, not only those below 32 as JSON demands.
-struct Json(Format<format::Json>);
+struct JsonFormat(Format<format::Json>);
 
-impl Default for Json {
+impl Default for JsonFormat {
     fn default() -> Self {
         Self(Format::default().json().flatten_event(true).with_current_span(false).with_span_list(false))
     }
 }
 
-impl<S, N> FormatEvent<S, N> for Json
+impl<S, N> FormatEvent<S, N> for JsonFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -278,9 +278,9 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct CapturedLines(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Lines {
+    impl Write for CapturedLines {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -293,13 +293,13 @@ mod tests {
 
     /// The lines that are logged in a format.
     fn captured(format: LogFormat, log: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = CapturedLines::default();
         let writer = lines.clone();
         let builder = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
         match format {
-            LogFormat::Text => tracing::subscriber::with_default(builder.event_format(Text).finish(), log),
+            LogFormat::Text => tracing::subscriber::with_default(builder.event_format(TextFormat).finish(), log),
             LogFormat::Json => {
-                let builder = builder.fmt_fields(JsonFields::new()).event_format(Json::default());
+                let builder = builder.fmt_fields(JsonFields::new()).event_format(JsonFormat::default());
                 tracing::subscriber::with_default(builder.finish(), log);
             }
         }

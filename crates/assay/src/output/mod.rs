@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::error::CommandError;
 
-pub(crate) use self::table::{Fields, Table};
+pub(crate) use self::table::{FieldList, Table};
 pub(crate) use self::text::{
     counted, grouped, human_duration, list_counts, masked_labels, moment, one_line, per_second, ranges,
     seconds_between, unmasked_line,

@@ -45,9 +45,9 @@ impl Display for Table {
 
 /// Named values, one a line, indented.
 #[derive(Debug, Default)]
-pub(crate) struct Fields(Vec<(String, String)>);
+pub(crate) struct FieldList(Vec<(String, String)>);
 
-impl Fields {
+impl FieldList {
     /// Adds a value.
     pub(crate) fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.0.push((name.into(), value.into()));
@@ -61,7 +61,7 @@ impl Fields {
     }
 }
 
-impl Display for Fields {
+impl Display for FieldList {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
         for (name, value) in &self.0 {

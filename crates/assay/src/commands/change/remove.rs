@@ -12,7 +12,7 @@ use tracing::info;
 use crate::commands::ledger::operator::ConfirmOptions;
 use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
-use crate::output::{Fields, counted, grouped, moment, one_line, print};
+use crate::output::{FieldList, counted, grouped, moment, one_line, print};
 
 /// Retries of a step after transient errors, which take long to be reported.
 const ATTEMPTS: u32 = 5;
@@ -164,7 +164,7 @@ pub(crate) fn describe_removal(removal: &Removal) -> String {
 impl fmt::Display for RemovalReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run_id, source, rows_read, outcome } = self;
-        let mut fields = Fields::default();
+        let mut fields = FieldList::default();
         fields.add("source", one_line(source, 200));
         fields.add("rows read", grouped(*rows_read));
         match outcome {

@@ -18,8 +18,8 @@ use super::stages::{StageOptions, poll_until};
 use crate::commands::ledger::operator::OperatorOptions;
 use crate::commands::ledger::{LedgerOptions, find_run};
 use crate::error::CommandError;
-use crate::local::{StageCounters, Stages};
-use crate::output::{Fields, counted, grouped, print};
+use crate::local::{RunningStages, StageCounters};
+use crate::output::{FieldList, counted, grouped, print};
 
 /// Publish the missing chunks of a run again, from its source
 ///
@@ -78,7 +78,7 @@ pub(crate) async fn repair(arguments: &RepairArguments, shutdown: &CancellationT
         print(&RepairReport::new(&run, repaired, 0, false), arguments.json)?;
         return Ok(Exit::Done);
     }
-    let publishing = async |stages: &Stages, counters: &StageCounters| {
+    let publishing = async |stages: &RunningStages, counters: &StageCounters| {
         publish(arguments, &run, sources, stages, counters, shutdown).await
     };
     let repaired = arguments.stages.with_stages(&arguments.ledger, store, &run, "repair", shutdown, publishing).await?;
@@ -111,7 +111,7 @@ async fn publish(
     arguments: &RepairArguments,
     run: &Run,
     sources: Sources,
-    stages: &Stages,
+    stages: &RunningStages,
     progress: &StageCounters,
     shutdown: &CancellationToken,
 ) -> Result<RepairReport, CommandError> {
@@ -196,7 +196,7 @@ impl RepairReport {
 impl fmt::Display for RepairReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "run {}", self.run_id)?;
-        let mut fields = Fields::default();
+        let mut fields = FieldList::default();
         let source = counted(self.rows_read, "row", "rows");
         fields.add("source", format!("{source} in {}", counted(self.chunks_total, "chunk", "chunks")));
         let missing = match self.chunks_missing {

@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::commands::ledger::LedgerOptions;
 use crate::error::CommandError;
-use crate::local::{StageCounters, StageSettings, Stages};
+use crate::local::{RunningStages, StageCounters, StageSettings};
 
 /// Interval of queries.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -44,7 +44,7 @@ impl StageOptions {
         run: &Run,
         command: &str,
         shutdown: &CancellationToken,
-        work: impl AsyncFnOnce(&Stages, &StageCounters) -> Result<T, CommandError>,
+        work: impl AsyncFnOnce(&RunningStages, &StageCounters) -> Result<T, CommandError>,
     ) -> Result<T, CommandError> {
         // Rows of a fleet must not be scored by the demonstration model because AMQP_URL was forgotten.
         if run.settings.durable_broker && !self.broker.is_set() && !self.api.is_set() {
@@ -61,7 +61,7 @@ impl StageOptions {
             drain: self.shutdown.drain_timeout,
         };
         let counters = StageCounters::default();
-        let starting = Box::pin(Stages::connect_or_start(store, settings, command, &counters));
+        let starting = Box::pin(RunningStages::connect_or_start(store, settings, command, &counters));
         let Some(stages) = shutdown.run_until_cancelled(starting).await else { return Err(CommandError::NotBegun) };
         let stages = stages?;
         let result = tokio::select! {

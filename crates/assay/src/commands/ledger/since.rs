@@ -8,12 +8,12 @@ use chrono::Utc;
 
 /// A time, or a span before now.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Since {
+pub(crate) enum SinceArgument {
     Ago(Duration),
     At(Timestamp),
 }
 
-impl Since {
+impl SinceArgument {
     /// Seconds from then to now.
     pub(crate) fn seconds(self) -> f64 {
         match self {
@@ -23,7 +23,7 @@ impl Since {
     }
 }
 
-impl FromStr for Since {
+impl FromStr for SinceArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -49,20 +49,20 @@ mod tests {
 
     #[test]
     fn spans_days_and_times_are_accepted() {
-        let hours = |hours| Ok(Since::Ago(Duration::from_hours(hours)));
+        let hours = |hours| Ok(SinceArgument::Ago(Duration::from_hours(hours)));
         let cases = [
             ("12h", hours(12)),
             ("7d", hours(168)),
-            ("2026-01-11", Ok(Since::At(at("00:00:00")))),
-            ("2026-01-11 10:00:00", Ok(Since::At(at("10:00:00")))),
-            ("2026-01-11T11:00:00+01:00", Ok(Since::At(at("10:00:00")))),
+            ("2026-01-11", Ok(SinceArgument::At(at("00:00:00")))),
+            ("2026-01-11 10:00:00", Ok(SinceArgument::At(at("10:00:00")))),
+            ("2026-01-11T11:00:00+01:00", Ok(SinceArgument::At(at("10:00:00")))),
         ];
         for (text, expected) in cases {
-            assert_eq!(text.parse::<Since>(), expected, "{text}");
+            assert_eq!(text.parse::<SinceArgument>(), expected, "{text}");
         }
         for text in ["", "yesterday", "7", "d", "2026-13-01"] {
-            assert!(text.parse::<Since>().unwrap_err().contains("such as 12h or 7d"), "{text}");
+            assert!(text.parse::<SinceArgument>().unwrap_err().contains("such as 12h or 7d"), "{text}");
         }
-        assert!(Since::At(at("10:00:00")).seconds() > 0.0);
+        assert!(SinceArgument::At(at("10:00:00")).seconds() > 0.0);
     }
 }

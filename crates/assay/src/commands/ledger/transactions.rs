@@ -7,7 +7,7 @@ use assay_transaction::{Entry, RunId, Timestamp, Transaction, mask_card_numbers}
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::output::{Fields, counted, moment, one_line};
+use crate::output::{FieldList, counted, moment, one_line};
 
 /// Longest value that is shown.
 const VALUE: usize = 1_000;
@@ -47,7 +47,7 @@ impl TransactionView {
     }
 
     /// Adds its fields.
-    pub(crate) fn show(&self, fields: &mut Fields) {
+    pub(crate) fn show(&self, fields: &mut FieldList) {
         let shown = |text: &str| one_line(text, VALUE);
         fields.add("transaction", self.id.to_string());
         fields.add_some("external id", self.external_id.as_deref().map(shown));
@@ -71,7 +71,7 @@ fn display_amount(amount: &str) -> String {
 
 /// A stored transaction, with its prediction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct StoredTransaction {
+pub(crate) struct StoredTransactionView {
     #[serde(flatten)]
     content: TransactionView,
     pub(crate) run_id: RunId,
@@ -92,7 +92,7 @@ struct PredictionView {
     predicted_at: Timestamp,
 }
 
-impl From<TransactionRecord> for StoredTransaction {
+impl From<TransactionRecord> for StoredTransactionView {
     fn from(record: TransactionRecord) -> Self {
         let view = |prediction: PredictionRecord| PredictionView {
             // A model may repeat its input.
@@ -114,7 +114,7 @@ impl From<TransactionRecord> for StoredTransaction {
     }
 }
 
-impl StoredTransaction {
+impl StoredTransactionView {
     /// `fraud, score 0.9700, by model demo-1`.
     pub(crate) fn prediction_line(&self) -> String {
         let Some(answer) = &self.prediction else {
@@ -126,7 +126,7 @@ impl StoredTransaction {
     }
 
     /// Adds its fields.
-    pub(crate) fn show(&self, fields: &mut Fields) {
+    pub(crate) fn show(&self, fields: &mut FieldList) {
         self.content.show(fields);
         if let Some(answer) = &self.prediction {
             let run_id = Some(&answer.run_id).filter(|run_id| **run_id != self.run_id);
@@ -143,7 +143,7 @@ impl StoredTransaction {
 
 /// A transaction that could not be scored or stored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct FailedTransaction {
+pub(crate) struct FailedTransactionView {
     pub(crate) run_id: RunId,
     pub(crate) row: u64,
     transaction_id: Uuid,
@@ -155,7 +155,7 @@ pub(crate) struct FailedTransaction {
     transaction: Option<TransactionView>,
 }
 
-impl From<FailedRecord> for FailedTransaction {
+impl From<FailedRecord> for FailedTransactionView {
     fn from(record: FailedRecord) -> Self {
         let entry = replayable_entry(&record);
         let content = entry.as_ref().and_then(|entry| {
@@ -175,9 +175,9 @@ impl From<FailedRecord> for FailedTransaction {
     }
 }
 
-impl FailedTransaction {
+impl FailedTransactionView {
     /// Adds its fields.
-    pub(crate) fn show(&self, fields: &mut Fields) {
+    pub(crate) fn show(&self, fields: &mut FieldList) {
         fields.add("reason", one_line(&self.reason, VALUE));
         fields.add("attempts", self.attempts.to_string());
         let replay = if self.replayable {
@@ -250,8 +250,8 @@ pub(crate) mod tests {
 
     #[test]
     fn no_card_number_is_shown() {
-        let (stored, unstored) = (StoredTransaction::from(record()), FailedTransaction::from(failed()));
-        let mut fields = Fields::default();
+        let (stored, unstored) = (StoredTransactionView::from(record()), FailedTransactionView::from(failed()));
+        let mut fields = FieldList::default();
         stored.show(&mut fields);
         unstored.show(&mut fields);
         let json = serde_json::to_string(&(&stored, &unstored)).unwrap();
@@ -263,8 +263,8 @@ pub(crate) mod tests {
     #[test]
     fn an_unreadable_payload_is_not_replayable() {
         let broken = FailedRecord { payload: b"{}".to_vec(), ..failed() };
-        let mut fields = Fields::default();
-        FailedTransaction::from(broken).show(&mut fields);
+        let mut fields = FieldList::default();
+        FailedTransactionView::from(broken).show(&mut fields);
         assert!(fields.to_string().contains("replayable   no"), "{fields}");
     }
 }

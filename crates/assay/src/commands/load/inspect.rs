@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::error::CommandError;
-use crate::output::{Fields, Table, counted, grouped, one_line, print};
+use crate::output::{FieldList, Table, counted, grouped, one_line, print};
 
 /// Invalid rows that are shown.
 const SHOWN_REJECTS: usize = 10;
@@ -253,7 +253,7 @@ impl fmt::Display for ValueKind {
 impl fmt::Display for InspectReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{}", one_line(&self.source, SHOWN_SOURCE))?;
-        let mut fields = Fields::default();
+        let mut fields = FieldList::default();
         let compressed =
             if self.compression == "none" { String::new() } else { format!(", compressed with {}", self.compression) };
         fields.add("format", format!("{}{compressed}", self.format));

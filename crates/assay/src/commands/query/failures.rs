@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::run_argument::resolve_run;
-use crate::commands::ledger::since::Since;
+use crate::commands::ledger::since::SinceArgument;
 use crate::commands::query::status::MAX_LETTERS;
 use crate::error::CommandError;
 use crate::output::{Table, grouped, moment, one_line, print};
@@ -43,7 +43,7 @@ pub(crate) struct FailuresArguments {
     run: Option<String>,
     /// Only runs that began after this: a span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
     #[arg(long, value_name = "WHEN", default_value = PERIOD, conflicts_with = "run")]
-    since: Since,
+    since: SinceArgument,
     /// Only this class; may be repeated
     #[arg(long = "class", value_name = "CLASS", value_parser = classes(), value_delimiter = ',')]
     classes: Vec<String>,

@@ -9,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
 use crate::commands::ledger::live_counts::LiveCounts;
-use crate::commands::ledger::since::Since;
+use crate::commands::ledger::since::SinceArgument;
 use crate::commands::ledger::state::{ShownState, blocking_letters};
 use crate::commands::ledger::{LedgerOptions, rows_read};
 use crate::error::CommandError;
@@ -41,7 +41,7 @@ pub(crate) struct RunsArguments {
     states: Vec<String>,
     /// Only runs that began after this: a span such as 12h or 7d, or a day or time in UTC, such as 2026-01-11
     #[arg(long, value_name = "WHEN")]
-    since: Option<Since>,
+    since: Option<SinceArgument>,
     /// Only runs whose source contains this text; with * or ?, a pattern of the whole location
     #[arg(long, value_name = "TEXT")]
     source: Option<String>,
@@ -67,8 +67,11 @@ pub(crate) async fn runs(arguments: &RunsArguments) -> Result<Exit, CommandError
 
 /// The selected runs. The shown state depends on other tables too, so the filter by state is here.
 async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<RunLine>, CommandError> {
-    let filter =
-        RunFilter { seconds: arguments.since.map(Since::seconds), source: arguments.source.clone(), has_failed: false };
+    let filter = RunFilter {
+        seconds: arguments.since.map(SinceArgument::seconds),
+        source: arguments.source.clone(),
+        has_failed: false,
+    };
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
     let (mut lines, mut skip) = (Vec::new(), 0);
     while lines.len() < limit {

@@ -10,9 +10,9 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::commands::ledger::LedgerOptions;
-use crate::commands::ledger::transactions::{FailedTransaction, StoredTransaction};
+use crate::commands::ledger::transactions::{FailedTransactionView, StoredTransactionView};
 use crate::error::CommandError;
-use crate::output::{Fields, grouped, print};
+use crate::output::{FieldList, grouped, print};
 
 /// Show a transaction by its id
 ///
@@ -58,8 +58,8 @@ async fn look_up(store: &dyn Store, id: &str) -> Result<TransactionReport, Comma
     }
     let mut found = TransactionReport { stored: Vec::new(), failed: Vec::new() };
     for candidate in candidates {
-        found.stored.extend(store.transaction(candidate).await?.map(StoredTransaction::from));
-        found.failed.extend(store.failed_with_id(candidate).await?.into_iter().map(FailedTransaction::from));
+        found.stored.extend(store.transaction(candidate).await?.map(StoredTransactionView::from));
+        found.failed.extend(store.failed_with_id(candidate).await?.into_iter().map(FailedTransactionView::from));
     }
     Ok(found)
 }
@@ -67,8 +67,8 @@ async fn look_up(store: &dyn Store, id: &str) -> Result<TransactionReport, Comma
 /// The transactions with an id.
 #[derive(Debug, Serialize)]
 struct TransactionReport {
-    stored: Vec<StoredTransaction>,
-    failed: Vec<FailedTransaction>,
+    stored: Vec<StoredTransactionView>,
+    failed: Vec<FailedTransactionView>,
 }
 
 impl fmt::Display for TransactionReport {
@@ -76,7 +76,7 @@ impl fmt::Display for TransactionReport {
         let mut gap = "";
         for stored in &self.stored {
             writeln!(out, "{gap}predicted: {}", stored.prediction_line())?;
-            let mut fields = Fields::default();
+            let mut fields = FieldList::default();
             fields.add("from", format!("row {} of run {}", grouped(stored.row), stored.run_id));
             stored.show(&mut fields);
             fields.fmt(out)?;
@@ -84,7 +84,7 @@ impl fmt::Display for TransactionReport {
         }
         for unstored in &self.failed {
             writeln!(out, "{gap}failed: {}", unstored.class)?;
-            let mut fields = Fields::default();
+            let mut fields = FieldList::default();
             fields.add("from", format!("row {} of run {}", grouped(unstored.row), unstored.run_id));
             unstored.show(&mut fields);
             fields.fmt(out)?;

@@ -20,7 +20,7 @@ use crate::commands::ledger::operator::OperatorOptions;
 use crate::commands::ledger::{LedgerOptions, find_run};
 use crate::commands::query::failures::classes;
 use crate::error::CommandError;
-use crate::local::{StageCounters, Stages};
+use crate::local::{RunningStages, StageCounters};
 use crate::output::print;
 
 /// Send failed transactions to predictors and writer again
@@ -68,7 +68,7 @@ pub(crate) struct ReplayArguments {
 
 /// `12` or `1-10`.
 fn parse_range(text: &str) -> Result<(u64, u64), String> {
-    let wrong = || format!("expected a row or a range of rows, such as 4711 or 1-100");
+    let wrong = || "expected a row or a range of rows, such as 4711 or 1-100".to_owned();
     let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (number(first)?, number(last)?),
@@ -89,8 +89,9 @@ pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationT
         print(&ReplayReport { plan, is_dry_run: arguments.dry_run, replayed: None }, arguments.json)?;
         return Ok(Exit::Done);
     }
-    let sending =
-        async |stages: &Stages, _: &StageCounters| send(arguments, &run, &selection, &plan, stages, shutdown).await;
+    let sending = async |stages: &RunningStages, _: &StageCounters| {
+        send(arguments, &run, &selection, &plan, stages, shutdown).await
+    };
     let replayed = arguments.stages.with_stages(&arguments.ledger, store, &run, "replay", shutdown, sending).await?;
     let report = ReplayReport { plan, is_dry_run: false, replayed: Some(replayed) };
     print(&report, arguments.json)?;
@@ -103,7 +104,7 @@ async fn send(
     run: &Run,
     selection: &Selection,
     plan: &ReplayPlan,
-    stages: &Stages,
+    stages: &RunningStages,
     shutdown: &CancellationToken,
 ) -> Result<ReplaySummary, CommandError> {
     let store: &dyn Store = &**stages.store();

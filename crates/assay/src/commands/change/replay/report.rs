@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::publish::SentParts;
-use crate::output::{Fields, Table, counted, grouped};
+use crate::output::{FieldList, Table, counted, grouped};
 
 /// What a replay sends.
 #[derive(Debug, Serialize)]
@@ -126,7 +126,7 @@ impl fmt::Display for ReplayReport {
             return write!(out, "{table}\nnothing was sent (--dry-run)\n");
         };
         writeln!(out, "replay {} of run {run_id}", replayed.replay)?;
-        let mut fields = Fields::default();
+        let mut fields = FieldList::default();
         let parts = counted(replayed.parts_sent, "part", "parts");
         fields.add("rows sent", format!("{}, in {parts}", grouped(replayed.rows_sent)));
         if replayed.rows_unreadable > 0 {

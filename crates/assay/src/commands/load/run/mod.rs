@@ -29,7 +29,7 @@ pub(crate) use progress::ProgressDisplay;
 use sources::SourcesSummary;
 use summary::{RunSummary, SingleSource};
 
-use crate::local::{DEFAULT_DATABASE, StageCounters, StageSettings, Stages};
+use crate::local::{DEFAULT_DATABASE, RunningStages, StageCounters, StageSettings};
 use crate::output::print;
 
 /// Loads sources, and waits until their rows are stored.
@@ -60,7 +60,7 @@ pub(crate) async fn run(
         }
         let store = open(arguments).await?;
         let found = choose(&sources, &*store, found, &arguments.load, &arguments.many).await?;
-        let stages = Stages::start(store, settings, "run", &progress).await?;
+        let stages = RunningStages::start(store, settings, "run", &progress).await?;
         Ok::<_, CommandError>((stages, found, broken))
     });
     let Some(started) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };

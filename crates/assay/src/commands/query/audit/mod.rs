@@ -20,7 +20,7 @@ use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueProbe;
 use crate::commands::ledger::run_argument::resolve_run;
 use crate::error::CommandError;
-use crate::output::{Fields, counted, grouped, one_line, print, print_json, print_text, ranges};
+use crate::output::{FieldList, counted, grouped, one_line, print, print_json, print_text, ranges};
 
 /// Verify that every row of a run has exactly one outcome
 ///
@@ -227,7 +227,7 @@ impl fmt::Display for AuditFinding {
             (false, _) => "AUDIT FAILED",
         };
         writeln!(out, "run {} ({}): {result}", self.run_id, self.state)?;
-        let mut fields = Fields::default();
+        let mut fields = FieldList::default();
         fields.add("source", one_line(&self.source, 200));
         let outcomes = format!(
             "{} = {} predicted + {} invalid + {} failed + {} duplicate",

@@ -5,7 +5,7 @@ use std::fmt;
 use assay_store::{Stray, Strays};
 use serde_json::{Value, json};
 
-use crate::output::{Fields, counted, grouped, one_line};
+use crate::output::{FieldList, counted, grouped, one_line};
 
 /// Rows without a run, and predictions without a transaction.
 pub(super) struct StrayFindings(pub(super) Strays);
@@ -49,7 +49,7 @@ impl fmt::Display for StrayFindings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Stray { run_id, chunks, transactions, invalid, failed } in &self.0.named {
             writeln!(out, "run {}: NOT IN THE LEDGER", one_line(run_id, 100))?;
-            let mut fields = Fields::default();
+            let mut fields = FieldList::default();
             let chunks = counted(*chunks, "chunk", "chunks");
             let (transactions, invalid, failed) = (grouped(*transactions), grouped(*invalid), grouped(*failed));
             fields.add(

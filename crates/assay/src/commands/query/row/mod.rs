@@ -21,9 +21,9 @@ use crate::commands::change::remove::describe_removal;
 use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::queues::{QueueProbe, QueueSnapshot};
 use crate::commands::ledger::run_argument::resolve_run;
-use crate::commands::ledger::transactions::{FailedTransaction, StoredTransaction};
+use crate::commands::ledger::transactions::{FailedTransactionView, StoredTransactionView};
 use crate::error::CommandError;
-use crate::output::{Fields, counted, grouped, moment, one_line, print};
+use crate::output::{FieldList, counted, grouped, moment, one_line, print};
 
 /// Longest text of an invalid row that is shown.
 const RAW: usize = 2_000;
@@ -149,7 +149,7 @@ struct RowReport {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 enum RowOutcome {
     Predicted {
-        transaction: Box<StoredTransaction>,
+        transaction: Box<StoredTransactionView>,
     },
     Invalid {
         reason: String,
@@ -158,14 +158,14 @@ enum RowOutcome {
         /// Its text, masked.
         raw: String,
     },
-    Failed(Box<FailedTransaction>),
+    Failed(Box<FailedTransactionView>),
     /// Its content was deleted, with that of the run or alone.
     Removed {
         removal: Option<Removal>,
     },
     Duplicate {
         transaction_id: Uuid,
-        of: Option<Box<StoredTransaction>>,
+        of: Option<Box<StoredTransactionView>>,
     },
     OnItsWay {
         #[serde(flatten)]
@@ -223,7 +223,7 @@ impl fmt::Display for RowReport {
         let latest = if self.is_latest_of_source { ", the latest run of that source" } else { "" };
         writeln!(out, "row {} of run {}{latest}", grouped(self.row), self.run_id)?;
         writeln!(out, "{}\n", one_line(&self.source, RAW))?;
-        let mut fields = Fields::default();
+        let mut fields = FieldList::default();
         match &self.outcome {
             RowOutcome::Predicted { transaction } => {
                 writeln!(out, "predicted: {}", transaction.prediction_line())?;
@@ -259,7 +259,7 @@ impl fmt::Display for RowReport {
             }
             RowOutcome::NeverRead { why } => writeln!(out, "never read: {why}")?,
             RowOutcome::Lost => {
-                writeln!(out, "lost: its run is finished, but it has no outcome; run `assay audit {}`", self.run_id)?
+                writeln!(out, "lost: its run is finished, but it has no outcome; run `assay audit {}`", self.run_id)?;
             }
         }
         for earlier in &self.earlier {
@@ -389,7 +389,7 @@ failed: rejected
 
     #[test]
     fn a_duplicate_names_the_row_that_stored_it() {
-        let stored = StoredTransaction::from(record());
+        let stored = StoredTransactionView::from(record());
         let transaction_id = record().transaction.id;
         let text = report(RowOutcome::Duplicate { transaction_id, of: Some(Box::new(stored)) });
         assert!(text.contains("\nduplicate: row 3 of run first stored this transaction\n  prediction "), "{text}");

@@ -14,7 +14,7 @@ use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueSnapshot;
 use crate::commands::ledger::state::ShownState;
 use crate::output::{
-    Fields, Table, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, unmasked_line,
+    FieldList, Table, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, unmasked_line,
 };
 
 /// Longest text from outside that is shown.
@@ -131,8 +131,8 @@ pub(in crate::commands) fn outcome_name(outcome: DeadLetterOutcome) -> &'static 
 
 impl Status {
     /// Source and times.
-    fn head(&self) -> Fields {
-        let mut fields = Fields::default();
+    fn head(&self) -> FieldList {
+        let mut fields = FieldList::default();
         fields.add("source", one_line(&self.source, TEXT));
         let bytes = self.source_bytes.map(|bytes| format!(", {}", counted(bytes, "byte", "bytes"))).unwrap_or_default();
         fields.add("version", format!("{}{bytes}", unmasked_line(&self.version, TEXT)));
@@ -152,8 +152,8 @@ impl Status {
     }
 
     /// Progress of each stage.
-    fn stages(&self) -> Fields {
-        let mut fields = Fields::default();
+    fn stages(&self) -> FieldList {
+        let mut fields = FieldList::default();
         let percent = self.read.percent.map(|percent| format!(", {percent} % of the source")).unwrap_or_default();
         fields.add("read", format!("{}{percent}", counted(self.read.rows, "row", "rows")));
         let chunks = match self.stored.chunks_total {
@@ -176,8 +176,8 @@ impl Status {
     }
 
     /// Outcomes of the rows.
-    fn outcomes(&self) -> Fields {
-        let mut fields = Fields::default();
+    fn outcomes(&self) -> FieldList {
+        let mut fields = FieldList::default();
         let Tally { predicted, invalid, failed, duplicate } = self.outcome.tally;
         let predictions: Vec<_> =
             self.outcome.predictions.iter().map(|count| (count.prediction.clone(), count.count)).collect();
