@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_loader::{
-    Dependencies, Ended, Holder, LoadError, ReadOptions, SourceEnded, WaitOptions, choose, describe_metrics, find,
-    gravest, run_many,
+    Dependencies, Holder, LoadError, ReadOptions, SourceEnded, WaitOptions, choose, describe_metrics, find, gravest,
+    run_many,
 };
 use assay_predictor::LiveOptions;
 use assay_source::{Named, SourceUrl, Sources};
@@ -27,7 +27,7 @@ use crate::error::CommandError;
 pub(crate) use arguments::RunArguments;
 pub(crate) use progress::ProgressDisplay;
 use sources::SourcesSummary;
-use summary::{RunSummary, SingleSource};
+use summary::SingleSource;
 
 use crate::local::{DEFAULT_DATABASE, RunningStages, StageCounters, StageSettings};
 use crate::output::print;
@@ -65,6 +65,7 @@ pub(crate) async fn run(
     });
     let Some(started) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
     let (stages, found, missing) = started?;
+    let is_single = found.len() == 1 && missing.is_empty();
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
     describe_metrics();
     health.depend_on("rabbitmq", assay_queue::health_check(&broker));
@@ -90,48 +91,21 @@ pub(crate) async fn run(
     };
     drop(shown);
     display.clear();
-    let printed = match &ended {
-        Ok(ended) => collect_report(ended, &**stages.store(), began.elapsed()).await.map(Some),
-        Err(_) => Ok(None),
+    let summary = match &ended {
+        Ok(ended) => SourcesSummary::collect(&**stages.store(), ended, began.elapsed()).await,
+        Err(_) => Ok(SourcesSummary::default()),
     };
     stages.stop().await;
-    let ended = ended?;
-    match printed? {
-        Some(RunReport::One(summary)) => {
-            print(&SingleSource::new(&summary), arguments.json)?;
-            summary.check()?;
-        }
-        Some(RunReport::Several(several)) => {
-            print(&several, arguments.json)?;
-            several.check()?;
-        }
-        None => {}
+    let (ended, summary) = (ended?, summary?);
+    match summary.single().filter(|_| is_single) {
+        Some(single) => print(&SingleSource::new(single), arguments.json)?,
+        None => print(&summary, arguments.json)?,
     }
-    Ok(ended.exit())
+    summary.check()?;
+    Ok(gravest(&ended))
 }
 
-/// The result of the loads.
-enum LoadResult {
-    /// Of a single source.
-    One(Box<Ended>),
-    /// Of several sources, or of none.
-    Several(Vec<SourceEnded>),
-}
-
-impl LoadResult {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::One(ended) => ended.exit(),
-            Self::Several(ended) => gravest(ended),
-        }
-    }
-}
-
-enum RunReport {
-    One(Box<RunSummary>),
-    Several(SourcesSummary),
-}
-
+/// Loads the sources. The error of a single source is returned, that of one of several is part of the result.
 async fn load(
     arguments: &RunArguments,
     dependencies: &Dependencies,
@@ -139,23 +113,16 @@ async fn load(
     missing: Vec<SourceEnded>,
     progress: &StageCounters,
     shutdown: &CancellationToken,
-) -> Result<LoadResult, CommandError> {
+) -> Result<Vec<SourceEnded>, CommandError> {
     let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
     let RunArguments { load, many, .. } = arguments;
     if let ([source], []) = (&found[..], &missing[..]) {
         let ended = assay_loader::run(dependencies, source, load, &wait, &progress.load, shutdown).await?;
-        return Ok(LoadResult::One(Box::new(ended)));
+        return Ok(vec![SourceEnded { name: source.to_string(), ended: Ok(ended) }]);
     }
     let mut ended = missing;
     ended.extend(run_many(dependencies, found, load, &wait, many.max_loads, &progress.load, shutdown).await);
-    Ok(LoadResult::Several(ended))
-}
-
-async fn collect_report(loaded: &LoadResult, store: &dyn Store, elapsed: Duration) -> Result<RunReport, CommandError> {
-    Ok(match loaded {
-        LoadResult::One(ended) => RunReport::One(Box::new(RunSummary::collect(store, ended, elapsed).await?)),
-        LoadResult::Several(ended) => RunReport::Several(SourcesSummary::collect(store, ended, elapsed).await?),
-    })
+    Ok(ended)
 }
 
 /// Opens the database of DATABASE_URL, or the file in this folder, which is created if it is missing.

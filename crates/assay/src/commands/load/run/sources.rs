@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::output::{Table, counted, grouped, one_line, per_second};
 
 /// The outcomes of several sources.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct SourcesSummary {
     sources: Vec<SourceLine>,
     broken: u64,
@@ -70,6 +70,11 @@ impl SourcesSummary {
         }
         let (seconds, rows_per_second) = (elapsed.as_secs_f64(), per_second(rows_read_now, elapsed));
         Self { sources, broken, rows_read, tally, seconds, rows_per_second }
+    }
+
+    /// The run, if there is only one source, and it was loaded.
+    pub(super) fn single(&self) -> Option<&RunSummary> {
+        if let [SourceLine::Loaded(summary)] = &self.sources[..] { Some(summary) } else { None }
     }
 
     /// Checks the row accounting of each run.
