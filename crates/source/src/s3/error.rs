@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use assay_connect::TlsFailure;
-use aws_credential_types::provider::error::SettingError;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
@@ -86,7 +86,7 @@ impl RequestTarget<'_> {
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<SettingError>() {
+        if error.is::<CredentialsError>() {
             return true;
         }
         cause = error.source();
