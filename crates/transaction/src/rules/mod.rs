@@ -19,7 +19,7 @@ pub use self::rejections::{MAX_RAW_KEPT, Prevailing, RejectedRow, Rejection, Rej
 use self::decoding::TextDecoder;
 use self::explain::Explainer;
 use crate::schema::columns::Fields;
-use crate::schema::derivation::{AmountColumns, AmountField, Derivation, DerivedField, RowReader, TimestampField};
+use crate::schema::derivation::{AmountColumns, AmountField, Derivation, DerivedField, FieldReader, TimestampField};
 use crate::value::timestamp::ParsedTimestamp;
 use crate::{
     Amount, Columns, HeaderError, Namespace, Notation, ReadingRules, RunSettings, TimeZone, TimestampFormat,
@@ -115,7 +115,7 @@ impl Rules {
                 format!("the row has {} fields, the header has {}", fields.count(), self.columns.count()),
             ));
         }
-        let row = RowReader { number, fields, decoder: self.decoder };
+        let row = FieldReader { number, fields, decoder: self.decoder };
         let columns = &self.columns;
         let id = row.required(&columns.id, RejectReason::IdEmpty)?;
         let description = row.required(&columns.description, RejectReason::DescriptionEmpty)?;
@@ -162,7 +162,7 @@ impl Rules {
         if fields.count() != self.columns.count() {
             return None;
         }
-        let row = RowReader { number, fields, decoder: self.decoder };
+        let row = FieldReader { number, fields, decoder: self.decoder };
         self.read_amounts(&row).ok()
     }
 
@@ -171,12 +171,12 @@ impl Rules {
         if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
             return None;
         }
-        let row = RowReader { number, fields, decoder: self.decoder };
+        let row = FieldReader { number, fields, decoder: self.decoder };
         let text = row.derive(&self.columns.id).ok().filter(|text| !is_blank(text))?;
         Some(self.namespace.identify(text.trim()).0)
     }
 
-    fn read_amounts<F: Fields + ?Sized>(&self, row: &RowReader<'_, F>) -> Result<Amount, Rejection> {
+    fn read_amounts<F: Fields + ?Sized>(&self, row: &FieldReader<'_, F>) -> Result<Amount, Rejection> {
         match &self.columns.amount {
             AmountColumns::One(from) => self.read_amount(row, from),
             AmountColumns::DebitOrCredit { debit, credit } => {
@@ -185,7 +185,11 @@ impl Rules {
         }
     }
 
-    fn read_amount<F: Fields + ?Sized>(&self, row: &RowReader<'_, F>, from: &AmountField) -> Result<Amount, Rejection> {
+    fn read_amount<F: Fields + ?Sized>(
+        &self,
+        row: &FieldReader<'_, F>,
+        from: &AmountField,
+    ) -> Result<Amount, Rejection> {
         let AmountField { field, conversion } = from;
         let text = row.required(field, RejectReason::AmountEmpty)?;
         let (digits, notation) = (text.trim(), self.notation(row, field));
@@ -206,7 +210,7 @@ impl Rules {
     }
 
     /// The notation of a field. A number by the grammar of its source means the same whatever texts look like.
-    fn notation<F: Fields + ?Sized>(&self, row: &RowReader<'_, F>, field: &DerivedField) -> &Notation {
+    fn notation<F: Fields + ?Sized>(&self, row: &FieldReader<'_, F>, field: &DerivedField) -> &Notation {
         match field.from {
             Derivation::Column(index) if self.reading != ReadingRules::First && row.fields.is_number(index) => {
                 &self.numbers
@@ -217,7 +221,7 @@ impl Rules {
 
     fn read_timestamp<F: Fields + ?Sized>(
         &self,
-        row: &RowReader<'_, F>,
+        row: &FieldReader<'_, F>,
         from: &TimestampField,
     ) -> Result<ParsedTimestamp, Rejection> {
         let TimestampField { field, time_count } = from;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::rules::decoding::TextDecoder;
 use crate::schema::derivation::{
-    AmountColumns, AmountField, ColumnResolver, Derivation, DerivedField, RowReader, TimestampField,
+    AmountColumns, AmountField, ColumnResolver, Derivation, DerivedField, FieldReader, TimestampField,
 };
 use crate::schema::mapping::EVERY_OTHER;
 use crate::schema::names::{HeaderNames, name_key};
@@ -270,7 +270,7 @@ impl Columns {
     /// The texts a row's amount is parsed from, for detection of the decimal mark, except numbers by the grammar of the
     /// source, and empty or unreadable texts.
     pub fn amount_texts(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Vec<String> {
-        let row = RowReader { number, fields, decoder: TextDecoder::of(encoding) };
+        let row = FieldReader { number, fields, decoder: TextDecoder::of(encoding) };
         let text = |from: &AmountField| match from.field.from {
             Derivation::Column(index) if fields.is_number(index) => None,
             _ => row.derive(&from.field).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
@@ -282,13 +282,13 @@ impl Columns {
     pub fn date(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Option<String> {
         let TimestampField { field, time_count: None } = &self.timestamp else { return None };
         let decoder = TextDecoder::of(encoding);
-        Some(RowReader { number, fields, decoder }.derive(field).ok()?.into_owned())
+        Some(FieldReader { number, fields, decoder }.derive(field).ok()?.into_owned())
     }
 
     /// Whether timestamps are counts and the row's count leads to an instant.
     pub fn has_count(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> bool {
         let TimestampField { field, time_count: Some(time_count) } = &self.timestamp else { return false };
-        let row = RowReader { number, fields, decoder: TextDecoder::of(encoding) };
+        let row = FieldReader { number, fields, decoder: TextDecoder::of(encoding) };
         row.derive(field).is_ok_and(|text| time_count.read(text.trim(), ReadingRules::Second).is_ok())
     }
 

@@ -124,13 +124,13 @@ fn negated(amount: Amount) -> Result<Amount, Rejection> {
     negated.map_err(|error| Rejection::of_value("`amount`", &amount.to_string(), error.into(), &error))
 }
 
-pub(crate) struct RowReader<'a, F: ?Sized> {
+pub(crate) struct FieldReader<'a, F: ?Sized> {
     pub(crate) number: u64,
     pub(crate) fields: &'a F,
     pub(crate) decoder: TextDecoder,
 }
 
-impl<'a, F: Fields + ?Sized> RowReader<'a, F> {
+impl<'a, F: Fields + ?Sized> FieldReader<'a, F> {
     pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, UndecodableText> {
         self.decoder.text(self.fields.get(index).unwrap_or_default())
     }

@@ -54,13 +54,13 @@ impl PathLevel {
     }
 
     /// The level below and its members, if a path goes through a member of that name and the member is an object or null.
-    fn enter<'a>(&self, name: &str, value: &'a RawValue) -> Result<Option<(&Self, Members<'a>)>, RejectReason> {
+    fn enter<'a>(&self, name: &str, value: &'a RawValue) -> Result<Option<(&Self, JsonMembers<'a>)>, RejectReason> {
         if self.objects.is_empty() || !value.get().starts_with(['{', 'n']) {
             return Ok(None);
         }
         let Some(level) = self.objects.get(&name_key(name)) else { return Ok(None) };
         if value.get().starts_with('n') {
-            return Ok(Some((level, Members::new())));
+            return Ok(Some((level, JsonMembers::new())));
         }
         let members = json_members(value.get().as_bytes()).map_err(|_| RejectReason::JsonFormat)?;
         Ok(Some((level, members)))
@@ -154,7 +154,7 @@ impl JsonNames {
 
 fn collect_paths<'a>(
     level: &PathLevel,
-    members: Members<'a>,
+    members: JsonMembers<'a>,
     depth: usize,
     values: &mut CollectedValues<'a>,
 ) -> Result<(), RejectReason> {
@@ -220,13 +220,13 @@ impl Fields for JsonFields<'_> {
     }
 }
 
-type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
+type JsonMembers<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
 /// The members of an object, in order.
-pub fn json_members(object: &[u8]) -> serde_json::Result<Members<'_>> {
+pub fn json_members(object: &[u8]) -> serde_json::Result<JsonMembers<'_>> {
     struct MembersVisitor;
     impl<'de> Visitor<'de> for MembersVisitor {
-        type Value = Members<'de>;
+        type Value = JsonMembers<'de>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
             formatter.write_str("an object")
