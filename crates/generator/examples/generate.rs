@@ -1,4 +1,4 @@
-//! `assay generate` without the rest of the command: `cargo run --release -p assay-generator --example generate`.
+//! `assay generate` as a program of its own: `cargo run --release -p assay-generator --example generate`.
 
 use std::fs::File;
 use std::io::{self, Write};

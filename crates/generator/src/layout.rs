@@ -38,7 +38,7 @@ const STEPS: u64 = 743;
 /// The amount from which PaySim flags a transfer.
 const FLAGGED_CENTS: u64 = 20_000_000;
 
-/// A card and its holder. The numbers pass the check of card numbers, and belong to nobody.
+/// A card and its holder. The numbers pass the check of card numbers, but are not in use.
 struct CardHolder {
     card: &'static str,
     /// First name to street, then city to dob, in the layout's order.

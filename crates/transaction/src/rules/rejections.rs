@@ -166,7 +166,7 @@ mod tests {
         rejections
     }
 
-    /// Rows by reason, all rows, and the reason that prevails.
+    /// Counts by reason, all rows, and the expected prevailing reason.
     type Case<'a> = (&'a [(RejectReason, u64)], u64, Option<RejectReason>);
 
     #[test]

@@ -59,7 +59,7 @@ mod tests {
         Rules::new(columns, &RunSettings { namespace: Namespace::new("account-1"), ..RunSettings::example() })
     }
 
-    /// The ids of a file's rows; of rejected ones none.
+    /// The ids of a file's rows; none for rejected rows.
     fn ids(rows: &[&str]) -> Vec<Option<String>> {
         let (rules, mut occurrences) = (rules(), Occurrences::default());
         let id = |(number, row): (u64, &&str)| {

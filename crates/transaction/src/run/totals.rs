@@ -181,11 +181,11 @@ fn delimiter_of(written: &str) -> Option<char> {
     let common = [';', '\t', '|', ','].into_iter().find(|delimiter| written.contains(*delimiter));
     // A custom delimiter is recognised by the totals next to it.
     common.or_else(|| {
-        let beside = [ROWS, AMOUNT]
+        let adjacent = [ROWS, AMOUNT]
             .into_iter()
             .filter_map(|total| written.split_once(total))
             .find_map(|(before, behind)| before.chars().next_back().or_else(|| behind.chars().next()));
-        beside.filter(|character| matches!(Delimiter::of(*character), Some(Delimiter::Other(_))))
+        adjacent.filter(|character| matches!(Delimiter::of(*character), Some(Delimiter::Other(_))))
     })
 }
 

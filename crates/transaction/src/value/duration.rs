@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Reads a whole number with its unit, `ms`, `s`, `m` or `h`; fit for a command line's value parser.
+/// Parses a whole number with its unit, `ms`, `s`, `m` or `h`; suits a command line's value parser.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let allowed = || format!("`{text}` is not a duration; write a whole number with ms, s, m or h, such as 30s");
     let unit_at = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(allowed)?;

@@ -69,7 +69,7 @@ impl fmt::Display for Producer {
 
 impl<'de> Deserialize<'de> for Producer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not the text itself: whatever a message holds in this place is nobody's to show.
+        // Does not quote the text, which may be confidential.
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(|_| serde::de::Error::custom("a producer has 1 to 48 letters, digits, `_` or `-`"))
     }

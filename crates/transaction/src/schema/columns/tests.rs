@@ -1,4 +1,4 @@
-//! What headers become, with a mapping and without.
+//! Headers with and without a mapping.
 
 use super::*;
 

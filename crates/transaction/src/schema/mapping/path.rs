@@ -45,7 +45,7 @@ fn shown(folders: &[String]) -> String {
     shown.join(", ")
 }
 
-/// The value that a folder of a location has for a name; nothing where it stands for nothing.
+/// The value of a folder in the path of a location; empty if it means null.
 pub(super) fn value_of(location: &str, name: &str) -> Result<String, PathError> {
     let folders: Vec<(&str, &str)> = folders(location).collect();
     let named = |(key, _): &&(&str, &str)| percent_decoded(key).is_some_and(|key| name_key(&key) == name_key(name));

@@ -22,7 +22,7 @@ pub(crate) const MAX_SCALE: usize = 4;
 /// Most digits before the decimal mark: the rest of `NUMERIC(20,4)`.
 pub(crate) const MAX_INTEGER_DIGITS: u32 = 16;
 
-/// The character between the units and their fraction.
+/// The character between units and fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DecimalMark {

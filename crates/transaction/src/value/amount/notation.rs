@@ -153,7 +153,7 @@ struct BareNumber<'a> {
 impl<'a> BareNumber<'a> {
     fn of(text: &'a str, currencies: &[String]) -> Result<Self, AmountError> {
         let mut sign = None;
-        // A sign before and a code behind, as in `$5.00 USD`.
+        // One currency per side, as in `$5.00 USD`.
         let mut has_currency = [false; 2];
         let mut inner = trimmed(text);
         loop {
