@@ -1,9 +1,8 @@
-//! How many rows a second the database takes, and how long it takes to ask what became of them.
+//! How many rows a second the database takes, and how long counting their outcomes takes.
 //!
 //! `DATABASE_URL=… cargo run --release -p assay-store --example write_rate -- --rows 200000 --batch 1000 --writers 1`
 //!
-//! Makes the tables where they are missing, and stores new transactions in a new run each time: use a database that may be
-//! thrown away.
+//! Creates missing tables, and stores new transactions in a new run each time: use a disposable database.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

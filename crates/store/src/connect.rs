@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_connect::{ExposeSecret as _, SecretString};
 
 use crate::options::SQLITE;
-use crate::postgres::{Postgres, Server};
+use crate::postgres::{Postgres, PostgresServer};
 use crate::sqlite::Sqlite;
 use crate::{DatabaseOptions, Store, StoreError, postgres, sqlite};
 
@@ -20,12 +20,12 @@ pub struct Migrated {
 }
 
 /// The database that an address names.
-enum Address {
+enum DatabaseAddress {
     Postgres(SecretString),
     Sqlite(SecretString),
 }
 
-impl Address {
+impl DatabaseAddress {
     fn of(options: &DatabaseOptions) -> Result<Self, StoreError> {
         let address = options.address()?;
         let text = address.expose_secret();
@@ -43,23 +43,23 @@ impl Address {
 /// Connects to the database as `assay-<stage>` and checks its tables. Waits for an unreachable server during
 /// `startup`.
 pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(match Address::of(options)? {
-        Address::Postgres(address) => {
-            let server = Server::new(address.expose_secret(), options, stage)?;
+    Ok(match DatabaseAddress::of(options)? {
+        DatabaseAddress::Postgres(address) => {
+            let server = PostgresServer::new(address.expose_secret(), options, stage)?;
             Arc::new(Postgres::connect(server, options.db_connections, startup).await?)
         }
-        Address::Sqlite(address) => Arc::new(Sqlite::connect(address.expose_secret()).await?),
+        DatabaseAddress::Sqlite(address) => Arc::new(Sqlite::connect(address.expose_secret()).await?),
     })
 }
 
 /// Applies the missing migrations; safe to repeat and to run concurrently. Creates the file of a SQLite database.
 /// Waits for an unreachable server during `startup`.
 pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
-    match Address::of(options)? {
-        Address::Postgres(address) => {
-            postgres::migrate(&Server::new(address.expose_secret(), options, "migrate")?, startup).await
+    match DatabaseAddress::of(options)? {
+        DatabaseAddress::Postgres(address) => {
+            postgres::migrate(&PostgresServer::new(address.expose_secret(), options, "migrate")?, startup).await
         }
-        Address::Sqlite(address) => sqlite::migrate(address.expose_secret()).await,
+        DatabaseAddress::Sqlite(address) => sqlite::migrate(address.expose_secret()).await,
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     fn another_kind_of_database_is_refused_without_its_password() {
         let options =
             DatabaseOptions { endpoint: DatabaseEndpoint::at("mysql://u:secret@host/a"), ..DatabaseOptions::default() };
-        let error = Address::of(&options).err().unwrap().to_string();
+        let error = DatabaseAddress::of(&options).err().unwrap().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("secret"), "{error}");
     }
 }

@@ -24,7 +24,7 @@ use sqlx::Connection as _;
 use self::begin::MIGRATING;
 use self::dialect::{READING, WRITING};
 use self::pool::Pool;
-pub(crate) use self::server::Server;
+pub(crate) use self::server::PostgresServer;
 use self::sql::migrations::{applied, check};
 use self::write::{CopyMode, PostgresTransaction};
 use crate::schema;
@@ -50,7 +50,7 @@ const TAKEN: &str = "
 const MIGRATING_ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('assay migrate', 0))";
 
 /// Applies the missing migrations, all or none. Changes nothing if others have tables by our names.
-pub(crate) async fn migrate(server: &Server, startup: Duration) -> Result<Migrated, StoreError> {
+pub(crate) async fn migrate(server: &PostgresServer, startup: Duration) -> Result<Migrated, StoreError> {
     let mut connection = server.connect(startup).await?;
     server.check_pooler(&mut connection).await?;
     let mut transaction = connection.begin_with(server.opening().statement(MIGRATING)).await?;
@@ -72,7 +72,11 @@ pub(crate) async fn migrate(server: &Server, startup: Duration) -> Result<Migrat
 }
 
 impl Postgres {
-    pub(crate) async fn connect(server: Server, connections: u32, startup: Duration) -> Result<Self, StoreError> {
+    pub(crate) async fn connect(
+        server: PostgresServer,
+        connections: u32,
+        startup: Duration,
+    ) -> Result<Self, StoreError> {
         let mut connection = server.connect(startup).await?;
         server.check_pooler(&mut connection).await?;
         let mut reading = connection.begin_with(server.opening().statement(READING)).await?;

@@ -19,7 +19,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const CONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(2));
 
 /// A server, with our database and, if named, our schema.
-pub(crate) struct Server {
+pub(crate) struct PostgresServer {
     options: PgConnectOptions,
     schema: Option<String>,
     /// Whether this program presents a certificate.
@@ -49,14 +49,14 @@ fn plain_path(path: &str) -> String {
 }
 
 /// Why an attempt to connect failed.
-enum Failure {
+enum ConnectFailure {
     /// The server may be starting.
     Away(String),
     /// Nothing changes until somebody acts.
     Lasting(StoreError),
 }
 
-impl Server {
+impl PostgresServer {
     /// The server at this address, for a stage. Statements name no schema: each transaction sets the search path.
     pub(crate) fn new(address: &str, database: &DatabaseOptions, stage: &str) -> Result<Self, StoreError> {
         let options = address::read(address)?;
@@ -180,19 +180,19 @@ impl Server {
         let attempt = |time| async move {
             match tokio::time::timeout(time, self.options.connect()).await {
                 Ok(connected) => connected.map_err(|error| self.failure(error)),
-                Err(_) => Err(Failure::Away("it does not answer".to_owned())),
+                Err(_) => Err(ConnectFailure::Away("it does not answer".to_owned())),
             }
         };
-        let is_retryable = |failure: &Failure| match failure {
-            Failure::Away(cause) => {
+        let is_retryable = |failure: &ConnectFailure| match failure {
+            ConnectFailure::Away(cause) => {
                 debug!("{} cannot be reached yet: {cause}", self.place());
                 true
             }
-            Failure::Lasting(_) => false,
+            ConnectFailure::Lasting(_) => false,
         };
         retry::at_startup(CONNECT, startup, ATTEMPT, attempt, is_retryable).await.map_err(|failure| match failure {
-            Failure::Lasting(error) => error,
-            Failure::Away(cause) => StoreError::transient(format!(
+            ConnectFailure::Lasting(error) => error,
+            ConnectFailure::Away(cause) => StoreError::transient(format!(
                 "cannot reach {} within {} s ({cause}): check DATABASE_URL",
                 self.place(),
                 startup.as_secs()
@@ -209,8 +209,8 @@ impl Server {
         }
     }
 
-    fn failure(&self, error: sqlx::Error) -> Failure {
-        let lasting = |message| Failure::Lasting(StoreError::configuration(message));
+    fn failure(&self, error: sqlx::Error) -> ConnectFailure {
+        let lasting = |message| ConnectFailure::Lasting(StoreError::configuration(message));
         match error {
             sqlx::Error::Io(error) => match TlsFailure::from_error(&error) {
                 Some(trouble) => lasting(format!(
@@ -219,7 +219,7 @@ impl Server {
                     trouble.cause(),
                     trouble.remedy(TLS_PREFIX)
                 )),
-                None => Failure::Away(plain(&error)),
+                None => ConnectFailure::Away(plain(&error)),
             },
             sqlx::Error::Tls(error) => lasting(format!(
                 "{} and this program cannot agree on TLS ({error}): check DATABASE_CA_FILE, and sslmode in DATABASE_URL",
@@ -248,10 +248,10 @@ impl Server {
                         self.database_name()
                     )),
                     "42" => lasting(format!("{} refuses: {}: check DATABASE_URL", self.place(), error.message())),
-                    _ => Failure::Away(error.message().to_owned()),
+                    _ => ConnectFailure::Away(error.message().to_owned()),
                 }
             }
-            error => Failure::Away(error.to_string()),
+            error => ConnectFailure::Away(error.to_string()),
         }
     }
 }
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_address_is_not_quoted() {
-        let server = Server::new("postgres://u:sec/ret@host:port/a", &DatabaseOptions::default(), "writer");
+        let server = PostgresServer::new("postgres://u:sec/ret@host:port/a", &DatabaseOptions::default(), "writer");
         let error = server.err().unwrap().to_string();
         assert!(error.contains("DATABASE_URL") && !error.contains("sec"), "{error}");
     }

@@ -22,7 +22,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use self::dialect::WRITING;
 use self::pool::Pool;
 use self::sql::migrations::{applied, check};
-use self::wal::Log;
+use self::wal::WriteAheadLog;
 use self::write::SqliteTransaction;
 use crate::schema;
 use crate::write::Attempt;
@@ -43,7 +43,7 @@ pub(crate) struct Sqlite {
     /// One connection: SQLite has one writer at a time, and waiting here is in order.
     writer: Pool,
     reader: Pool,
-    log: Log,
+    log: WriteAheadLog,
 }
 
 fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -121,7 +121,7 @@ impl Sqlite {
             .pragma("cache_size", WRITER_CACHE)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("journal_size_limit", wal::KEPT_BYTES);
-        let log = Log::of(options.get_filename());
+        let log = WriteAheadLog::of(options.get_filename());
         Ok(Self { writer: Pool::new(writing, 1), reader: Pool::new(options, READERS), log })
     }
 

@@ -23,13 +23,13 @@ pub(super) const KEPT_BYTES: &str = "67108864";
 
 /// A log, and its bound.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct WriteAheadLog {
     path: PathBuf,
     most_bytes: u64,
     wait: Duration,
 }
 
-impl Log {
+impl WriteAheadLog {
     /// The log of a database.
     pub(super) fn of(database: &Path) -> Self {
         let mut path = database.as_os_str().to_owned();
@@ -82,17 +82,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_log_is_emptied_once_nobody_reads_it() {
+    async fn the_log_is_emptied_once_it_has_no_reader() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("assay.db");
         let address = format!("sqlite://{}", file.display());
         super::super::migrate(&address).await.unwrap();
         let database = Sqlite::connect(&address).await.unwrap();
-        let log = Log { most_bytes: 300_000, wait: Duration::from_millis(20), ..Log::of(&file) };
+        let log = WriteAheadLog { most_bytes: 300_000, wait: Duration::from_millis(20), ..WriteAheadLog::of(&file) };
         let bytes = || std::fs::metadata(&log.path).unwrap().len();
         write(&database).await;
         log.keep_small(database.writing()).await.unwrap();
-        assert_eq!(bytes(), 0, "nobody reads it");
+        assert_eq!(bytes(), 0, "there is no reader");
 
         let mut reader = database.reading().acquire().await.unwrap();
         let mut reading = reader.begin().await.unwrap();
@@ -101,9 +101,9 @@ mod tests {
         write(&database).await;
         let before = bytes();
         log.keep_small(database.writing()).await.unwrap();
-        assert_eq!(bytes(), before, "somebody reads what it holds");
+        assert_eq!(bytes(), before, "a reader needs it");
         write(&database).await;
-        assert!(bytes() > before, "what is written waits for nobody for good");
+        assert!(bytes() > before, "a writer does not wait forever");
         reading.commit().await.unwrap();
 
         log.keep_small(database.writing()).await.unwrap();

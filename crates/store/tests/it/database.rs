@@ -19,39 +19,39 @@ pub(crate) const STARTUP: Duration = Duration::from_secs(30);
 pub(crate) struct Database {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: DatabaseOptions,
-    pub(crate) raw: Raw,
-    _place: Place,
+    pub(crate) raw: DirectAccess,
+    _storage: Storage,
 }
 
 /// Direct access, past the store.
-pub(crate) enum Raw {
+pub(crate) enum DirectAccess {
     Postgres(PgPool),
     Sqlite(SqlitePool),
 }
 
 /// Removed at the end.
-pub(crate) enum Place {
+pub(crate) enum Storage {
     Server { name: String },
     Directory { _directory: tempfile::TempDir },
 }
 
 impl Database {
     pub(crate) async fn postgres() -> Self {
-        let (options, place) = empty_postgres().await;
-        let raw = Raw::Postgres(PgPool::connect_lazy(address(&options)).unwrap());
-        Self::migrated(options, raw, place).await
+        let (options, storage) = empty_postgres().await;
+        let raw = DirectAccess::Postgres(PgPool::connect_lazy(address(&options)).unwrap());
+        Self::migrated(options, raw, storage).await
     }
 
     pub(crate) async fn sqlite() -> Self {
-        let (options, place) = empty_sqlite();
-        let raw = Raw::Sqlite(SqlitePool::connect_lazy(address(&options)).unwrap());
-        Self::migrated(options, raw, place).await
+        let (options, storage) = empty_sqlite();
+        let raw = DirectAccess::Sqlite(SqlitePool::connect_lazy(address(&options)).unwrap());
+        Self::migrated(options, raw, storage).await
     }
 
-    async fn migrated(options: DatabaseOptions, raw: Raw, place: Place) -> Self {
+    async fn migrated(options: DatabaseOptions, raw: DirectAccess, storage: Storage) -> Self {
         assay_store::migrate(&options, STARTUP).await.unwrap();
         let store = assay_store::connect(&options, "test", STARTUP).await.unwrap();
-        Self { store, options, raw, _place: place }
+        Self { store, options, raw, _storage: storage }
     }
 
     /// A second store on the same database.
@@ -78,15 +78,15 @@ impl Database {
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
-        matches!(self.raw, Raw::Sqlite(_))
+        matches!(self.raw, DirectAccess::Sqlite(_))
     }
 
     /// The number that a query returns.
     pub(crate) async fn count(&self, query: &str) -> i64 {
         let query = AssertSqlSafe(query);
         match &self.raw {
-            Raw::Postgres(pool) => sqlx::query_scalar(query).fetch_one(pool).await.unwrap(),
-            Raw::Sqlite(pool) => sqlx::query_scalar(query).fetch_one(pool).await.unwrap(),
+            DirectAccess::Postgres(pool) => sqlx::query_scalar(query).fetch_one(pool).await.unwrap(),
+            DirectAccess::Sqlite(pool) => sqlx::query_scalar(query).fetch_one(pool).await.unwrap(),
         }
     }
 
@@ -94,41 +94,41 @@ impl Database {
     pub(crate) async fn texts(&self, query: &str) -> Vec<String> {
         let query = AssertSqlSafe(query);
         match &self.raw {
-            Raw::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
-            Raw::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+            DirectAccess::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+            DirectAccess::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
         }
     }
 
     pub(crate) async fn bytes(&self, query: &str) -> Vec<Vec<u8>> {
         let query = AssertSqlSafe(query);
         match &self.raw {
-            Raw::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
-            Raw::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+            DirectAccess::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+            DirectAccess::Sqlite(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
         }
     }
 
     pub(crate) async fn execute(&self, statement: &str) {
         let statement = AssertSqlSafe(statement);
         match &self.raw {
-            Raw::Postgres(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
-            Raw::Sqlite(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
+            DirectAccess::Postgres(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
+            DirectAccess::Sqlite(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
         }
     }
 }
 
 /// A database of PostgreSQL without tables.
-pub(crate) async fn empty_postgres() -> (DatabaseOptions, Place) {
+pub(crate) async fn empty_postgres() -> (DatabaseOptions, Storage) {
     let name = unique_name();
     let mut connection = PgConnection::connect(server().as_str()).await.expect("TEST_DATABASE_URL can be reached");
     sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-    (options(&postgres_url(&name)), Place::Server { name })
+    (options(&postgres_url(&name)), Storage::Server { name })
 }
 
 /// The address of a missing SQLite file.
-pub(crate) fn empty_sqlite() -> (DatabaseOptions, Place) {
+pub(crate) fn empty_sqlite() -> (DatabaseOptions, Storage) {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("assay.db").display());
-    (options(&url), Place::Directory { _directory: directory })
+    (options(&url), Storage::Directory { _directory: directory })
 }
 
 /// The address in these options.
@@ -157,7 +157,7 @@ pub(crate) fn postgres_url(name: &str) -> String {
     url.into()
 }
 
-impl Drop for Place {
+impl Drop for Storage {
     fn drop(&mut self) {
         let Self::Server { name } = self else { return };
         let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");

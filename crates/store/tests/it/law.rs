@@ -98,7 +98,7 @@ fn chunks_of(name: &str, case: u128, run: &[Vec<Kind>]) -> Vec<ScoredChunk> {
 }
 
 /// The expected state of one run during its history.
-struct Known {
+struct RunExpectation {
     name: String,
     chunks: Vec<ScoredChunk>,
     recorded: HashSet<u64>,
@@ -107,7 +107,7 @@ struct Known {
     parts: u64,
 }
 
-impl Known {
+impl RunExpectation {
     fn rows_recorded(&self) -> u64 {
         let recorded = |chunk: &&ScoredChunk| self.recorded.contains(&chunk.id.chunk);
         self.chunks.iter().filter(recorded).map(|chunk| chunk.range.rows).sum()
@@ -115,16 +115,16 @@ impl Known {
 }
 
 /// A history and its state so far.
-struct World<'a> {
+struct LawWorld<'a> {
     store: &'a dyn Store,
     on_conflict: IdConflict,
-    runs: [Known; 2],
+    runs: [RunExpectation; 2],
     /// Ids that came with acceptable data.
     ids: BTreeSet<u128>,
     parts: Vec<ScoredReplay>,
 }
 
-impl World<'_> {
+impl LawWorld<'_> {
     async fn arrive(&mut self, batch: &[ScoredChunk]) {
         let written = self.store.write(batch, self.on_conflict).await.unwrap();
         for (chunk, outcome) in batch.iter().zip(written.outcomes) {
@@ -250,11 +250,11 @@ impl World<'_> {
     }
 }
 
-async fn unfolds(store: &dyn Store, case: u128, history: &History) {
+async fn plays(store: &dyn Store, case: u128, history: &History) {
     let known = |run: usize, letter: &str| {
         let name = format!("{letter}-{case}");
         let chunks = chunks_of(&name, case * 100, &history.runs[run]);
-        Known { name, chunks, recorded: HashSet::new(), stopped: None, parts: 0 }
+        RunExpectation { name, chunks, recorded: HashSet::new(), stopped: None, parts: 0 }
     };
     let runs = [known(0, "a"), known(1, "b")];
     for run in &runs {
@@ -262,7 +262,7 @@ async fn unfolds(store: &dyn Store, case: u128, history: &History) {
     }
     let all: Vec<ScoredChunk> = runs.iter().flat_map(|run| run.chunks.clone()).collect();
     let on_conflict = if history.update { IdConflict::Update } else { IdConflict::Fail };
-    let mut world = World { store, on_conflict, runs, ids: BTreeSet::new(), parts: Vec::new() };
+    let mut world = LawWorld { store, on_conflict, runs, ids: BTreeSet::new(), parts: Vec::new() };
     for step in &history.steps {
         match step {
             Step::Arrive(batch) => {
@@ -282,11 +282,11 @@ async fn unfolds(store: &dyn Store, case: u128, history: &History) {
 }
 
 /// Plays histories in one database, each with a number of its own, and shows the shortest failing one.
-pub(crate) fn unfold<T: std::fmt::Debug>(
+pub(crate) fn play<T: std::fmt::Debug>(
     database: impl AsyncFnOnce() -> Database,
     cases: u32,
     histories: impl Strategy<Value = T>,
-    unfolds: &impl AsyncFn(&Database, u128, &T),
+    plays: &impl AsyncFn(&Database, u128, &T),
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let database = runtime.block_on(database());
@@ -294,7 +294,7 @@ pub(crate) fn unfold<T: std::fmt::Debug>(
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let result = TestRunner::new(config).run(&histories, |history| {
         case.set(case.get() + 1);
-        runtime.block_on(unfolds(&database, case.get(), &history));
+        runtime.block_on(plays(&database, case.get(), &history));
         Ok(())
     });
     if let Err(TestError::Fail(reason, history)) = result {
@@ -305,8 +305,8 @@ pub(crate) fn unfold<T: std::fmt::Debug>(
 }
 
 fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
-    unfold(database, cases, histories(), &async |database: &Database, case, history: &History| {
-        unfolds(&*database.store, case, history).await;
+    play(database, cases, histories(), &async |database: &Database, case, history: &History| {
+        plays(&*database.store, case, history).await;
     });
 }
 

@@ -194,7 +194,7 @@ impl PostgresTransaction {
 }
 
 /// A row of [`NEIGHBOURS`].
-type NeighboursRow = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+type PlacedNeighboursRow = (i64, i64, i64, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
 /// Run and chunk of each, as two arrays.
 fn identities<'a>(chunks: &[&'a ScoredChunk]) -> (Vec<&'a str>, Vec<i64>) {
@@ -227,7 +227,7 @@ impl WriteTransaction for PostgresTransaction {
 
     async fn neighbours(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<ChunkNeighbours>>, StoreError> {
         let (run_ids, numbers) = identities(chunks);
-        let found: Vec<NeighboursRow> =
+        let found: Vec<PlacedNeighboursRow> =
             sqlx::query_as(NEIGHBOURS).bind(run_ids).bind(numbers).fetch_all(&mut *self.transaction).await?;
         let by_place: HashMap<i64, ChunkNeighbours> = found
             .into_iter()

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use super::dialect::{Connection, Pool, READING, Row, WRITING, clock, millis_until, seconds_ahead};
 use super::operations::stop_orders::unknown;
 use super::run_row::{self, run_columns};
-use super::runs as ledger;
+use super::runs;
 use crate::ledger::begin::BEGIN_ATTEMPTS;
 use crate::values::{signed, unsigned};
 use crate::{Lease, Renewed, StoreError, Taken};
@@ -55,7 +55,7 @@ pub(crate) async fn take(pool: &Pool, run_id: &RunId, holder: &str, lease: Durat
             return Ok(Taken::Granted(run_row::read(&row)?, granted(&row, run_id, holder)?));
         }
         let mut reading = pool.begin_with(READING).await?;
-        let run = ledger::by_id(&mut reading, run_id).await?.ok_or_else(|| unknown(run_id))?;
+        let run = runs::by_id(&mut reading, run_id).await?.ok_or_else(|| unknown(run_id))?;
         if run.state != RunState::Loading {
             return Ok(Taken::NotLoading(run));
         }
@@ -127,16 +127,16 @@ pub(crate) async fn check(connection: &mut Connection, lease: &Lease) -> Result<
     }
 }
 
-struct Current {
+struct LeaseState {
     is_loading: bool,
     holder: Option<String>,
     epoch: u64,
 }
 
-async fn holder(connection: &mut Connection, lease: &Lease) -> Result<Option<Current>, StoreError> {
+async fn holder(connection: &mut Connection, lease: &Lease) -> Result<Option<LeaseState>, StoreError> {
     let found: Option<(String, Option<String>, i64)> =
         sqlx::query_as(HOLDER).bind(lease.run_id.as_str()).fetch_optional(connection).await?;
-    Ok(found.map(|(state, holder, epoch)| Current {
+    Ok(found.map(|(state, holder, epoch)| LeaseState {
         is_loading: state == RunState::Loading.as_str(),
         holder,
         epoch: unsigned(epoch),

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
 use super::dialect::{Connection, Pool, WRITING, as_json, for_update, json_elements, key};
-use super::runs as ledger;
+use super::runs;
 use crate::ledger::begin::source_key;
 use crate::values::{signed, to_json, unsigned};
 use crate::{LiveArrival, LiveCount, Numbering, StoreError};
@@ -44,7 +44,7 @@ const COUNTED: &str = "SELECT CAST(coalesce(sum(rows), 0) AS bigint), CAST(coale
      count(CASE WHEN NOT ended THEN 1 END) FROM live_counts WHERE run_id = $1";
 
 /// The place of a message in its run.
-struct Place {
+struct MessagePlace {
     digest: String,
     chunk: u64,
     first_row: u64,
@@ -52,7 +52,7 @@ struct Place {
 }
 
 /// The next place in a run.
-struct Next {
+struct NextPlace {
     chunk: u64,
     row: u64,
 }
@@ -61,7 +61,7 @@ struct Next {
 const LATE_DAYS: usize = 31;
 
 /// A message of the call, with the identity that it gets a place by.
-struct Arriving<'a> {
+struct PendingMessage<'a> {
     at: usize,
     id: Cow<'a, LiveId>,
     rows: u64,
@@ -73,36 +73,36 @@ pub(crate) async fn number(
     now: DateTime<Utc>,
 ) -> Result<Vec<Numbering>, StoreError> {
     let mut answers: Vec<Option<Numbering>> = messages.iter().map(|_| None).collect();
-    let arriving = |(at, message): (usize, &LiveArrival<'_>)| Arriving {
+    let pending = |(at, message): (usize, &LiveArrival<'_>)| PendingMessage {
         at,
         id: Cow::Owned(message.id.clone()),
         rows: message.rows,
     };
-    let mut left: Vec<Arriving<'_>> = messages.iter().enumerate().map(arriving).collect();
+    let mut left: Vec<PendingMessage<'_>> = messages.iter().enumerate().map(pending).collect();
     // First each in its own run. A message too late for that is searched in the runs of the days since, and placed
     // today.
     for step in 0..=LATE_DAYS {
         let is_late = step > 0;
-        let mut by_run: BTreeMap<RunId, Vec<Arriving<'_>>> = BTreeMap::new();
-        for arriving in std::mem::take(&mut left) {
-            by_run.entry(arriving.id.run_id()).or_default().push(arriving);
+        let mut by_run: BTreeMap<RunId, Vec<PendingMessage<'_>>> = BTreeMap::new();
+        for pending in std::mem::take(&mut left) {
+            by_run.entry(pending.id.run_id()).or_default().push(pending);
         }
         if by_run.is_empty() {
             break;
         }
         // In the order of their runs, which stay locked until the commit: two writers cannot deadlock.
         let mut transaction = pool.begin_with(WRITING).await?;
-        for (run_id, arriving) in by_run {
-            let is_today = arriving.first().is_some_and(|first| first.id.day >= Day::of(now));
+        for (run_id, pending) in by_run {
+            let is_today = pending.first().is_some_and(|first| first.id.day >= Day::of(now));
             let refused =
-                number_in(&mut transaction, &run_id, arriving, !is_late || is_today, is_late, &mut answers).await?;
-            for arriving in refused {
-                if arriving.id.day >= Day::of(now) || step == LATE_DAYS {
-                    let reason = format!("message {} is not booked: run {run_id} is over", messages[arriving.at].id);
-                    answers[arriving.at] = Some(Numbering::Refused { reason });
+                number_in(&mut transaction, &run_id, pending, !is_late || is_today, is_late, &mut answers).await?;
+            for pending in refused {
+                if pending.id.day >= Day::of(now) || step == LATE_DAYS {
+                    let reason = format!("message {} gets no place: run {run_id} is over", messages[pending.at].id);
+                    answers[pending.at] = Some(Numbering::Refused { reason });
                 } else {
-                    let id = messages[arriving.at].id.late(arriving.id.day.next());
-                    left.push(Arriving { id: Cow::Owned(id), ..arriving });
+                    let id = messages[pending.at].id.late(pending.id.day.next());
+                    left.push(PendingMessage { id: Cow::Owned(id), ..pending });
                 }
             }
         }
@@ -117,47 +117,47 @@ pub(crate) async fn number(
 async fn number_in<'a>(
     connection: &mut Connection,
     run_id: &RunId,
-    arriving: Vec<Arriving<'a>>,
+    pending: Vec<PendingMessage<'a>>,
     may_begin: bool,
     is_late: bool,
     answers: &mut [Option<Numbering>],
-) -> Result<Vec<Arriving<'a>>, StoreError> {
-    let Some(first) = arriving.first() else { return Ok(Vec::new()) };
+) -> Result<Vec<PendingMessage<'a>>, StoreError> {
+    let Some(first) = pending.first() else { return Ok(Vec::new()) };
     let source = first.id.source();
     if may_begin {
         begin(connection, &first.id).await?;
     }
-    let Some(mut next) = next(connection, run_id).await? else { return Ok(arriving) };
+    let Some(mut next) = next(connection, run_id).await? else { return Ok(pending) };
     let (state, location): (String, String) =
         sqlx::query_as(STATE).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
     if location != source.location {
-        for Arriving { at, id, .. } in arriving {
-            let reason = format!("message {id} is not booked: run {run_id} is one of {location}");
+        for PendingMessage { at, id, .. } in pending {
+            let reason = format!("message {id} gets no place: run {run_id} is one of {location}");
             answers[at] = Some(Numbering::Refused { reason });
         }
         return Ok(Vec::new());
     }
     let is_open = may_begin && state == RunState::Loading.as_str();
-    let names: Vec<[&str; 1]> = arriving.iter().map(|arriving| [arriving.id.message.as_str()]).collect();
+    let names: Vec<[&str; 1]> = pending.iter().map(|pending| [pending.id.message.as_str()]).collect();
     let mut known = places(connection, run_id, &names).await?;
     let (mut new, mut beyond, mut late_rows) = (Vec::new(), Vec::new(), 0);
-    for arriving in arriving {
-        let Arriving { at, id, rows } = &arriving;
+    for pending in pending {
+        let PendingMessage { at, id, rows } = &pending;
         let digest = id.digest.to_string();
         let place = match known.get(&id.message) {
-            Some(place) if place.digest == digest && place.rows == *rows => Place { digest, ..*place },
+            Some(place) if place.digest == digest && place.rows == *rows => MessagePlace { digest, ..*place },
             Some(_) => {
                 let reason = format!("message {id} was sent before with other content: each needs a name of its own");
                 answers[*at] = Some(Numbering::Refused { reason });
                 continue;
             }
             None if !is_open => {
-                beyond.push(arriving);
+                beyond.push(pending);
                 continue;
             }
             None => {
-                let place = Place { digest, chunk: next.chunk, first_row: next.row, rows: *rows };
-                next = Next { chunk: next.chunk + 1, row: next.row + rows };
+                let place = MessagePlace { digest, chunk: next.chunk, first_row: next.row, rows: *rows };
+                next = NextPlace { chunk: next.chunk + 1, row: next.row + rows };
                 late_rows += if is_late { *rows } else { 0 };
                 new.push((id.message.clone(), place.digest.clone(), place.chunk, place.first_row, *rows));
                 place
@@ -205,20 +205,20 @@ async fn begin(connection: &mut Connection, id: &LiveId) -> Result<(), StoreErro
 }
 
 /// The next place in a run, which is locked until the transaction ends; none if it has not begun.
-async fn next(connection: &mut Connection, run_id: &RunId) -> Result<Option<Next>, StoreError> {
+async fn next(connection: &mut Connection, run_id: &RunId) -> Result<Option<NextPlace>, StoreError> {
     let next: Option<(i64, i64)> = sqlx::query_as(NEXT).bind(run_id.as_str()).fetch_optional(connection).await?;
-    Ok(next.map(|(chunk, row)| Next { chunk: unsigned(chunk), row: unsigned(row) }))
+    Ok(next.map(|(chunk, row)| NextPlace { chunk: unsigned(chunk), row: unsigned(row) }))
 }
 
 async fn places(
     connection: &mut Connection,
     run_id: &RunId,
     names: &[[&str; 1]],
-) -> Result<HashMap<String, Place>, StoreError> {
+) -> Result<HashMap<String, MessagePlace>, StoreError> {
     let rows: Vec<(String, String, i64, i64, i64)> =
         sqlx::query_as(PLACES).bind(run_id.as_str()).bind(to_json(&names)?).fetch_all(connection).await?;
     let place = |(message, digest, chunk, first_row, rows)| {
-        (message, Place { digest, chunk: unsigned(chunk), first_row: unsigned(first_row), rows: unsigned(rows) })
+        (message, MessagePlace { digest, chunk: unsigned(chunk), first_row: unsigned(first_row), rows: unsigned(rows) })
     };
     Ok(rows.into_iter().map(place).collect())
 }
@@ -279,7 +279,7 @@ pub(crate) async fn seal_short(connection: &mut Connection, run_id: &RunId) -> R
             "run {run_id} is live, and ends an hour after its day: stop its producer"
         )));
     }
-    ledger::put_seal(connection, run_id, end(&live), None).await
+    runs::put_seal(connection, run_id, end(&live), None).await
 }
 
 /// The end behind all numbered messages.
@@ -290,12 +290,12 @@ fn end(live: &LiveRun) -> Sealed {
 pub(crate) async fn seal_live(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     lock_places(&mut transaction, run_id).await?;
-    let Some(run) = ledger::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
+    let Some(run) = runs::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
     let Some(live) = live_run(&mut transaction, run_id).await? else { return Ok(run.state) };
     if run.state != RunState::Loading || live.missing() > 0 {
         return Ok(run.state);
     }
-    ledger::put_seal(&mut transaction, run_id, end(&live), None).await?;
+    runs::put_seal(&mut transaction, run_id, end(&live), None).await?;
     transaction.commit().await?;
-    ledger::close_run(pool, run_id).await
+    runs::close_run(pool, run_id).await
 }

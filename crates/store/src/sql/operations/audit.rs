@@ -3,7 +3,7 @@
 use assay_transaction::{RunId, Tally};
 
 use super::dialect::{Connection, as_id, json_elements};
-use super::ledger;
+use super::runs;
 use crate::ledger::sealing::beyond_end;
 use crate::operations::audit::Gaps;
 use crate::values::unsigned;
@@ -48,7 +48,7 @@ const CLAIMS: &str = concat!(
 );
 
 pub(crate) async fn audit(connection: &mut Connection, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
-    let Some(run) = ledger::by_id(connection, run_id).await? else { return Ok(None) };
+    let Some(run) = runs::by_id(connection, run_id).await? else { return Ok(None) };
     let counts: (i64, i64, i64, i64, i64, i64, i64) =
         sqlx::query_as(OUTCOMES).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
     let (predicted, invalid, failed, duplicate, unpredicted, distinct_rows, uncovered_rows) = counts;
@@ -76,7 +76,7 @@ pub(crate) async fn audit(connection: &mut Connection, run_id: &RunId) -> Result
     let mut gaps = Gaps::new(audit.run.sealed.map(|sealed| sealed.chunks_total));
     let mut next = 0;
     loop {
-        let chunks = ledger::recorded_from(connection, run_id, next, CHUNKS).await?;
+        let chunks = runs::recorded_from(connection, run_id, next, CHUNKS).await?;
         for chunk in &chunks {
             let end = audit.run.sealed;
             let is_beyond = end.is_some_and(|end| beyond_end(run_id, chunk.chunk, chunk.range, end).is_some());

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::dialect::{self, COUNTING, Database, READING, WRITING};
-use super::ledger::{leases, live, run_row, runs as ledger};
+use super::ledger::{leases, live, run_row, runs};
 use super::{ask, bounded, fragments, rows};
 use crate::{
     Act, Audit, Counting, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord, OpenLetter,
@@ -27,11 +27,11 @@ use crate::{
 #[async_trait]
 impl Operations for Database {
     async fn runs(&self, location: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
-        bounded(ledger::runs(self.reading(), location, limit)).await
+        bounded(runs::runs(self.reading(), location, limit)).await
     }
 
     async fn open_runs(&self) -> Result<Vec<OpenRun>, StoreError> {
-        bounded(ledger::open_runs(self.reading())).await
+        bounded(runs::open_runs(self.reading())).await
     }
 
     async fn order_stop(

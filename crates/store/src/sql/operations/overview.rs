@@ -5,8 +5,8 @@ use sqlx::Row as _;
 
 use super::dead_letters::BLOCKING;
 use super::dialect::{COUNTING, Connection, Pool, READING, clock, json_length, millis_since, seconds_ago};
-use super::ledger;
 use super::run_row::{self, run_columns};
+use super::runs;
 use super::{ask, counts, rows};
 use crate::StoreError;
 use crate::values::unsigned;
@@ -73,8 +73,8 @@ async fn read(
         run: run_row::read(&row)?,
         held_by: row.try_get("held_by")?,
         quiet_millis: unsigned(row.try_get("quiet")?),
-        progress: ledger::progress(connection, run_id).await?,
-        pace: ledger::pace(connection, run_id, window_seconds).await?,
+        progress: runs::progress(connection, run_id).await?,
+        pace: runs::pace(connection, run_id, window_seconds).await?,
         tally,
         invalid: counts::by_code(connection, run_id, counts::INVALID).await?,
         failed: counts::by_code(connection, run_id, counts::FAILED).await?,

@@ -4,7 +4,7 @@ use assay_transaction::RunId;
 use chrono::{DateTime, Utc};
 
 use super::dialect::{Pool, READING, WRITING};
-use super::{ask, journal, ledger, stop_orders};
+use super::{ask, journal, runs, stop_orders};
 use crate::values::{signed, unsigned};
 use crate::{Act, EarlierFailure, Exchanged, StoreError};
 
@@ -28,7 +28,7 @@ pub(crate) async fn begin(
 ) -> Result<u64, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     // Of two concurrent replays, the second waits here, and then sees the number of the first.
-    if ledger::locked_run(&mut transaction, run_id).await?.is_none() {
+    if runs::locked_run(&mut transaction, run_id).await?.is_none() {
         return Err(stop_orders::unknown(run_id));
     }
     let replay: i64 = sqlx::query_scalar(BEGIN).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;

@@ -7,8 +7,8 @@
 use assay_transaction::{Run, RunId, RunState, StopKind};
 
 use super::dialect::{Pool, WRITING, now};
-use super::ledger;
 use super::run_row::{self, run_columns};
+use super::runs;
 use super::{journal, leases, live};
 use crate::ledger::sealing::stopped_at;
 use crate::values::storable;
@@ -30,7 +30,7 @@ pub(crate) async fn order_stop(
 ) -> Result<Stopping, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     live::lock_places(&mut transaction, run_id).await?;
-    let run = ledger::locked_run(&mut transaction, run_id).await?.ok_or_else(|| unknown(run_id))?;
+    let run = runs::locked_run(&mut transaction, run_id).await?.ok_or_else(|| unknown(run_id))?;
     if run.state.is_finished() {
         return Ok(Stopping::Finished(run));
     }
@@ -60,7 +60,7 @@ pub(crate) fn unknown(run_id: &RunId) -> StoreError {
 
 pub(crate) async fn seal_stopped(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
-    let Some(run) = ledger::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
+    let Some(run) = runs::locked_run(&mut transaction, run_id).await? else { return Ok(RunState::Loading) };
     if run.state != RunState::Loading || run.stop.is_none() {
         return Ok(run.state);
     }
@@ -68,9 +68,9 @@ pub(crate) async fn seal_stopped(pool: &Pool, run_id: &RunId) -> Result<RunState
         // Its loader knows better where it ends, and receives the order shortly.
         return Ok(run.state);
     }
-    let last = ledger::last_chunk(&mut transaction, run_id).await?;
+    let last = runs::last_chunk(&mut transaction, run_id).await?;
     // The error is the order's reason.
-    ledger::put_seal(&mut transaction, run_id, stopped_at(run.checkpoint, last), None).await?;
+    runs::put_seal(&mut transaction, run_id, stopped_at(run.checkpoint, last), None).await?;
     transaction.commit().await?;
-    ledger::close_run(pool, run_id).await
+    runs::close_run(pool, run_id).await
 }

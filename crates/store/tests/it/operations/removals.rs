@@ -1,13 +1,13 @@
 //! Removing a finished run keeps nothing but its row numbers. `removals_law` covers any history before it.
 
 use assay_store::{
-    Begun, ChunkOutcome, DeadLetter, DeadLetterOutcome, Exchanged, IdConflict, RemovalBegun, RemovalStep, Removed,
-    RowFate, Store,
+    Begun, ChunkOutcome, DeadLetter, Exchanged, IdConflict, RemovalBegun, RemovalStep, Removed, RowFate, Store,
 };
 use assay_transaction::{ScoredChunk, Tally, TimeZone, Timestamp};
 
 use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, finish, new_run, part, run_id, scored, transaction};
 use crate::database::Database;
+use crate::operations::dead_letters;
 
 on_both! {
     each_row_leaves_a_tombstone,
@@ -208,16 +208,7 @@ async fn one_transaction_records_one_time(database: &Database) {
 }
 
 fn letter(body: &str) -> DeadLetter {
-    DeadLetter {
-        queue: "q".into(),
-        message_id: Some("a/0".into()),
-        message_type: None,
-        run_id: Some("a".into()),
-        reason: "broken".into(),
-        attempt: 0,
-        body: body.into(),
-        outcome: DeadLetterOutcome::Unreadable,
-    }
+    DeadLetter { body: body.into(), ..dead_letters::letter() }
 }
 
 async fn nothing_of_a_removed_run_returns(database: &Database) {

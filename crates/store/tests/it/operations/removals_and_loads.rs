@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use crate::chunks::{act, begin, chunk_of_ids, finish, run_id};
 use crate::database::Database;
 use crate::operations::removals::remove;
-use crate::postgres::server::{pool, wait_for_a_blocked_connection};
+use crate::postgres::server::{pool, wait_for_a_blocked_connection, wait_for_blocked_connections};
 
 const DANGLING: &str = "SELECT count(*) FROM chunks c CROSS JOIN LATERAL jsonb_array_elements(c.duplicate_rows) AS pair \
     WHERE NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = CAST(pair->>1 AS uuid))";
@@ -38,7 +38,7 @@ async fn a_removal_waits_for_a_writer_that_compared() {
         let store = database.another().await;
         async move { store.remove_some(&run_id("a"), &RemovalStep::Entomb { chunk: 0 }).await.unwrap() }
     });
-    waits(&database, "assay-other").await;
+    wait_for_blocked_connections(pool(&database), "assay-other", 1).await;
     writer.commit().await.unwrap();
     let (removed, next) = removing.await.unwrap();
     assert_eq!(removed, Removed { rows: 2, passed_on: 1, restored: 0 }, "it sees what it has waited for");
@@ -106,17 +106,5 @@ async fn concurrent_loads_of_the_same_ids_finish() {
         }
         let audit = database.store.audit(&run_id(run)).await.unwrap().unwrap();
         assert_eq!((audit.breaches(), audit.tally.total()), (vec![], CHUNKS * 50));
-    }
-}
-
-/// Waits until a connection of this name waits for a lock.
-async fn waits(database: &Database, name: &str) {
-    let question = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = '{name}' \
-         AND wait_event_type = 'Lock'"
-    );
-    while database.count(&question).await == 0 {
-        // There is no event to wait for.
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }

@@ -9,23 +9,23 @@ use proptest::prelude::*;
 
 use crate::chunks::{Row, begin, chunk, finish, part, run_id, scored, transaction};
 use crate::database::Database;
-use crate::law::unfold;
+use crate::law::play;
 use crate::operations::removals::remove;
 
 /// Ids of one history.
 const IDS: u128 = 6;
 
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+enum RowKind {
     Scored { id: u128, amount: u8 },
     Failed { id: u128, amount: u8 },
     Invalid,
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum HistoryStep {
     /// Loads a run of these chunks.
-    Load(Vec<Vec<Kind>>),
+    Load(Vec<Vec<RowKind>>),
     /// Replays everything failed in a run, successfully.
     Replay(prop::sample::Index),
     /// Removes a run.
@@ -33,49 +33,49 @@ enum Step {
 }
 
 #[derive(Debug, Clone)]
-struct History {
-    steps: Vec<Step>,
+struct RemovalHistory {
+    steps: Vec<HistoryStep>,
     update: bool,
 }
 
-fn kinds() -> impl Strategy<Value = Kind> {
+fn kinds() -> impl Strategy<Value = RowKind> {
     prop_oneof![
-        8 => (0..IDS, 1..4_u8).prop_map(|(id, amount)| Kind::Scored { id, amount }),
-        1 => (0..IDS, 1..4_u8).prop_map(|(id, amount)| Kind::Failed { id, amount }),
-        1 => Just(Kind::Invalid),
+        8 => (0..IDS, 1..4_u8).prop_map(|(id, amount)| RowKind::Scored { id, amount }),
+        1 => (0..IDS, 1..4_u8).prop_map(|(id, amount)| RowKind::Failed { id, amount }),
+        1 => Just(RowKind::Invalid),
     ]
 }
 
-fn histories() -> impl Strategy<Value = History> {
-    let load = || prop::collection::vec(prop::collection::vec(kinds(), 1..5), 1..3).prop_map(Step::Load);
+fn histories() -> impl Strategy<Value = RemovalHistory> {
+    let load = || prop::collection::vec(prop::collection::vec(kinds(), 1..5), 1..3).prop_map(HistoryStep::Load);
     let index = any::<prop::sample::Index>;
     let step = prop_oneof![
         5 => load(),
-        1 => index().prop_map(Step::Replay),
-        3 => index().prop_map(Step::Remove),
+        1 => index().prop_map(HistoryStep::Replay),
+        3 => index().prop_map(HistoryStep::Remove),
     ];
-    (prop::collection::vec(step, 2..12), any::<bool>()).prop_map(|(steps, update)| History { steps, update })
+    (prop::collection::vec(step, 2..12), any::<bool>()).prop_map(|(steps, update)| RemovalHistory { steps, update })
 }
 
 /// A run as loaded, each row with its number.
-struct Loaded {
+struct LoadedRun {
     name: String,
-    rows: Vec<Kind>,
+    rows: Vec<RowKind>,
     is_removed: bool,
 }
 
-struct World<'a> {
+struct RemovalWorld<'a> {
     database: &'a Database,
     on_conflict: IdConflict,
     /// The first id of this history.
     base: u128,
-    runs: Vec<Loaded>,
+    runs: Vec<LoadedRun>,
     /// Whether replays gave rows an outcome that depends on their order.
     is_replayed: bool,
     parts: u64,
 }
 
-impl World<'_> {
+impl RemovalWorld<'_> {
     fn store(&self) -> &dyn Store {
         &*self.database.store
     }
@@ -84,16 +84,16 @@ impl World<'_> {
         self.runs.iter().map(|run| run.name.clone()).collect()
     }
 
-    async fn load(&mut self, chunks: &[Vec<Kind>]) {
+    async fn load(&mut self, chunks: &[Vec<RowKind>]) {
         // Names are in the order of beginnings, which may all be in the same millisecond.
         let name = format!("run-{:06}-{:02}", self.base / 1_000, self.runs.len());
         begin(self.store(), &name).await;
         let (mut first_row, mut rows) = (1, Vec::new());
         for (number, kinds) in (0..).zip(chunks) {
-            let row = |kind: &Kind| match kind {
-                Kind::Scored { id, amount } => scored(self.base + id, &amount.to_string()),
-                Kind::Failed { id, amount } => Row::Failed(transaction(self.base + id, &amount.to_string())),
-                Kind::Invalid => Row::Invalid(b"\xff"),
+            let row = |kind: &RowKind| match kind {
+                RowKind::Scored { id, amount } => scored(self.base + id, &amount.to_string()),
+                RowKind::Failed { id, amount } => Row::Failed(transaction(self.base + id, &amount.to_string())),
+                RowKind::Invalid => Row::Invalid(b"\xff"),
             };
             let chunk = chunk(&name, number, first_row, &kinds.iter().map(row).collect::<Vec<_>>());
             self.store().write(&[chunk], self.on_conflict).await.unwrap();
@@ -101,7 +101,7 @@ impl World<'_> {
             rows.extend_from_slice(kinds);
         }
         finish(self.store(), &name, first_row - 1, chunks.len() as u64).await;
-        self.runs.push(Loaded { name, rows, is_removed: false });
+        self.runs.push(LoadedRun { name, rows, is_removed: false });
     }
 
     async fn replay(&mut self, at: usize) {
@@ -146,7 +146,7 @@ impl World<'_> {
             }
             for (row, kind) in (1..).zip(&run.rows) {
                 let fate = self.store().row(&run_id(&run.name), row).await.unwrap();
-                if let (RowFate::Duplicate { of, .. }, Kind::Scored { .. }) = (&fate, kind) {
+                if let (RowFate::Duplicate { of, .. }, RowKind::Scored { .. }) = (&fate, kind) {
                     assert!(of.is_some(), "row {row} of {} is a duplicate of nothing", run.name);
                 }
             }
@@ -159,7 +159,7 @@ impl World<'_> {
         let mut said: BTreeMap<u128, BTreeSet<u8>> = BTreeMap::new();
         for run in self.runs.iter().filter(|run| !run.is_removed) {
             for kind in &run.rows {
-                if let Kind::Scored { id, amount } | Kind::Failed { id, amount } = kind {
+                if let RowKind::Scored { id, amount } | RowKind::Failed { id, amount } = kind {
                     said.entry(*id).or_default().insert(*amount);
                 }
             }
@@ -186,7 +186,7 @@ impl World<'_> {
         let mut expected: BTreeMap<u128, (String, u64, u8)> = BTreeMap::new();
         for run in self.runs.iter().filter(|run| !run.is_removed) {
             for (row, kind) in (1..).zip(&run.rows) {
-                let Kind::Scored { id, amount } = kind else { continue };
+                let RowKind::Scored { id, amount } = kind else { continue };
                 expected.entry(*id).or_insert_with(|| (run.name.clone(), row, *amount)).2 = *amount;
             }
         }
@@ -203,16 +203,16 @@ impl World<'_> {
     }
 }
 
-async fn unfolds(database: &Database, case: u128, history: &History) {
+async fn plays(database: &Database, case: u128, history: &RemovalHistory) {
     let on_conflict = if history.update { IdConflict::Update } else { IdConflict::Fail };
     let (base, runs) = (case * 1_000, Vec::new());
-    let mut world = World { database, on_conflict, base, runs, is_replayed: false, parts: 0 };
+    let mut world = RemovalWorld { database, on_conflict, base, runs, is_replayed: false, parts: 0 };
     for step in &history.steps {
         match step {
-            Step::Load(chunks) => world.load(chunks).await,
-            Step::Replay(_) | Step::Remove(_) if world.runs.is_empty() => {}
-            Step::Replay(at) => world.replay(at.index(world.runs.len())).await,
-            Step::Remove(at) => world.remove(at.index(world.runs.len())).await,
+            HistoryStep::Load(chunks) => world.load(chunks).await,
+            HistoryStep::Replay(_) | HistoryStep::Remove(_) if world.runs.is_empty() => {}
+            HistoryStep::Replay(at) => world.replay(at.index(world.runs.len())).await,
+            HistoryStep::Remove(at) => world.remove(at.index(world.runs.len())).await,
         }
         world.obeys().await;
         world.equals_the_history_without_it().await;
@@ -220,7 +220,7 @@ async fn unfolds(database: &Database, case: u128, history: &History) {
 }
 
 fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
-    unfold(database, cases, histories(), &unfolds);
+    play(database, cases, histories(), &plays);
 }
 
 #[test]

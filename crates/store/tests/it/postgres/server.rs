@@ -7,24 +7,24 @@ use assay_transaction::{FailureClass, RunState, Sealed, Tally};
 use sqlx::postgres::PgPool;
 
 use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, lease, part, run_id, scored, transaction};
-use crate::database::{Database, Raw};
+use crate::database::{Database, DirectAccess};
 use crate::operations::dead_letters::letter;
 
 pub(crate) fn pool(database: &Database) -> &PgPool {
-    let Raw::Postgres(pool) = &database.raw else { panic!("it is PostgreSQL") };
+    let DirectAccess::Postgres(pool) = &database.raw else { panic!("it is PostgreSQL") };
     pool
 }
 
 /// Waits until one of our connections waits for a lock.
 pub(crate) async fn wait_for_a_blocked_connection(pool: &PgPool) {
-    wait_for_blocked_connections(pool, 1).await;
+    wait_for_blocked_connections(pool, "assay-test", 1).await;
 }
 
-async fn wait_for_blocked_connections(pool: &PgPool, connections: i64) {
+pub(crate) async fn wait_for_blocked_connections(pool: &PgPool, name: &str, connections: i64) {
     let question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-        AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
+        AND application_name = $1 AND wait_event_type = 'Lock'";
     let deadline = Instant::now() + Duration::from_secs(30);
-    while sqlx::query_scalar::<_, i64>(question).fetch_one(pool).await.unwrap() < connections {
+    while sqlx::query_scalar::<_, i64>(question).bind(name).fetch_one(pool).await.unwrap() < connections {
         assert!(Instant::now() < deadline, "{connections} connections should wait by now");
         // There is no event to wait for.
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -100,7 +100,7 @@ async fn a_killed_connection_is_transient() {
     let kill = async {
         wait_for_a_blocked_connection(pool(&database)).await;
         let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
+            WHERE datname = current_database() AND application_name = $1 AND wait_event_type = 'Lock'";
         assert_eq!(database.count(kill).await, 1);
     };
     let (result, ()) = tokio::join!(database.write(&chunks, IdConflict::Fail), kill);
@@ -209,15 +209,15 @@ async fn writers_do_not_starve_a_seal() {
     let id = run_id("a");
     let writing = database.write(&first, IdConflict::Fail);
     let sealing = async {
-        wait_for_blocked_connections(pool, 1).await;
+        wait_for_blocked_connections(pool, "assay-test", 1).await;
         store.seal(&lease("a"), sealed, None).await
     };
     let overtaking = async {
-        wait_for_blocked_connections(pool, 2).await;
+        wait_for_blocked_connections(pool, "assay-test", 2).await;
         database.write(&beyond, IdConflict::Fail).await
     };
     let release = async {
-        wait_for_blocked_connections(pool, 3).await;
+        wait_for_blocked_connections(pool, "assay-test", 3).await;
         blocker.rollback().await.unwrap();
     };
     let (written, sealed, late, ()) = tokio::join!(writing, sealing, overtaking, release);

@@ -39,7 +39,7 @@ async fn every_row_is_stored_in_its_table(database: &Database) {
     let content = "SELECT row_number || '|' || external_id || '|' || description || '|' || amount || '|' ||
         coalesce(merchant, '-') || '|' || operation_type || '|' || side || '|' || run_id || '|' || processing_type
         FROM transactions ORDER BY id";
-    let amount = |amount: &str| if is_sqlite(database) { amount.to_owned() } else { amount.replace(".40", ".4000") };
+    let amount = |amount: &str| if database.is_sqlite() { amount.to_owned() } else { amount.replace(".40", ".4000") };
     assert_eq!(
         database.texts(content).await,
         [
@@ -71,10 +71,6 @@ async fn every_row_is_stored_in_its_table(database: &Database) {
     assert_eq!(store.failed_counts(&run_id("a")).await.unwrap(), [("rejected".to_owned(), 1)]);
 }
 
-fn is_sqlite(database: &Database) -> bool {
-    matches!(database.raw, crate::database::Raw::Sqlite(_))
-}
-
 async fn queries_of_users_still_work(database: &Database) {
     let mut chunk = chunk_of_ids("a", 0, 1, &[1, 2, 3]);
     chunk.predicted[2].prediction.fraud_score = None;
@@ -85,7 +81,7 @@ async fn queries_of_users_still_work(database: &Database) {
     let by_date = "SELECT DATE(created_at) AS date, COUNT(*) AS transactions FROM transactions GROUP BY DATE(created_at) ORDER BY date DESC;";
     let mean = database.texts(&in_one_column(by_prediction, "prediction || '|' || count || '|' || avg_score")).await;
     assert_eq!(mean, ["legitimate|3|0.25"]);
-    let today = if is_sqlite(database) { "date('now')" } else { "CURRENT_DATE" };
+    let today = if database.is_sqlite() { "date('now')" } else { "CURRENT_DATE" };
     let days = database.texts(&in_one_column(by_date, &format!("({today} - date) || '|' || transactions"))).await;
     assert_eq!(days, ["0|3"]);
 }

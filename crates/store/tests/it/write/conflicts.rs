@@ -70,7 +70,7 @@ async fn other_content_fails_and_quotes_both(database: &Database) {
         reasons[0],
         "another transaction with this id is stored (run a, row 1); amount is `-7.07` there and `-70.7` here"
     );
-    let stored = if matches!(database.raw, crate::database::Raw::Sqlite(_)) { "-7.07" } else { "-7.0700" };
+    let stored = if matches!(database.raw, crate::database::DirectAccess::Sqlite(_)) { "-7.07" } else { "-7.0700" };
     assert!(
         reasons[1].ends_with(&format!("(run a, row 1); amount is `{stored}` there and `-7.08` here")),
         "{reasons:?}"

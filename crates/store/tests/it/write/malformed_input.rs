@@ -5,11 +5,11 @@ use assay_store::{ChunkOutcome, IdConflict};
 use assay_transaction::ScoredChunk;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::test_runner::{Config, TestError, TestRunner};
 use serde_json::{Value, json};
 
 use crate::chunks::{Row, chunk, chunk_of_ids, run_id, scored, transaction};
 use crate::database::Database;
+use crate::law::play;
 
 /// Values that are unexpected in their place.
 fn values() -> impl Strategy<Value = Value> {
@@ -88,46 +88,35 @@ fn changed(chunk: &ScoredChunk, changes: &Changes) -> Option<ScoredChunk> {
     ScoredChunk::decode(document.to_string().as_bytes()).ok()
 }
 
-async fn is_refused_or_recorded(database: &Database, case: u64, changes: &Changes) -> bool {
-    let (name, first_id) = (format!("hostile-{case}"), u128::from(case) * 10);
+async fn is_refused_or_recorded(database: &Database, case: u128, changes: &Changes) -> bool {
+    let (name, first_id) = (format!("changed-{case}"), case * 10);
     let rows = [
         scored(first_id, "1"),
         scored(first_id + 3, "2"),
         Row::Failed(transaction(first_id + 4, "1")),
         Row::Invalid(b"\xff\0"),
     ];
-    let Some(hostile) = changed(&chunk(&name, 0, 1, &rows), changes) else { return false };
-    let innocent = chunk_of_ids(&format!("innocent-{case}"), 0, 1, &[first_id + 5]);
-    let written = database.write(&[hostile.clone(), innocent], IdConflict::Fail).await;
-    let written = written.unwrap_or_else(|error| panic!("{error}\n{hostile:?}"));
-    assert_eq!(written.outcomes[1], ChunkOutcome::Recorded, "the innocent one is booked");
+    let Some(malformed) = changed(&chunk(&name, 0, 1, &rows), changes) else { return false };
+    let intact = chunk_of_ids(&format!("intact-{case}"), 0, 1, &[first_id + 5]);
+    let written = database.write(&[malformed.clone(), intact], IdConflict::Fail).await;
+    let written = written.unwrap_or_else(|error| panic!("{error}\n{malformed:?}"));
+    assert_eq!(written.outcomes[1], ChunkOutcome::Recorded, "the intact one is recorded");
     if written.outcomes[0] == ChunkOutcome::Recorded {
-        let tally = database.store.tally(&hostile.id.run_id).await.unwrap();
-        assert!(tally.accounts_for(hostile.range.rows), "{tally:?} of {hostile:?}");
+        let tally = database.store.tally(&malformed.id.run_id).await.unwrap();
+        assert!(tally.accounts_for(malformed.range.rows), "{tally:?} of {malformed:?}");
     }
-    let tally = database.store.tally(&run_id(&format!("innocent-{case}"))).await.unwrap();
+    let tally = database.store.tally(&run_id(&format!("intact-{case}"))).await.unwrap();
     assert!(tally.accounts_for(1));
     true
 }
 
 fn holds(database: impl AsyncFnOnce() -> Database, cases: u32) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let database = runtime.block_on(database());
-    let (case, read) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let read = std::cell::Cell::new(0);
     let changes = prop::collection::vec((any::<Index>(), prop::option::weighted(0.9, values())), 1..4);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&changes, |changes| {
-        case.set(case.get() + 1);
-        let is_read = runtime.block_on(is_refused_or_recorded(&database, case.get(), &changes));
-        read.set(read.get() + u32::from(is_read));
-        Ok(())
+    play(database, cases, changes, &async |database: &Database, case, changes: &Changes| {
+        read.set(read.get() + u32::from(is_refused_or_recorded(database, case, changes).await));
     });
-    if let Err(TestError::Fail(reason, changes)) = result {
-        panic!("{reason}\n{changes:?}");
-    }
-    result.unwrap();
     assert!(read.get() > cases / 10, "{} of {cases} changed chunks could be read", read.get());
-    runtime.block_on(database.store.close());
 }
 
 #[test]

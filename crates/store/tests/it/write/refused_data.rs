@@ -31,8 +31,11 @@ async fn a_refused_row_fails_alone(database: &Database) {
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
     let failed = "SELECT row_number || '|' || class FROM failed_transactions ORDER BY row_number";
     assert_eq!(database.texts(failed).await, ["1|database", "78|database", "79|database", "500|database"]);
-    let sign =
-        if matches!(database.raw, crate::database::Raw::Sqlite(_)) { "(SQLite error 275)" } else { "(SQLSTATE 23514)" };
+    let sign = if matches!(database.raw, crate::database::DirectAccess::Sqlite(_)) {
+        "(SQLite error 275)"
+    } else {
+        "(SQLSTATE 23514)"
+    };
     for reason in database.texts("SELECT reason FROM failed_transactions").await {
         assert!(reason.contains(sign), "{reason}");
     }

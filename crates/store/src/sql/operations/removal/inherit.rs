@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::dialect::{Connection, as_id, as_json, as_time, for_update, hour_before, json_elements, json_length, key};
 use super::fragments::covering_chunk;
-use super::ledger;
+use super::runs;
 use crate::operations::removal::{CONFLICT_GONE, MAX_CHUNKS, MAX_DUPLICATES, TOMBSTONE};
 use crate::values::{NO_BYTES, signed, to_json, unsigned};
 use crate::write::transaction::{ChunkCounts, write_duplicates};
@@ -144,7 +144,7 @@ const FORGET_CONFLICTS: &str = concat!(
     ")"
 );
 const FORGET: &str = concat!("DELETE FROM transaction_history WHERE id IN (SELECT h.id FROM ", before_heirs!(), ")");
-const ENTOMB: &str = concat!(
+const HEIR_TOMBSTONES: &str = concat!(
     "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) ",
     "SELECT $1, CAST(element.value->>3 AS bigint), $3, 'removed', $4, 0, $5 FROM ",
     heirs!(),
@@ -212,7 +212,7 @@ impl Heir {
     fn new((run_id, location): (String, String)) -> Result<Self, StoreError> {
         let source = SourceIdentity { location, version: String::new() };
         let processing_type = if source.is_live() { "streaming" } else { "batch" };
-        Ok(Self { run_id: ledger::read_name(&run_id)?, processing_type })
+        Ok(Self { run_id: runs::read_name(&run_id)?, processing_type })
     }
 }
 
@@ -325,7 +325,7 @@ async fn inherit(
     let is_heir = |found: &&Duplicate| found.stored_by.is_some() && met.insert(found.transaction.clone());
     let (heirs, others): (Vec<&Duplicate>, Vec<&Duplicate>) = found.iter().partition(is_heir);
     if !heirs.is_empty() {
-        bequeath(connection, removed, heir, &heirs).await?;
+        hand_over(connection, removed, heir, &heirs).await?;
         credit(connection, heir, &heirs).await?;
     }
     for Duplicate { row, transaction, at, .. } in others {
@@ -338,7 +338,7 @@ async fn inherit(
 }
 
 /// Makes the heirs the rows that stored their transactions, and turns the former ones into tombstones.
-async fn bequeath(
+async fn hand_over(
     connection: &mut Connection,
     removed: &RunId,
     heir: &Heir,
@@ -347,7 +347,7 @@ async fn bequeath(
     let list: Vec<_> = heirs.iter().map(|one| (&one.transaction, one.row, &one.at, one.stored_by)).collect();
     let list = to_json(&list)?;
     let run_id = heir.run_id.as_str();
-    sqlx::query(ENTOMB)
+    sqlx::query(HEIR_TOMBSTONES)
         .bind(removed.as_str())
         .bind(&list)
         .bind(key(Uuid::nil()))
@@ -389,5 +389,5 @@ async fn credit(connection: &mut Connection, heir: &Heir, heirs: &[&Duplicate]) 
 /// How many transactions of a run each other run would inherit.
 pub(crate) async fn count(connection: &mut Connection, run_id: &RunId) -> Result<Vec<(RunId, u64)>, StoreError> {
     let counts: Vec<(String, i64)> = sqlx::query_as(COUNT).bind(run_id.as_str()).fetch_all(connection).await?;
-    counts.into_iter().map(|(run_id, count)| Ok((ledger::read_name(&run_id)?, unsigned(count)))).collect()
+    counts.into_iter().map(|(run_id, count)| Ok((runs::read_name(&run_id)?, unsigned(count)))).collect()
 }

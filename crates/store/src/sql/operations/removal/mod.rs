@@ -10,8 +10,8 @@ use super::dialect::{
     self, COUNTING, Connection, Pool, WRITING, as_amount, as_id, as_json, as_time, json_elements, key, now, queue_up,
 };
 use super::fragments::{self, failed_columns, or_replace_prediction, prediction_columns};
-use super::ledger;
 use super::run_row::{self, run_columns};
+use super::runs;
 use super::{journal, live, stop_orders};
 use crate::operations::removal::{CONFLICT_GONE, MAX_REPLACED, MAX_ROWS, REMOVALS, TOMBSTONE};
 use crate::values::{NO_BYTES, signed, storable, to_json, unsigned};
@@ -27,7 +27,7 @@ const BEGIN: &str = concat!(
 );
 const STATE: &str = "SELECT removal_at IS NOT NULL AND removed_at IS NULL FROM runs WHERE run_id = $1";
 /// Inserts tombstones; $4 to $6 are their values behind the row number. Rows that failed stay.
-macro_rules! entomb {
+macro_rules! insert_tombstones {
     ($($rows:tt)+) => {
         concat!(
             "INSERT INTO failed_transactions (",
@@ -39,25 +39,25 @@ macro_rules! entomb {
     };
 }
 /// Rows from $2 up to $3, exclusive.
-const ENTOMB: [&str; 2] = [
-    entomb!(
+const ROW_TOMBSTONES: [&str; 2] = [
+    insert_tombstones!(
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM transactions \
          WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
     ),
-    entomb!(
+    insert_tombstones!(
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM invalid_transactions \
          WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
     ),
 ];
 /// Duplicates in the chunks from $2 to $3.
-const ENTOMB_DUPLICATES: &str = entomb!(
+const DUPLICATE_TOMBSTONES: &str = insert_tombstones!(
     "c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6 FROM chunks c CROSS JOIN ",
     json_elements!("c.duplicate_rows"),
     " WHERE c.run_id = $1 AND c.chunk >= $2 AND c.chunk <= $3 AND c.duplicate_rows IS NOT NULL"
 );
 const ERASE_DUPLICATES: &str = "UPDATE chunks SET duplicate_rows = NULL
     WHERE run_id = $1 AND chunk >= $2 AND chunk <= $3 AND duplicate_rows IS NOT NULL";
-const ENTOMB_FAILED: &str = "
+const FAILED_TO_TOMBSTONES: &str = "
     UPDATE failed_transactions SET transaction_id = $4, class = 'removed', reason = $5, attempts = 0, payload = $6
     WHERE run_id = $1 AND row_number >= $2 AND row_number < $3 AND class <> 'removed'";
 /// Conflicts with deleted transactions, whose reasons quote them.
@@ -75,8 +75,6 @@ const ERASE: [&str; 6] = [
     "DELETE FROM row_history WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
     "UPDATE chunks SET predicted = 0 WHERE run_id = $1 AND first_row >= $2 AND first_row < $3 AND predicted > 0",
 ];
-const CHUNKS: &str =
-    "SELECT chunk, first_row, rows FROM chunks WHERE run_id = $1 AND chunk >= $2 ORDER BY chunk LIMIT $3";
 const REPLACED: &str = "
     SELECT DISTINCT CAST(transaction_id AS text) FROM transaction_history WHERE replaced_by_run = $1 ORDER BY 1 LIMIT $2";
 /// For transactions, $2: the history entry from before the run replaced it (the first of several replacements in a
@@ -163,7 +161,7 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<Remo
     let mut transaction = pool.begin_with(WRITING).await?;
     // The order in which writers lock: numbering, the run, then removals.
     live::lock_places(&mut transaction, run_id).await?;
-    let run = ledger::locked_run(&mut transaction, run_id).await?.ok_or_else(|| stop_orders::unknown(run_id))?;
+    let run = runs::locked_run(&mut transaction, run_id).await?.ok_or_else(|| stop_orders::unknown(run_id))?;
     queue_up(&mut transaction, REMOVALS).await?;
     match &run.removal {
         Some(removal) if removal.ended_at.is_some() => return Ok(RemovalBegun::Done(run)),
@@ -178,7 +176,7 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<Remo
     let other: Option<String> =
         sqlx::query_scalar(OTHER).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
     if let Some(other) = other {
-        return Ok(RemovalBegun::Other(ledger::read_name(&other)?));
+        return Ok(RemovalBegun::Other(runs::read_name(&other)?));
     }
     let begun = sqlx::query(BEGIN)
         .bind(run_id.as_str())
@@ -212,10 +210,10 @@ pub(crate) async fn step(
     let done = match at {
         RemovalStep::Start => inherit::pass_on(&mut transaction, run_id, None).await?,
         RemovalStep::PassOn { heir, chunk } => inherit::pass_on(&mut transaction, run_id, Some((heir, *chunk))).await?,
-        RemovalStep::Duplicates { chunk } => entomb_duplicates(&mut transaction, run_id, *chunk).await?,
+        RemovalStep::Duplicates { chunk } => duplicates_to_tombstones(&mut transaction, run_id, *chunk).await?,
         RemovalStep::Entomb { chunk } => {
             let passed_on = inherit::pass_on_to_latest(&mut transaction, run_id).await?;
-            let (rows, next) = entomb(&mut transaction, run_id, *chunk).await?;
+            let (rows, next) = chunks_to_tombstones(&mut transaction, run_id, *chunk).await?;
             (Removed { rows: rows + passed_on, passed_on, restored: 0 }, Some(next))
         }
         RemovalStep::Restore => {
@@ -229,15 +227,15 @@ pub(crate) async fn step(
 }
 
 /// Turns the duplicates of some chunks into tombstones.
-async fn entomb_duplicates(
+async fn duplicates_to_tombstones(
     connection: &mut Connection,
     run_id: &RunId,
     chunk: u64,
 ) -> Result<(Removed, Option<RemovalStep>), StoreError> {
     let (window, next) = inherit::with_duplicates(connection, run_id, chunk).await?;
-    let mut entombed = 0;
+    let mut tombstones = 0;
     if let (Some([first]), Some([last])) = (window.first(), window.last()) {
-        let done = sqlx::query(ENTOMB_DUPLICATES)
+        let done = sqlx::query(DUPLICATE_TOMBSTONES)
             .bind(run_id.as_str())
             .bind(first)
             .bind(last)
@@ -246,46 +244,45 @@ async fn entomb_duplicates(
             .bind(NO_BYTES)
             .execute(&mut *connection)
             .await?;
-        entombed = done.rows_affected();
+        tombstones = done.rows_affected();
         sqlx::query(ERASE_DUPLICATES).bind(run_id.as_str()).bind(first).bind(last).execute(connection).await?;
     }
     let step = next.map_or(RemovalStep::Entomb { chunk: 0 }, |chunk| RemovalStep::Duplicates { chunk });
-    Ok((Removed { rows: entombed, ..Removed::default() }, Some(step)))
+    Ok((Removed { rows: tombstones, ..Removed::default() }, Some(step)))
 }
 
 /// Turns the rows of some chunks into tombstones, and rows between them that no chunk covers.
-async fn entomb(connection: &mut Connection, run_id: &RunId, chunk: u64) -> Result<(u64, RemovalStep), StoreError> {
-    let limit = i64::try_from(MAX_ROWS).unwrap_or(i64::MAX);
-    let chunks: Vec<(i64, i64, i64)> = sqlx::query_as(CHUNKS)
-        .bind(run_id.as_str())
-        .bind(signed(chunk))
-        .bind(limit)
-        .fetch_all(&mut *connection)
-        .await?;
+async fn chunks_to_tombstones(
+    connection: &mut Connection,
+    run_id: &RunId,
+    chunk: u64,
+) -> Result<(u64, RemovalStep), StoreError> {
+    let limit = u32::try_from(MAX_ROWS).unwrap_or(u32::MAX);
+    let chunks = runs::recorded_from(&mut *connection, run_id, chunk, limit).await?;
     let (mut taken, mut rows) = (0, 0);
-    for (_, _, of_chunk) in &chunks {
-        if taken > 0 && rows + unsigned(*of_chunk) > MAX_ROWS {
+    for chunk in &chunks {
+        if taken > 0 && rows + chunk.range.rows > MAX_ROWS {
             break;
         }
-        rows += unsigned(*of_chunk);
+        rows += chunk.range.rows;
         taken += 1;
     }
-    let from = if chunk == 0 { 0 } else { chunks.first().map_or(0, |first| first.1) };
-    let next = chunks.get(taken).copied();
-    let until = next.map_or(i64::MAX, |next| next.1);
-    let entombed = entomb_rows(connection, run_id, (from, until)).await?;
-    let step = next.map_or(RemovalStep::Restore, |next| RemovalStep::Entomb { chunk: unsigned(next.0) });
-    Ok((entombed, step))
+    let from = if chunk == 0 { 0 } else { chunks.first().map_or(0, |first| signed(first.range.first_row)) };
+    let next = chunks.get(taken);
+    let until = next.map_or(i64::MAX, |next| signed(next.range.first_row));
+    let tombstones = rows_to_tombstones(connection, run_id, (from, until)).await?;
+    let step = next.map_or(RemovalStep::Restore, |next| RemovalStep::Entomb { chunk: next.chunk });
+    Ok((tombstones, step))
 }
 
 /// The same for a range of rows, exclusive of its end. Returns how many became tombstones.
-async fn entomb_rows(
+async fn rows_to_tombstones(
     connection: &mut Connection,
     run_id: &RunId,
     (from, until): (i64, i64),
 ) -> Result<u64, StoreError> {
-    let mut entombed = 0;
-    for statement in [ENTOMB_FAILED, ENTOMB[0], ENTOMB[1]] {
+    let mut tombstones = 0;
+    for statement in [FAILED_TO_TOMBSTONES, ROW_TOMBSTONES[0], ROW_TOMBSTONES[1]] {
         let done = sqlx::query(statement)
             .bind(run_id.as_str())
             .bind(from)
@@ -295,7 +292,7 @@ async fn entomb_rows(
             .bind(NO_BYTES)
             .execute(&mut *connection)
             .await?;
-        entombed += done.rows_affected();
+        tombstones += done.rows_affected();
     }
     sqlx::query(FORGET_CONFLICTS)
         .bind(run_id.as_str())
@@ -307,7 +304,7 @@ async fn entomb_rows(
     for statement in ERASE {
         sqlx::query(statement).bind(run_id.as_str()).bind(from).bind(until).execute(&mut *connection).await?;
     }
-    Ok(entombed)
+    Ok(tombstones)
 }
 
 /// Restores transactions that the run replaced. Returns how many; 0 if none is left.
