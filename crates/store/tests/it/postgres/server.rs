@@ -100,7 +100,7 @@ async fn a_killed_connection_is_transient() {
     let kill = async {
         wait_for_a_blocked_connection(pool(&database)).await;
         let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-            WHERE datname = current_database() AND application_name = $1 AND wait_event_type = 'Lock'";
+            WHERE datname = current_database() AND application_name = 'assay-test' AND wait_event_type = 'Lock'";
         assert_eq!(database.count(kill).await, 1);
     };
     let (result, ()) = tokio::join!(database.write(&chunks, IdConflict::Fail), kill);
