@@ -112,20 +112,20 @@ impl RabbitMq {
         queue: ShortString,
         prefetch: u16,
         budget: &MemoryBudget,
-        dead: bool,
+        is_dead_letters: bool,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
         let (budget, share, closing) = (budget.clone(), self.shares.join(), self.closing.child_token());
-        let subscribing = ConsumerOptions { connection, queue, prefetch, dead, budget, share, closing };
-        Ok(Box::new(RabbitMqConsumer::start(subscribing, &self.consumers).await?))
+        let options = ConsumerOptions { connection, queue, prefetch, is_dead_letters, budget, share, closing };
+        Ok(Box::new(RabbitMqConsumer::start(options, &self.consumers).await?))
     }
 }
 
 #[async_trait]
 impl Broker for RabbitMq {
     async fn publish(&self, route: Route, message: Message) -> Result<(), PublishError> {
-        let address = self.settings.topology.work(route);
+        let target = self.settings.topology.work(route);
         let gate = &self.gates[route.index()];
-        let result = self.publisher.publish(address, wire::encode(message, Some(route.lane), None)?).await;
+        let result = self.publisher.publish(target, wire::encode(message, Some(route.lane), None)?).await;
         match result {
             Ok(()) => gate.open(),
             Err(PublishError::Full) => gate.close(),
@@ -135,14 +135,14 @@ impl Broker for RabbitMq {
     }
 
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
-        let address = self.settings.topology.delayed(route, Delay::at_least(after));
-        self.publisher.publish(address, wire::encode(message, Some(route.lane), None)?).await
+        let target = self.settings.topology.delayed(route, Delay::at_least(after));
+        self.publisher.publish(target, wire::encode(message, Some(route.lane), None)?).await
     }
 
     async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         let death = Death::of(route, reason);
-        let address = self.settings.topology.dead(route);
-        self.publisher.publish(address, wire::encode(message, Some(route.lane), Some(&death))?).await
+        let target = self.settings.topology.dead(route);
+        self.publisher.publish(target, wire::encode(message, Some(route.lane), Some(&death))?).await
     }
 
     fn compress(&self, message: Message) -> Message {

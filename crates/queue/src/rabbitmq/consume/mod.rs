@@ -41,7 +41,7 @@ use crate::{BrokerError, Consumer, Delivery};
 pub(super) struct RabbitMqConsumer {
     buffer: Arc<DeliveryBuffer>,
     connection: Arc<PersistentConnection>,
-    dead: bool,
+    is_dead_letters: bool,
     budget: MemoryBudget,
     /// The prefetch asked for, and the one in use.
     wanted: watch::Sender<u16>,
@@ -60,7 +60,7 @@ struct DeliveryBuffer {
 #[derive(Default)]
 struct BufferState {
     buffer: VecDeque<BufferedDelivery>,
-    ended: bool,
+    has_ended: bool,
 }
 
 struct BufferedDelivery {
@@ -87,15 +87,15 @@ pub(super) struct ConsumerOptions {
     pub(super) connection: Arc<PersistentConnection>,
     pub(super) queue: ShortString,
     pub(super) prefetch: u16,
-    pub(super) dead: bool,
+    pub(super) is_dead_letters: bool,
     pub(super) budget: MemoryBudget,
     pub(super) share: PrefetchShare,
     pub(super) closing: CancellationToken,
 }
 
 impl RabbitMqConsumer {
-    pub(super) async fn start(subscribing: ConsumerOptions, tasks: &TaskTracker) -> Result<Self, BrokerError> {
-        let ConsumerOptions { connection, queue, prefetch, dead, budget, share, closing } = subscribing;
+    pub(super) async fn start(options: ConsumerOptions, tasks: &TaskTracker) -> Result<Self, BrokerError> {
+        let ConsumerOptions { connection, queue, prefetch, is_dead_letters, budget, share, closing } = options;
         let buffer = Arc::new(DeliveryBuffer::default());
         let (settle, settlements) = mpsc::unbounded_channel();
         let (wanted, wants) = watch::channel(prefetch.max(1));
@@ -116,12 +116,12 @@ impl RabbitMqConsumer {
         // The first subscription is made here, so that RabbitMQ knows every started consumer.
         let first = subscriber.subscribe().await;
         let task = tasks.spawn(async move { subscriber.run(first).await });
-        Ok(Self { buffer, connection, dead, budget, wanted, prefetch, closing, task: Some(task) })
+        Ok(Self { buffer, connection, is_dead_letters, budget, wanted, prefetch, closing, task: Some(task) })
     }
 
     fn decode(&self, buffered: BufferedDelivery, taken: MemoryPermit) -> Delivery {
         let BufferedDelivery { properties, body, redelivered, receipt, since } = buffered;
-        let death = self.dead.then(|| wire::death(&properties, &self.connection.settings.topology));
+        let death = self.is_dead_letters.then(|| wire::death(&properties, &self.connection.settings.topology));
         let message = wire::decode(&properties, body);
         let mut delivery = Delivery::new(message, redelivered, death, Box::new(receipt), taken);
         delivery.since = since;
@@ -138,7 +138,7 @@ impl Consumer for RabbitMqConsumer {
                 let state = self.buffer.state();
                 match state.buffer.front() {
                     Some(buffered) => Some(buffered.decompressed_bytes()),
-                    None if state.ended => return None,
+                    None if state.has_ended => return None,
                     None => None,
                 }
             };
@@ -226,7 +226,7 @@ impl Subscriber {
             self.buffer.state().buffer.clear();
             if let SubscriptionEnd::Lost(cause) = ended {
                 if subscription.live.is_up() {
-                    warn!(queue = %self.queue, "consuming was interrupted ({cause}); subscribing again");
+                    warn!(queue = %self.queue, "consuming was interrupted ({cause}); options again");
                 }
                 drop(subscription);
                 next = self.subscribe().await;
@@ -237,7 +237,7 @@ impl Subscriber {
                 next = None;
             }
         }
-        self.buffer.state().ended = true;
+        self.buffer.state().has_ended = true;
         self.buffer.arrived.notify_one();
     }
 

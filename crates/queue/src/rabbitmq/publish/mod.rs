@@ -51,7 +51,7 @@ pub(super) struct Publisher {
 struct PendingPublish {
     /// The number of the publish on its channel.
     number: u64,
-    address: PublishTarget,
+    target: PublishTarget,
     message: EncodedMessage,
     deadline: Instant,
     reply: oneshot::Sender<Result<(), PublishError>>,
@@ -73,14 +73,14 @@ impl Publisher {
         self.window.into()
     }
 
-    pub(super) async fn publish(&self, address: PublishTarget, message: EncodedMessage) -> Result<(), PublishError> {
+    pub(super) async fn publish(&self, target: PublishTarget, message: EncodedMessage) -> Result<(), PublishError> {
         let deadline = Instant::now() + self.request_timeout;
         let confirmed = async {
             let bytes = self.bytes.take(message.body.len()).await;
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return Err(closed()) };
             let (reply, confirmed) = oneshot::channel();
             let publish =
-                PendingPublish { number: 0, address, message, deadline, reply, _permit: permit, _bytes: bytes };
+                PendingPublish { number: 0, target, message, deadline, reply, _permit: permit, _bytes: bytes };
             self.pending.send(publish).map_err(|_| closed())?;
             confirmed.await.unwrap_or_else(|_| Err(closed()))
         };
@@ -246,7 +246,7 @@ fn number_of(properties: &BasicProperties) -> Option<u64> {
 /// publishes, that keeps the order of publishes and confirms.
 async fn send(channel: &Channel, publish: PendingPublish) -> FinishedPublish {
     let confirmed = async {
-        let PublishTarget { exchange, key, mandatory } = publish.address.clone();
+        let PublishTarget { exchange, key, mandatory } = publish.target.clone();
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
         let properties = with_number(&publish.message.properties, publish.number);
         channel.basic_publish(exchange, key, options, &publish.message.body, properties).await?.await
