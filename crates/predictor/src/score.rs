@@ -6,8 +6,8 @@ use std::time::Duration;
 use assay_queue::{Broker, Message, Outcome, Route, Unpublished, Work, publish_until_confirmed};
 use assay_scoring::{Scorer, Scores};
 use assay_transaction::{
-    Chunk, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, ScoredChunk, ScoredLive, ScoredReplay,
-    Timestamp, WireError,
+    Chunk, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, RunId, ScoredChunk, ScoredLive,
+    ScoredReplay, Timestamp, WireError,
 };
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,12 @@ pub(crate) struct ChunkScorer {
 struct WriterMessage {
     message: Result<Message, WireError>,
     rows: RowCounts,
+}
+
+impl WriterMessage {
+    fn new(id: String, kind: &str, run_id: &RunId, encoded: Result<Vec<u8>, WireError>, rows: RowCounts) -> Self {
+        Self { message: encoded.map(|body| Message::new(id, kind, run_id, body)), rows }
+    }
 }
 
 impl ChunkScorer {
@@ -93,10 +99,9 @@ impl ChunkScorer {
             }
             ScoredChunk { id, range, lane, predicted_at: now(), predicted, failed, rejected, known }
         };
-        let id = &scored.id;
-        let message = |body| Message::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, body);
+        let (id, encoded) = (&scored.id, scored.encode());
         let rows = rows(&scored.predicted, &scored.failed, &scored.rejected).with_known(scored.known.len());
-        Some(WriterMessage { message: scored.encode().map(message), rows })
+        Some(WriterMessage::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, encoded, rows))
     }
 
     /// A message shares requests with others, unless `is_alone`, and gets a result of its own. It is scored even if its run is
@@ -110,9 +115,8 @@ impl ChunkScorer {
         };
         let run_id = id.run_id();
         let scored = ScoredLive { id, predicted_at: now(), predicted, failed, rejected };
-        let message = |body| Message::new(scored.id.message.clone(), ScoredLive::MESSAGE_TYPE, &run_id, body);
-        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected);
-        Ok(WriterMessage { message: scored.encode().map(message), rows })
+        let (encoded, rows) = (scored.encode(), rows(&scored.predicted, &scored.failed, &scored.rejected));
+        Ok(WriterMessage::new(scored.id.message, ScoredLive::MESSAGE_TYPE, &run_id, encoded, rows))
     }
 
     /// A replay is scored even if its run is stopped, as an operator ordered it.
@@ -121,9 +125,8 @@ impl ChunkScorer {
         let Scores { predicted, failed } = self.scorer.score(transactions, &self.shutdown).await.ok()?;
         let rows = rows(&predicted, &failed, &[]);
         let scored = ScoredReplay { id, lane, predicted_at: now(), predicted, failed };
-        let id = &scored.id;
-        let message = |body| Message::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, body);
-        Some(WriterMessage { message: scored.encode().map(message), rows })
+        let (id, encoded) = (&scored.id, scored.encode());
+        Some(WriterMessage::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, encoded, rows))
     }
 }
 
@@ -156,28 +159,22 @@ mod tests {
         decode(&message, Lane::Realtime, &ExternalReader::new(LiveOptions::default())).unwrap()
     }
 
+    fn chunk_scorer(url: &str, micro_batches: MicroBatches, shutdown: &CancellationToken) -> ChunkScorer {
+        let scorer = Arc::new(Scorer::new(url, &ApiOptions::default()).unwrap());
+        let (broker, shutdown) = (InProcess::new(10), shutdown.clone());
+        ChunkScorer { broker, scorer, micro_batches, progress: Arc::default(), stopped: Arc::default(), shutdown }
+    }
+
     #[tokio::test]
     async fn a_message_whose_batch_panicked_is_scored_alone() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        tokio::spawn(assay_ml_api::serve(
-            listener,
-            Arc::new(Model::bundled()),
-            ServeOptions::default(),
-            shutdown.clone(),
-        ));
-        let scorer = Arc::new(Scorer::new(&url, &ApiOptions::default()).unwrap());
+        let model = Arc::new(Model::bundled());
+        tokio::spawn(assay_ml_api::serve(listener, model, ServeOptions::default(), shutdown.clone()));
         // Each batch ends without scores, as after a panic.
         let (micro_batches, panicking) = MicroBatches::never_scored();
-        let scoring = ChunkScorer {
-            broker: InProcess::new(10),
-            scorer,
-            micro_batches,
-            progress: Arc::default(),
-            stopped: Arc::default(),
-            shutdown: shutdown.clone(),
-        };
+        let scoring = chunk_scorer(&url, micro_batches, &shutdown);
         assert_eq!(scoring.score(external_message(0), Lane::Realtime).await, Outcome::Retry { after: AFTER_PANIC });
         assert_eq!(scoring.score(external_message(1), Lane::Realtime).await, Outcome::Done);
         let downstream = Route { work: Work::Scored, lane: Lane::Realtime };
@@ -196,18 +193,9 @@ mod tests {
         let prediction = Prediction { prediction: "fraud".into(), fraud_score: None, model_version: None };
         let forwarded = |entry: &Entry| Predicted { entry: entry.clone(), prediction: prediction.clone() };
         let predicted: Vec<_> = chunk.transactions.iter().map(forwarded).collect();
-        // Nothing listens there.
-        let scorer = Arc::new(Scorer::new("http://127.0.0.1:1", &ApiOptions::default()).unwrap());
         let (micro_batches, collecting) = MicroBatches::never_scored();
-        let broker: Arc<dyn Broker> = InProcess::new(10);
-        let scoring = ChunkScorer {
-            broker: Arc::clone(&broker),
-            scorer,
-            micro_batches,
-            progress: Arc::default(),
-            stopped: Arc::default(),
-            shutdown: CancellationToken::new(),
-        };
+        // Nothing listens there.
+        let scoring = chunk_scorer("http://127.0.0.1:1", micro_batches, &CancellationToken::new());
         let WriterMessage { message, rows } = scoring.chunk(chunk, Lane::Batch).await.unwrap();
         assert_eq!((rows.predicted, rows.known), (0, 2));
         let written = ScoredChunk::decode(&message.unwrap().body).unwrap();

@@ -11,17 +11,10 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
 use super::stub::{Flow, Reply, Stub, scores};
-use super::{assert_outcomes, entries, failed, options, predicted, quick, score};
-use crate::{ApiOptions, Scorer};
+use super::{assert_outcomes, entries, failed, predicted, score, scorer_with};
 
 /// What both sockets may buffer beyond what is read.
 const BETWEEN: usize = 16 * 1024 * 1024;
-
-/// A scorer with a short time-out and no retries.
-fn hasty(url: &str, timeout: Duration) -> Scorer {
-    let options = ApiOptions { api_timeout: timeout, max_retries: 0, ..options() };
-    Scorer::with_policy(url, &options, quick()).unwrap()
-}
 
 fn flow(piece: &'static str, pause: Duration) -> Flow {
     Flow { piece, pause, given: Arc::new(AtomicUsize::new(0)) }
@@ -39,15 +32,15 @@ async fn an_endless_response_costs_its_rows_and_no_memory() {
         let given = Arc::clone(&endless.given);
         let stub =
             Stub::serve(
-                move |asked| {
-                    if asked.has("endless") { Reply::Endless(status, endless.clone()) } else { Reply::Scores }
+                move |request| {
+                    if request.has("endless") { Reply::Endless(status, endless.clone()) } else { Reply::Scores }
                 },
             );
-        let found = score(&hasty(&stub.url(), Duration::from_secs(20)), entries(1..9, "endless", &[3])).await;
+        let found = score(&scorer_with(&stub.url(), Duration::from_secs(20), 0), entries(1..9, "endless", &[3])).await;
         assert_outcomes(&found, 1..9, &[3]);
         assert_eq!(found.failed[0].class, class, "{status}");
-        let (given, asked) = (given.load(Ordering::SeqCst), stub.asked().len());
-        assert!(given <= asked * BETWEEN, "{status}: {given} bytes were sent in {asked} answers");
+        let (given, requests) = (given.load(Ordering::SeqCst), stub.requests().len());
+        assert!(given <= requests * BETWEEN, "{status}: {given} bytes were sent in {requests} responses");
     }
 }
 
@@ -55,12 +48,13 @@ async fn an_endless_response_costs_its_rows_and_no_memory() {
 async fn a_dripping_response_times_out() {
     for status in [200, 500] {
         let drips = flow(" ", Duration::from_millis(5));
-        let stub = Stub::serve(
-            move |asked| {
-                if asked.has("drips") { Reply::Endless(status, drips.clone()) } else { Reply::Scores }
-            },
-        );
-        let found = score(&hasty(&stub.url(), Duration::from_millis(300)), entries(1..5, "drips", &[2])).await;
+        let stub =
+            Stub::serve(
+                move |request| {
+                    if request.has("drips") { Reply::Endless(status, drips.clone()) } else { Reply::Scores }
+                },
+            );
+        let found = score(&scorer_with(&stub.url(), Duration::from_millis(300), 0), entries(1..5, "drips", &[2])).await;
         assert_outcomes(&found, 1..5, &[2]);
         assert_eq!(found.failed[0].class, FailureClass::Suspect);
     }
@@ -71,18 +65,19 @@ async fn an_outage_with_endless_responses_is_an_outage() {
     let (endless, asked_before) = (flow(LARGE, Duration::ZERO), 3);
     let health = endless.clone();
     let stub = Stub::with_health(
-        move |asked| if asked.number < asked_before { Reply::Endless(503, endless.clone()) } else { Reply::Scores },
+        move |request| if request.number < asked_before { Reply::Endless(503, endless.clone()) } else { Reply::Scores },
         move |_| Reply::Endless(200, health.clone()),
     );
-    let scorer = hasty(&stub.url(), Duration::from_secs(20));
+    let scorer = scorer_with(&stub.url(), Duration::from_secs(20), 0);
     assert_outcomes(&score(&scorer, entries(1..9, "", &[])).await, 1..9, &[]);
     assert!(scorer.stats().outages > 0);
 }
 
 #[tokio::test]
 async fn a_huge_header_costs_its_rows_only() {
-    let stub = Stub::serve(|asked| if asked.has("verbose") { Reply::Header(4 * 1024 * 1024) } else { Reply::Scores });
-    let found = score(&hasty(&stub.url(), Duration::from_secs(20)), entries(1..5, "verbose", &[4])).await;
+    let stub =
+        Stub::serve(|request| if request.has("verbose") { Reply::Header(4 * 1024 * 1024) } else { Reply::Scores });
+    let found = score(&scorer_with(&stub.url(), Duration::from_secs(20), 0), entries(1..5, "verbose", &[4])).await;
     assert_outcomes(&found, 1..5, &[4]);
 }
 
@@ -121,8 +116,8 @@ fn any_malformed_reply() -> impl Strategy<Value = MalformedReply> {
 }
 
 impl MalformedReply {
-    fn reply(&self, asked: &super::stub::ReceivedRequest) -> Reply {
-        let mut right = scores(asked).into_bytes();
+    fn reply(&self, request: &super::stub::ReceivedRequest) -> Reply {
+        let mut right = scores(request).into_bytes();
         match self {
             Self::Bytes(bytes) => Reply::Bytes(bytes.clone()),
             Self::Flipped(at, bits) => {
@@ -139,10 +134,10 @@ impl MalformedReply {
                 items.push(items[at.index(items.len())].clone());
                 Reply::Body(serde_json::to_string(&items).unwrap())
             }
-            Self::Swapped(by) => {
-                Reply::Body(scores(asked).replace("00000000-0000-0000-0000-00", &format!("{by:08x}-0000-0000-0000-00")))
-            }
-            Self::Scores(score) => Reply::Body(scores(asked).replace("0.25", score)),
+            Self::Swapped(by) => Reply::Body(
+                scores(request).replace("00000000-0000-0000-0000-00", &format!("{by:08x}-0000-0000-0000-00")),
+            ),
+            Self::Scores(score) => Reply::Body(scores(request).replace("0.25", score)),
             Self::Status(status) => Reply::Status(*status),
             Self::Cut => Reply::Cut,
         }
@@ -162,11 +157,11 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let replies = Mutex::new(replies.into_iter());
-            let stub = Stub::serve(move |asked| {
+            let stub = Stub::serve(move |request| {
                 let next = replies.lock().unwrap().next();
-                next.map_or(Reply::Scores, |reply| reply.reply(asked))
+                next.map_or(Reply::Scores, |reply| reply.reply(request))
             });
-            let found = score(&hasty(&stub.url(), Duration::from_secs(20)), entries(1..10, "", &[])).await;
+            let found = score(&scorer_with(&stub.url(), Duration::from_secs(20), 0), entries(1..10, "", &[])).await;
             let rows: BTreeSet<u64> = predicted(&found).into_iter().chain(failed(&found)).collect();
             assert_eq!(rows, (1..10).collect());
             assert_eq!(found.predicted.len() + found.failed.len(), 9);

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use assay_connect::RetryPolicy;
 use assay_transaction::Entry;
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -39,6 +40,16 @@ fn options() -> ApiOptions {
 
 fn scorer(url: &str) -> Scorer {
     Scorer::with_policy(url, &options(), quick()).unwrap()
+}
+
+fn scorer_with(url: &str, api_timeout: Duration, max_retries: u32) -> Scorer {
+    let options = ApiOptions { api_timeout, max_retries, ..options() };
+    Scorer::with_policy(url, &options, quick()).unwrap()
+}
+
+/// Scores chunks of nine good rows each, at the same time.
+async fn score_chunks(scorer: &Scorer, chunks: u64) -> Vec<Scores> {
+    join_all((0..chunks).map(|chunk| score(scorer, entries(chunk * 9..chunk * 9 + 9, "", &[])))).await
 }
 
 fn id(row: u64) -> Uuid {

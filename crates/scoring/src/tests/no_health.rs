@@ -9,8 +9,8 @@ use assay_transaction::FailureClass;
 use futures_util::future::join_all;
 
 use super::stub::{ReceivedRequest, Reply, Stub};
-use super::{assert_outcomes, entries, options, quick, score, scorer, within};
-use crate::{ApiOptions, ApiState, Scorer};
+use super::{assert_outcomes, entries, score, score_chunks, scorer, scorer_with, within};
+use crate::ApiState;
 
 /// Responses to `GET /health` of an API without one.
 const NONE: [fn() -> Reply; 4] = [
@@ -21,9 +21,9 @@ const NONE: [fn() -> Reply; 4] = [
 ];
 
 /// How often each transaction was requested; none of them is made up.
-fn requests_by_id(asked: &[ReceivedRequest]) -> HashMap<String, usize> {
+fn requests_by_id(requests: &[ReceivedRequest]) -> HashMap<String, usize> {
     let mut ids = HashMap::new();
-    for request in asked {
+    for request in requests {
         assert!(!request.has("Assay connection check"), "a made-up transaction was sent: {}", request.body);
         for id in request.ids() {
             *ids.entry(id).or_default() += 1;
@@ -35,35 +35,35 @@ fn requests_by_id(asked: &[ReceivedRequest]) -> HashMap<String, usize> {
 #[tokio::test]
 async fn one_waiting_transaction_at_a_time_probes_and_is_scored() {
     for none in NONE {
-        for sick in [429, 502, 503, 504] {
+        for down in [429, 502, 503, 504] {
             let is_well = Arc::new(AtomicBool::new(false));
             let script = Arc::clone(&is_well);
             let stub = Stub::with_health(
-                move |_| if script.load(Ordering::SeqCst) { Reply::Scores } else { Reply::Status(sick) },
+                move |_| if script.load(Ordering::SeqCst) { Reply::Scores } else { Reply::Status(down) },
                 move |_| none(),
             );
             let scorer = scorer(&stub.url());
             let mut state = scorer.state();
-            let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+            let work = score_chunks(&scorer, 20);
             let repair = async {
                 state.wait_for(|state| matches!(state, ApiState::Unavailable { .. })).await.unwrap();
                 let workers = scorer.max_workers();
-                stub.until_asked(workers + 10).await;
-                let asked = stub.asked();
-                assert!(asked[workers..].iter().all(|asked| asked.rows().len() == 1), "probes are small");
+                stub.wait_for_requests(workers + 10).await;
+                let requests = stub.requests();
+                assert!(requests[workers..].iter().all(|request| request.rows().len() == 1), "probes are small");
                 is_well.store(true, Ordering::SeqCst);
-                asked.len()
+                requests.len()
             };
             let (found, failed) = within(async { tokio::join!(work, repair) }).await;
-            assert!(found.iter().all(|found| found.predicted.len() == 9), "{sick}");
-            assert_eq!(stub.health_asked(), 1, "a missing check is not asked again in the same outage");
+            assert!(found.iter().all(|found| found.predicted.len() == 9), "{down}");
+            assert_eq!(stub.health_requests(), 1, "a missing check is not asked again in the same outage");
             // One may have been in flight during the repair.
-            let answered: Vec<_> = stub.asked().into_iter().skip(failed + 1).collect();
+            let answered: Vec<_> = stub.requests().into_iter().skip(failed + 1).collect();
             assert!(
                 requests_by_id(&answered).values().all(|times| *times == 1),
                 "a scored probe is not requested again"
             );
-            requests_by_id(&stub.asked());
+            requests_by_id(&stub.requests());
             let done = scorer.stats();
             assert_eq!((done.outages, done.canaries, done.failed), (1, 0, 0));
         }
@@ -74,12 +74,12 @@ async fn one_waiting_transaction_at_a_time_probes_and_is_scored() {
 async fn a_check_that_was_never_healthy_holds_back_no_work() {
     for health in [500, 502, 503] {
         let stub = Stub::with_health(
-            |asked| if asked.number < 8 { Reply::Status(503) } else { Reply::Scores },
+            |request| if request.number < 8 { Reply::Status(503) } else { Reply::Scores },
             move |_| Reply::Status(health),
         );
         let scorer = scorer(&stub.url());
         assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
-        requests_by_id(&stub.asked());
+        requests_by_id(&stub.requests());
     }
 }
 
@@ -87,42 +87,42 @@ async fn a_check_that_was_never_healthy_holds_back_no_work() {
 async fn a_check_without_a_response_holds_back_no_work() {
     for health in [|| Reply::Stall, || Reply::Drop] {
         let stub = Stub::with_health(
-            |asked| if asked.number < 9 { Reply::Status(503) } else { Reply::Scores },
+            |request| if request.number < 9 { Reply::Status(503) } else { Reply::Scores },
             move |_| health(),
         );
         let scorer = scorer(&stub.url());
         let found = within(score(&scorer, entries(0..9, "", &[]))).await;
         assert_outcomes(&found, 0..9, &[]);
-        requests_by_id(&stub.asked());
+        requests_by_id(&stub.requests());
     }
 }
 
 #[tokio::test]
 async fn a_check_that_was_healthy_is_trusted_and_asked_again_in_each_outage() {
-    let (health, sick) = (Arc::new(AtomicUsize::new(404)), Arc::new(AtomicBool::new(false)));
-    let (answer, is_sick) = (Arc::clone(&health), Arc::clone(&sick));
+    let (health, down) = (Arc::new(AtomicUsize::new(404)), Arc::new(AtomicBool::new(false)));
+    let (answer, is_down) = (Arc::clone(&health), Arc::clone(&down));
     let stub = Stub::with_health(
-        move |_| if is_sick.load(Ordering::SeqCst) { Reply::Status(503) } else { Reply::Scores },
+        move |_| if is_down.load(Ordering::SeqCst) { Reply::Status(503) } else { Reply::Scores },
         move |_| Reply::Status(u16::try_from(answer.load(Ordering::SeqCst)).unwrap()),
     );
     let scorer = scorer(&stub.url());
     // A proxy answers for an API that is still starting.
     within(scorer.wait_until_ready(Duration::from_secs(50))).await.unwrap();
     health.store(200, Ordering::SeqCst);
-    sick.store(true, Ordering::SeqCst);
+    down.store(true, Ordering::SeqCst);
     let mut state = scorer.state();
     let work = score(&scorer, entries(0..9, "", &[]));
     let repair = async {
         state.wait_for(|state| !state.is_ready()).await.unwrap();
-        stub.until_asked(3).await;
+        stub.wait_for_requests(3).await;
         health.store(503, Ordering::SeqCst);
-        let (asked, checked) = (stub.asked().len(), stub.health_asked());
-        while stub.health_asked() < checked + 10 {
+        let (requests, checks) = (stub.requests().len(), stub.health_requests());
+        while stub.health_requests() < checks + 10 {
             tokio::task::yield_now().await;
         }
         // One may have been in flight.
-        assert!(stub.asked().len() <= asked + 1, "the check is trusted");
-        sick.store(false, Ordering::SeqCst);
+        assert!(stub.requests().len() <= requests + 1, "the check is trusted");
+        down.store(false, Ordering::SeqCst);
         health.store(200, Ordering::SeqCst);
     };
     let (found, ()) = within(async { tokio::join!(work, repair) }).await;
@@ -142,18 +142,18 @@ async fn a_wrong_setting_is_probed_with_waiting_transactions_even_after_a_succes
         score(&scorer, entries(1000..1009, "", &[])).await;
         is_right.store(false, Ordering::SeqCst);
         let mut state = scorer.state();
-        let work = join_all((0..9).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+        let work = score_chunks(&scorer, 9);
         let repair = async {
             state.wait_for(|state| matches!(state, ApiState::Misconfigured { .. })).await.unwrap();
             let reason = scorer.health().unwrap_err();
             assert!(reason.contains("ML_API_URL"), "{reason}");
-            stub.until_asked(20).await;
+            stub.wait_for_requests(20).await;
             is_right.store(true, Ordering::SeqCst);
         };
         let (found, ()) = within(async { tokio::join!(work, repair) }).await;
         assert!(found.iter().all(|found| found.predicted.len() == 9), "{status}");
-        let asked = requests_by_id(&stub.asked());
-        assert_eq!(asked.len(), 90);
+        let requests = requests_by_id(&stub.requests());
+        assert_eq!(requests.len(), 90);
         assert_eq!(scorer.stats().canaries, 0, "only waiting transactions are sent");
     }
 }
@@ -171,10 +171,10 @@ async fn waiting_transactions_discover_a_repaired_model() {
         score(&scorer, entries(1000..1001, "", &[])).await;
         is_broken.store(true, Ordering::SeqCst);
         let mut state = scorer.state();
-        let work = join_all((0..9).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+        let work = score_chunks(&scorer, 9);
         let repair = async {
             state.wait_for(|state| !state.is_ready()).await.unwrap();
-            stub.until_asked(stub.asked().len() + 20).await;
+            stub.wait_for_requests(stub.requests().len() + 20).await;
             is_broken.store(false, Ordering::SeqCst);
         };
         let (found, ()) = within(async { tokio::join!(work, repair) }).await;
@@ -187,9 +187,9 @@ async fn waiting_transactions_discover_a_repaired_model() {
 async fn rows_at_fault_are_found_after_an_outage_too() {
     for bad in [&[0][..], &[0, 1, 2, 8], &[4]] {
         let stub = Stub::with_health(
-            |asked| match asked.number {
+            |request| match request.number {
                 0..12 => Reply::Status(503),
-                _ if asked.has("bad") => Reply::Status(422),
+                _ if request.has("bad") => Reply::Status(422),
                 _ => Reply::Scores,
             },
             |_| Reply::Status(404),
@@ -206,8 +206,8 @@ async fn a_row_that_crashes_the_model_is_found() {
     for status in [None, Some(502)] {
         for bad in [0, 6] {
             let stub = Stub::with_health(
-                move |asked| match status {
-                    _ if !asked.has("crash") => Reply::Scores,
+                move |request| match status {
+                    _ if !request.has("crash") => Reply::Scores,
                     Some(status) => Reply::Status(status),
                     None => Reply::Cut,
                 },
@@ -217,17 +217,18 @@ async fn a_row_that_crashes_the_model_is_found() {
             let found = score(&scorer, entries(0..8, "crash", &[bad])).await;
             assert_outcomes(&found, 0..8, &[bad]);
             assert_eq!(found.failed[0].class, FailureClass::Suspect);
-            requests_by_id(&stub.asked());
+            requests_by_id(&stub.requests());
         }
     }
 }
 
 #[tokio::test]
 async fn a_row_that_stalls_the_model_is_found() {
-    let stub =
-        Stub::with_health(|asked| if asked.has("slow") { Reply::Stall } else { Reply::Scores }, |_| Reply::Status(404));
-    let impatient = ApiOptions { api_timeout: Duration::from_millis(500), max_retries: 1, ..options() };
-    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    let stub = Stub::with_health(
+        |request| if request.has("slow") { Reply::Stall } else { Reply::Scores },
+        |_| Reply::Status(404),
+    );
+    let scorer = scorer_with(&stub.url(), Duration::from_millis(500), 1);
     let found = score(&scorer, entries(0..4, "slow", &[1])).await;
     assert_outcomes(&found, 0..4, &[1]);
     assert_eq!(found.failed[0].class, FailureClass::Suspect);
@@ -239,20 +240,19 @@ async fn a_row_that_stalls_the_model_is_found_after_an_outage() {
     let is_away = Arc::new(AtomicBool::new(false));
     let script = Arc::clone(&is_away);
     let stub = Stub::with_health(
-        move |asked| match () {
+        move |request| match () {
             () if script.swap(false, Ordering::SeqCst) => Reply::Status(503),
-            () if asked.has("slow") => Reply::Stall,
+            () if request.has("slow") => Reply::Stall,
             () => Reply::Scores,
         },
         |_| Reply::Status(404),
     );
-    let impatient = ApiOptions { api_timeout: Duration::from_millis(300), max_retries: 1, ..options() };
-    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    let scorer = scorer_with(&stub.url(), Duration::from_millis(300), 1);
     score(&scorer, entries(1000..1001, "", &[])).await;
     is_away.store(true, Ordering::SeqCst);
     let found = score(&scorer, entries(0..1, "slow", &[0])).await;
     assert_outcomes(&found, 0..1, &[0]);
-    requests_by_id(&stub.asked());
+    requests_by_id(&stub.requests());
 }
 
 #[tokio::test]
@@ -263,13 +263,12 @@ async fn an_api_that_always_stalls_fails_no_row() {
         move |_| if script.load(Ordering::SeqCst) { Reply::Stall } else { Reply::Scores },
         |_| Reply::Status(404),
     );
-    let impatient = ApiOptions { api_timeout: Duration::from_millis(100), max_retries: 1, ..options() };
-    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    let scorer = scorer_with(&stub.url(), Duration::from_millis(100), 1);
     let mut state = scorer.state();
     let work = join_all((0..5).map(|chunk| score(&scorer, entries(chunk * 4..chunk * 4 + 4, "", &[]))));
     let repair = async {
         state.wait_for(|state| !state.is_ready()).await.unwrap();
-        stub.until_asked(stub.asked().len() + 3).await;
+        stub.wait_for_requests(stub.requests().len() + 3).await;
         is_stalled.store(false, Ordering::SeqCst);
     };
     let (found, ()) = within(async { tokio::join!(work, repair) }).await;

@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::stub::{Reply, Stub};
-use super::{assert_outcomes, entries, options, quick, score, scorer, within};
-use crate::{ApiOptions, ApiState, ScoreError, Scorer};
+use super::{assert_outcomes, entries, score, score_chunks, scorer, scorer_with, within};
+use crate::{ApiState, ScoreError};
 
 #[tokio::test]
 async fn an_outage_of_any_length_is_waited_out() {
@@ -18,15 +18,16 @@ async fn an_outage_of_any_length_is_waited_out() {
         // Many more failures than retries; `/health` is asked in between.
         let stub =
             Stub::serve(
-                move |asked| if asked.number < 12 { Reply::RetryAfter(status, "0".to_owned()) } else { Reply::Scores },
+                move |request| {
+                    if request.number < 12 { Reply::RetryAfter(status, "0".to_owned()) } else { Reply::Scores }
+                },
             );
         let scorer = scorer(&stub.url());
-        let found =
-            within(join_all((0..4).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))))).await;
+        let found = within(score_chunks(&scorer, 4)).await;
         for (found, chunk) in found.iter().zip(0..) {
             assert_outcomes(found, chunk * 9..chunk * 9 + 9, &[]);
         }
-        assert!(stub.health_asked() > 0);
+        assert!(stub.health_requests() > 0);
         assert!(scorer.stats().outages > 0);
         assert!(scorer.state().borrow().is_ready());
     }
@@ -44,14 +45,14 @@ async fn during_an_outage_one_probes_and_all_others_wait() {
     within(scorer.wait_until_ready(Duration::from_secs(50))).await.unwrap();
     is_well.store(false, Ordering::SeqCst);
     let mut state = scorer.state();
-    let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+    let work = score_chunks(&scorer, 20);
     let repair = async {
         state.wait_for(|state| matches!(state, ApiState::Unavailable { .. })).await.unwrap();
-        while stub.health_asked() < 11 {
+        while stub.health_requests() < 11 {
             tokio::task::yield_now().await;
         }
         // Only those in flight at the time.
-        assert!(stub.asked().len() <= scorer.max_workers());
+        assert!(stub.requests().len() <= scorer.max_workers());
         is_well.store(true, Ordering::SeqCst);
     };
     let (found, ()) = within(async { tokio::join!(work, repair) }).await;
@@ -92,7 +93,7 @@ async fn retry_after_is_respected() {
             };
             let (ended, ()) = within(async { tokio::join!(scorer.score(entries(0..9, "", &[]), &stop), wait) }).await;
             assert_eq!(ended, Err(ScoreError::Stopped));
-            assert_eq!((stub.asked().len(), stub.health_asked()), (1, 0));
+            assert_eq!((stub.requests().len(), stub.health_requests()), (1, 0));
         }
     }
 }
@@ -100,21 +101,20 @@ async fn retry_after_is_respected() {
 #[tokio::test]
 async fn retry_after_ends() {
     let stub =
-        Stub::serve(|asked| if asked.number == 0 { Reply::RetryAfter(429, "1".to_owned()) } else { Reply::Scores });
+        Stub::serve(|request| if request.number == 0 { Reply::RetryAfter(429, "1".to_owned()) } else { Reply::Scores });
     let began = Instant::now();
     assert_outcomes(&score(&scorer(&stub.url()), entries(0..9, "", &[])).await, 0..9, &[]);
     assert!(began.elapsed() >= Duration::from_secs(1), "never earlier than requested");
-    assert_eq!(stub.asked().len(), 2);
+    assert_eq!(stub.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn a_stall_with_an_unhealthy_check_is_an_outage() {
-    let stub = Stub::with_health(|asked| if asked.number < 2 { Reply::Stall } else { Reply::Scores }, {
-        let asked = std::sync::atomic::AtomicUsize::new(0);
-        move |_| if asked.fetch_add(1, Ordering::SeqCst) < 3 { Reply::Status(500) } else { Reply::Status(200) }
+    let stub = Stub::with_health(|request| if request.number < 2 { Reply::Stall } else { Reply::Scores }, {
+        let checks = std::sync::atomic::AtomicUsize::new(0);
+        move |_| if checks.fetch_add(1, Ordering::SeqCst) < 3 { Reply::Status(500) } else { Reply::Status(200) }
     });
-    let impatient = ApiOptions { api_timeout: Duration::from_millis(500), max_retries: 0, ..options() };
-    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    let scorer = scorer_with(&stub.url(), Duration::from_millis(500), 0);
     assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
     let stats = scorer.stats();
     assert!(stats.outages > 0, "{stats:?}");
@@ -129,13 +129,13 @@ async fn a_wrong_setting_is_waited_out_and_named() {
             Stub::serve(move |_| if right.load(Ordering::SeqCst) { Reply::Scores } else { Reply::Status(status) });
         let scorer = scorer(&stub.url());
         let mut state = scorer.state();
-        let work = join_all((0..20).map(|chunk| score(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]))));
+        let work = score_chunks(&scorer, 20);
         let repair = async {
             let seen = state.wait_for(|state| !state.is_ready()).await.unwrap().clone();
             let ApiState::Misconfigured { reason, remedy } = seen else { panic!("{status}: {seen:?}") };
             assert!(reason.contains(&status.to_string()), "{reason}");
             assert!(remedy.contains("ML_API_URL"), "{remedy}");
-            stub.until_asked(15).await;
+            stub.wait_for_requests(15).await;
             is_right.store(true, Ordering::SeqCst);
         };
         let (found, ()) = within(async { tokio::join!(work, repair) }).await;
@@ -147,7 +147,7 @@ async fn a_wrong_setting_is_waited_out_and_named() {
 
 #[tokio::test]
 async fn a_lost_connection_is_retried() {
-    let stub = Stub::serve(|asked| if asked.number % 3 == 0 { Reply::Cut } else { Reply::Scores });
+    let stub = Stub::serve(|request| if request.number % 3 == 0 { Reply::Cut } else { Reply::Scores });
     let scorer = scorer(&stub.url());
     for chunk in 0..6 {
         assert_outcomes(
@@ -172,9 +172,9 @@ async fn stop_ends_every_kind_of_wait() {
         };
         let (ended, ()) = within(async { tokio::join!(work, end) }).await;
         assert!(ended.iter().all(|ended| *ended == Err(ScoreError::Stopped)));
-        let asked = stub.asked().len();
+        let before = stub.requests().len();
         assert_eq!(scorer.score(entries(0..4, "", &[]), &stop).await, Err(ScoreError::Stopped));
-        assert_eq!(stub.asked().len(), asked, "nothing is sent after a stop");
+        assert_eq!(stub.requests().len(), before, "nothing is sent after a stop");
     }
 }
 

@@ -29,7 +29,7 @@ async fn every_row_comes_back_with_its_prediction() {
 async fn no_request_is_sent_without_rows() {
     let stub = Stub::serve(|_| Reply::Scores);
     assert_outcomes(&score(&scorer(&stub.url()), Vec::new()).await, 1..1, &[]);
-    assert_eq!(stub.asked().len(), 0);
+    assert_eq!(stub.requests().len(), 0);
 }
 
 #[tokio::test]
@@ -38,23 +38,23 @@ async fn the_request_is_the_rows_own_text() {
     let rows = entries(1..3, "", &[]);
     let expected = format!("[{},{}]", rows[0].transaction.as_json(), rows[1].transaction.as_json());
     score(&scorer(&format!("{}/models/fraud/", stub.url())), rows).await;
-    let asked = stub.asked();
-    assert_eq!(asked[0].body, expected);
-    assert!(asked[0].body.contains(r#""amount":-952.40,"#));
-    assert_eq!(asked[0].path, "/models/fraud/predict");
+    let requests = stub.requests();
+    assert_eq!(requests[0].body, expected);
+    assert!(requests[0].body.contains(r#""amount":-952.40,"#));
+    assert_eq!(requests[0].path, "/models/fraud/predict");
 }
 
 #[tokio::test]
 async fn credentials_of_the_address_are_sent_as_such() {
     let stub = Stub::serve(|_| Reply::Scores);
     score(&scorer(&stub.url().replace("http://", "http://user:secret@")), entries(1..2, "", &[])).await;
-    assert_eq!(stub.asked()[0].authorization.as_deref(), Some("Basic dXNlcjpzZWNyZXQ="));
+    assert_eq!(stub.requests()[0].authorization.as_deref(), Some("Basic dXNlcjpzZWNyZXQ="));
 }
 
 #[tokio::test]
 async fn responses_may_be_in_any_order() {
-    let stub = Stub::serve(|asked| {
-        let mut ids = asked.ids();
+    let stub = Stub::serve(|request| {
+        let mut ids = request.ids();
         ids.reverse();
         let items: Vec<String> =
             ids.iter().map(|id| format!(r#"{{"category":"{id}","transaction_id":"{id}","extra":[]}}"#)).collect();
@@ -76,9 +76,9 @@ async fn no_request_has_an_id_twice() {
     rows.push(entry(3, "good"));
     let found = score(&scorer(&stub.url()), rows).await;
     assert_eq!(super::predicted(&found), [1, 2, 3, 4, 5, 3, 4, 5, 6, 3]);
-    let asked = stub.asked();
-    assert_eq!(asked.len(), 3);
-    for request in asked {
+    let requests = stub.requests();
+    assert_eq!(requests.len(), 3);
+    for request in requests {
         let ids = request.ids();
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
     }
@@ -88,9 +88,9 @@ async fn no_request_has_an_id_twice() {
 type Spoil = fn(&str) -> String;
 
 /// A response whose entry for the third row is broken.
-fn spoiled(asked: &super::stub::ReceivedRequest, spoil: Spoil) -> String {
+fn spoiled(request: &super::stub::ReceivedRequest, spoil: Spoil) -> String {
     let third = id(3).to_string();
-    let items: Vec<String> = asked
+    let items: Vec<String> = request
         .ids()
         .iter()
         .map(|id| if *id == third { spoil(id) } else { format!(r#"{{"transaction_id":"{id}","label":"x"}}"#) })
@@ -112,7 +112,7 @@ async fn an_unusable_entry_costs_its_own_row_only() {
         (|id| format!(r#"{{"transaction_id":"{id}","label":"x"}},{{"transaction_id":"{id}","label":"x"}}"#), "twice"),
     ];
     for (spoil, problem) in spoils {
-        let stub = Stub::serve(move |asked| Reply::Body(spoiled(asked, spoil)));
+        let stub = Stub::serve(move |request| Reply::Body(spoiled(request, spoil)));
         let scorer = scorer(&stub.url());
         let found = score(&scorer, entries(1..9, "", &[])).await;
         assert_outcomes(&found, 1..9, &[3]);
@@ -122,7 +122,7 @@ async fn an_unusable_entry_costs_its_own_row_only() {
         assert!(row.reason.contains(problem), "{}", row.reason);
         // Once with the others, then alone with all retries.
         assert_eq!(row.attempts, 2 + options().max_retries);
-        let whole = stub.asked().iter().filter(|asked| asked.ids().len() > 1).count();
+        let whole = stub.requests().iter().filter(|request| request.ids().len() > 1).count();
         assert_eq!(whole, 1, "scored rows are not requested again");
     }
 }
@@ -130,12 +130,12 @@ async fn an_unusable_entry_costs_its_own_row_only() {
 #[tokio::test]
 async fn a_partial_response_is_completed() {
     // At most three rows a response.
-    let stub = Stub::serve(|asked| {
-        let answer: Vec<serde_json::Value> = serde_json::from_str(&scores(asked)).unwrap();
+    let stub = Stub::serve(|request| {
+        let answer: Vec<serde_json::Value> = serde_json::from_str(&scores(request)).unwrap();
         Reply::Body(serde_json::to_string(&answer[..answer.len().min(3)]).unwrap())
     });
     assert_outcomes(&score(&scorer(&stub.url()), entries(1..11, "", &[])).await, 1..11, &[]);
-    assert_eq!(stub.asked().len(), 4);
+    assert_eq!(stub.requests().len(), 4);
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn garbage_is_retried() {
     let garbage = ["", "<html>no</html>", "{}", "[", "[]"];
     for text in garbage {
         let stub =
-            Stub::serve(move |asked| if asked.number < 2 { Reply::Body(text.to_owned()) } else { Reply::Scores });
+            Stub::serve(move |request| if request.number < 2 { Reply::Body(text.to_owned()) } else { Reply::Scores });
         let scorer = scorer(&stub.url());
         assert_outcomes(&score(&scorer, entries(1..9, "", &[])).await, 1..9, &[]);
         let stats = scorer.stats();
@@ -153,8 +153,8 @@ async fn garbage_is_retried() {
 
 #[tokio::test]
 async fn an_endless_response_is_cut_off() {
-    let stub = Stub::serve(|asked| {
-        if asked.number == 0 { Reply::Body(format!("[\"{}\"]", "x".repeat(200_000))) } else { Reply::Scores }
+    let stub = Stub::serve(|request| {
+        if request.number == 0 { Reply::Body(format!("[\"{}\"]", "x".repeat(200_000))) } else { Reply::Scores }
     });
     let scorer = scorer(&stub.url());
     assert_outcomes(&score(&scorer, entries(1..9, "", &[])).await, 1..9, &[]);

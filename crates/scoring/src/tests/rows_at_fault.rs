@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use assay_transaction::FailureClass;
 use futures_util::future::join_all;
 
 use super::stub::{Reply, Stub};
-use super::{assert_outcomes, entries, entry, options, quick, score, scorer, within};
+use super::{assert_outcomes, entries, entry, options, quick, score, scorer, scorer_with, within};
 use crate::{ApiOptions, Scorer};
 
 const N: u64 = 100;
@@ -21,7 +22,8 @@ async fn bisection_finds_the_rows_within_its_bound() {
     for (status, class) in [(400, FailureClass::Rejected), (422, FailureClass::Rejected), (500, FailureClass::Suspect)]
     {
         for bad in sets {
-            let stub = Stub::serve(move |asked| if asked.has("bad") { Reply::Status(status) } else { Reply::Scores });
+            let stub =
+                Stub::serve(move |request| if request.has("bad") { Reply::Status(status) } else { Reply::Scores });
             let scorer = scorer(&stub.url());
             let found = score(&scorer, entries(0..N, "bad", bad)).await;
             assert_outcomes(&found, 0..N, bad);
@@ -47,9 +49,9 @@ async fn bisection_finds_the_rows_within_its_bound() {
 
 #[tokio::test]
 async fn concurrent_chunks_fail_their_own_rows_only() {
-    let stub = Stub::serve(|asked| match () {
-        () if asked.has("rejected") => Reply::Status(422),
-        () if asked.has("suspect") => Reply::Status(500),
+    let stub = Stub::serve(|request| match () {
+        () if request.has("rejected") => Reply::Status(422),
+        () if request.has("suspect") => Reply::Status(500),
         () => Reply::Scores,
     });
     let scorer = scorer(&stub.url());
@@ -105,7 +107,7 @@ async fn no_more_requests_at_a_time_than_workers() {
 
 #[tokio::test]
 async fn a_temporary_failure_is_retried() {
-    let stub = Stub::serve(|asked| if asked.number < 3 { Reply::Status(500) } else { Reply::Scores });
+    let stub = Stub::serve(|request| if request.number < 3 { Reply::Status(500) } else { Reply::Scores });
     let scorer = scorer(&stub.url());
     assert_outcomes(&score(&scorer, entries(0..N, "", &[])).await, 0..N, &[]);
     let stats = scorer.stats();
@@ -114,9 +116,8 @@ async fn a_temporary_failure_is_retried() {
 
 #[tokio::test]
 async fn without_retries_a_group_is_halved_at_once() {
-    let stub = Stub::serve(|asked| if asked.has("bad") { Reply::Status(500) } else { Reply::Scores });
-    let none = ApiOptions { max_retries: 0, ..options() };
-    let scorer = Scorer::with_policy(&stub.url(), &none, quick()).unwrap();
+    let stub = Stub::serve(|request| if request.has("bad") { Reply::Status(500) } else { Reply::Scores });
+    let scorer = scorer_with(&stub.url(), Duration::from_secs(20), 0);
     let found = score(&scorer, entries(0..8, "bad", &[5])).await;
     assert_outcomes(&found, 0..8, &[5]);
     // Whole, three halvings, and one retry of the single row.
@@ -128,10 +129,10 @@ async fn without_retries_a_group_is_halved_at_once() {
 async fn too_large_requests_become_smaller_for_good() {
     let row = entry(0, "good").transaction.as_json().len();
     let most = 30 * row;
-    let stub = Stub::serve(move |asked| if asked.body.len() > most { Reply::Status(413) } else { Reply::Scores });
+    let stub = Stub::serve(move |request| if request.body.len() > most { Reply::Status(413) } else { Reply::Scores });
     let scorer = scorer(&stub.url());
     assert_outcomes(&score(&scorer, entries(0..N, "", &[])).await, 0..N, &[]);
-    let refused = || stub.asked().iter().filter(|asked| asked.body.len() > most).count();
+    let refused = || stub.requests().iter().filter(|request| request.body.len() > most).count();
     let before = refused();
     assert!(before > 0);
     for chunk in 1..4 {
@@ -146,7 +147,7 @@ async fn too_large_requests_become_smaller_for_good() {
 
 #[tokio::test]
 async fn a_row_that_is_too_large_by_itself_fails() {
-    let stub = Stub::serve(|asked| if asked.has("huge") { Reply::Status(413) } else { Reply::Scores });
+    let stub = Stub::serve(|request| if request.has("huge") { Reply::Status(413) } else { Reply::Scores });
     let found = score(&scorer(&stub.url()), entries(0..8, "huge", &[2])).await;
     assert_outcomes(&found, 0..8, &[2]);
     assert_eq!(found.failed[0].class, FailureClass::Rejected);
@@ -156,8 +157,8 @@ async fn a_row_that_is_too_large_by_itself_fails() {
 #[tokio::test]
 async fn a_row_that_crashes_the_model_is_found() {
     for status in [None, Some(502)] {
-        let stub = Stub::serve(move |asked| match status {
-            _ if !asked.has("crash") => Reply::Scores,
+        let stub = Stub::serve(move |request| match status {
+            _ if !request.has("crash") => Reply::Scores,
             Some(status) => Reply::Status(status),
             None => Reply::Cut,
         });
@@ -169,9 +170,8 @@ async fn a_row_that_crashes_the_model_is_found() {
 
 #[tokio::test]
 async fn a_row_that_stalls_the_model_is_found() {
-    let stub = Stub::serve(|asked| if asked.has("slow") { Reply::Stall } else { Reply::Scores });
-    let impatient = ApiOptions { api_timeout: std::time::Duration::from_millis(500), max_retries: 1, ..options() };
-    let scorer = Scorer::with_policy(&stub.url(), &impatient, quick()).unwrap();
+    let stub = Stub::serve(|request| if request.has("slow") { Reply::Stall } else { Reply::Scores });
+    let scorer = scorer_with(&stub.url(), Duration::from_millis(500), 1);
     let found = score(&scorer, entries(0..4, "slow", &[1])).await;
     assert_outcomes(&found, 0..4, &[1]);
     assert_eq!(found.failed[0].class, FailureClass::Suspect);

@@ -72,10 +72,10 @@ async fn any_http_response_will_do() {
         let stub = Stub::with_health(|_| Reply::Scores, move |_| answer());
         let scorer = scorer(&stub.url());
         within(scorer.wait_until_ready(LONG)).await.unwrap();
-        assert_eq!(stub.health_asked(), 1);
+        assert_eq!(stub.health_requests(), 1);
         assert_eq!(scorer.health(), Ok(()));
         assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
-        assert_eq!(stub.asked().len(), 1, "it is used like any other");
+        assert_eq!(stub.requests().len(), 1, "it is used like any other");
     }
 }
 
@@ -86,7 +86,7 @@ async fn an_api_that_serves_only_predict_will_do() {
         let scorer = scorer(&stub.url());
         within(scorer.wait_until_ready(LONG)).await.unwrap();
         assert_eq!(
-            stub.asked().iter().map(|asked| asked.body.as_str()).collect::<Vec<_>>(),
+            stub.requests().iter().map(|request| request.body.as_str()).collect::<Vec<_>>(),
             ["[]"],
             "no row is made up"
         );

@@ -99,8 +99,8 @@ type ReplyScript = dyn Fn(&ReceivedRequest) -> Reply + Send + Sync;
 struct StubState {
     predict: Box<ReplyScript>,
     health: Box<ReplyScript>,
-    asked: Mutex<Vec<ReceivedRequest>>,
-    health_asked: Mutex<usize>,
+    requests: Mutex<Vec<ReceivedRequest>>,
+    health_requests: Mutex<usize>,
     count: watch::Sender<usize>,
 }
 
@@ -144,8 +144,8 @@ impl Stub {
         let shared = Arc::new(StubState {
             predict: Box::new(predict),
             health: Box::new(health),
-            asked: Mutex::default(),
-            health_asked: Mutex::default(),
+            requests: Mutex::default(),
+            health_requests: Mutex::default(),
             count: watch::Sender::new(0),
         });
         let socket = TcpSocket::new_v4().unwrap();
@@ -164,17 +164,17 @@ impl Stub {
     }
 
     /// Every request to score so far.
-    pub(super) fn asked(&self) -> Vec<ReceivedRequest> {
-        self.shared.asked.lock().unwrap().clone()
+    pub(super) fn requests(&self) -> Vec<ReceivedRequest> {
+        self.shared.requests.lock().unwrap().clone()
     }
 
-    pub(super) fn health_asked(&self) -> usize {
-        *self.shared.health_asked.lock().unwrap()
+    pub(super) fn health_requests(&self) -> usize {
+        *self.shared.health_requests.lock().unwrap()
     }
 
     /// Waits until there were so many requests to score.
-    pub(super) async fn until_asked(&self, count: usize) {
-        self.shared.count.subscribe().wait_for(|asked| *asked >= count).await.unwrap();
+    pub(super) async fn wait_for_requests(&self, count: usize) {
+        self.shared.count.subscribe().wait_for(|received| *received >= count).await.unwrap();
     }
 }
 
@@ -185,40 +185,40 @@ async fn answer(
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
-    let mut asked = ReceivedRequest {
+    let mut request = ReceivedRequest {
         number: 0,
         body: String::from_utf8(body.to_vec()).unwrap(),
         path: uri.path().to_owned(),
         authorization: headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()),
     };
     let reply = if method == Method::GET {
-        *shared.health_asked.lock().unwrap() += 1;
-        (shared.health)(&asked)
+        *shared.health_requests.lock().unwrap() += 1;
+        (shared.health)(&request)
     } else {
-        asked.number = {
-            let mut all = shared.asked.lock().unwrap();
+        request.number = {
+            let mut all = shared.requests.lock().unwrap();
             let number = all.len();
-            all.push(ReceivedRequest { number, ..asked.clone() });
+            all.push(ReceivedRequest { number, ..request.clone() });
             number
         };
         shared.count.send_modify(|count| *count += 1);
-        (shared.predict)(&asked)
+        (shared.predict)(&request)
     };
-    respond(reply, &asked).await
+    respond(reply, &request).await
 }
 
-async fn respond(reply: Reply, asked: &ReceivedRequest) -> Response {
+async fn respond(reply: Reply, request: &ReceivedRequest) -> Response {
     let response = |status: u16| Response::builder().status(status);
     match reply {
-        Reply::Scores => response(200).body(scores(asked).into()).unwrap(),
+        Reply::Scores => response(200).body(scores(request).into()).unwrap(),
         Reply::Body(body) => response(200).body(body.into()).unwrap(),
         Reply::Bytes(body) => response(200).body(body.into()).unwrap(),
         Reply::Page(status, name, value) => {
             response(status).header(name, value).body("<html>what a page says</html>".into()).unwrap()
         }
         Reply::Endless(status, flow) => response(status).body(flow.body()).unwrap(),
-        Reply::Header(bytes) => response(200).header("x-why", "x".repeat(bytes)).body(scores(asked).into()).unwrap(),
-        Reply::Status(status) => response(status).body(format!("no: {}", asked.body).into()).unwrap(),
+        Reply::Header(bytes) => response(200).header("x-why", "x".repeat(bytes)).body(scores(request).into()).unwrap(),
+        Reply::Status(status) => response(status).body(format!("no: {}", request.body).into()).unwrap(),
         Reply::RetryAfter(status, after) => {
             response(status).header(header::RETRY_AFTER, after).body(Body::empty()).unwrap()
         }
@@ -232,8 +232,8 @@ async fn respond(reply: Reply, asked: &ReceivedRequest) -> Response {
 }
 
 /// The reply of a healthy API.
-pub(super) fn scores(asked: &ReceivedRequest) -> String {
-    let items: Vec<String> = asked
+pub(super) fn scores(request: &ReceivedRequest) -> String {
+    let items: Vec<String> = request
         .ids()
         .iter()
         .map(|id| {
