@@ -178,10 +178,9 @@ impl Scorer {
                 Ok(id) => rows.push(PendingRow { position, id, entry, attempts: 0 }),
                 // Its response could not be matched. The loader never sends such a row.
                 Err(_) => {
-                    outcomes.push(PendingRow { position, id: Uuid::nil(), entry, attempts: 0 }.failed(
-                        FailureClass::Rejected,
-                        "the transaction has no id to match the response by".to_owned(),
-                    ))
+                    let reason = "the transaction has no id to match the response by".to_owned();
+                    let row = PendingRow { position, id: Uuid::nil(), entry, attempts: 0 };
+                    outcomes.push(row.failed(FailureClass::Rejected, reason));
                 }
             }
         }

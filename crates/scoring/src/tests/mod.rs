@@ -43,7 +43,7 @@ fn scorer(url: &str) -> Scorer {
 }
 
 fn scorer_with(url: &str, api_timeout: Duration, max_retries: u32) -> Scorer {
-    let options = ApiOptions { api_timeout, max_retries, ..options() };
+    let options = ApiOptions { max_retries, api_timeout, ..options() };
     Scorer::with_policy(url, &options, quick()).unwrap()
 }
 
