@@ -174,14 +174,13 @@ impl Scorer {
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut rows = Vec::with_capacity(entries.len());
         for (position, entry) in entries.into_iter().enumerate() {
-            match entry.transaction.id() {
-                Ok(id) => rows.push(PendingRow { position, id, entry, attempts: 0 }),
+            if let Ok(id) = entry.transaction.id() {
+                rows.push(PendingRow { position, id, entry, attempts: 0 });
+            } else {
                 // Its response could not be matched. The loader never sends such a row.
-                Err(_) => {
-                    let reason = "the transaction has no id to match the response by".to_owned();
-                    let row = PendingRow { position, id: Uuid::nil(), entry, attempts: 0 };
-                    outcomes.push(row.failed(FailureClass::Rejected, reason));
-                }
+                let reason = "the transaction has no id to match the response by".to_owned();
+                let row = PendingRow { position, id: Uuid::nil(), entry, attempts: 0 };
+                outcomes.push(row.failed(FailureClass::Rejected, reason));
             }
         }
         let reserved_permit = std::sync::Mutex::new(permit);

@@ -28,7 +28,7 @@ const EXPECTED: &[(&str, Option<[ExpectedResult; 2]>)] = &[
     ("ids-in-other-forms.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("escaped.json", Some([Ok("fraud"), Ok("légal 💸")])),
     ("one-missing.json", Some([ABSENT, Ok("legitimate")])),
-    ("nobody.json", Some([ABSENT, ABSENT])),
+    ("no-entries.json", Some([ABSENT, ABSENT])),
     ("ids-of-others.json", Some([ABSENT, ABSENT])),
     ("an-id-twice.json", Some([Err("twice"), Ok("legitimate")])),
     ("an-id-three-times.json", Some([Err("twice"), Ok("legitimate")])),
