@@ -59,7 +59,6 @@ pub fn describe() {
     gauge!(IN_PROGRESS).set(0);
 }
 
-/// Counts validated rows.
 pub(crate) fn judged(rows: u64, invalid: u64) {
     counter!(ROWS, "outcome" => "valid").increment(rows - invalid);
     counter!(ROWS, "outcome" => "invalid").increment(invalid);

@@ -10,7 +10,6 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::LoadError;
 
-/// Longest manifest.
 const MAX_MANIFEST_BYTES: u64 = 64 * 1024;
 
 /// Control totals of a source. If they differ, its run fails and keeps its rows.
@@ -41,14 +40,12 @@ struct TotalsManifest<'a> {
     amount: Option<&'a RawValue>,
 }
 
-/// Result of the search for the trailer row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TrailerFound {
     /// No trailer is expected.
     NotAsked,
     /// No row is the trailer.
     Missing,
-    /// Its totals.
     Totals(Expected),
     /// It is wrong, for this reason.
     Wrong(String),

@@ -38,7 +38,6 @@ pub(crate) struct RunFollower<'a> {
 }
 
 impl<'a> RunFollower<'a> {
-    /// Follows a run from a checkpoint.
     pub(crate) fn new(
         store: &'a dyn Store,
         run_id: &'a RunId,
@@ -60,7 +59,6 @@ impl<'a> RunFollower<'a> {
         }
     }
 
-    /// Queries the ledger once.
     pub(crate) async fn poll(&mut self) -> Result<(), LoadError> {
         loop {
             let recorded = self.store.recorded_from(self.run_id, self.next_chunk, PAGE).await?;

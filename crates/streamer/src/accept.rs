@@ -12,12 +12,10 @@ use tokio::time::timeout;
 use crate::count::{CountError, LiveCounter};
 use crate::metrics;
 
-/// Destination of live transactions.
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Realtime };
 /// Longest wait for the confirmation of the broker.
 const CONFIRM: Duration = Duration::from_secs(5);
 
-/// Why a message is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AcceptError {
     /// The queue is at its bound.
@@ -43,10 +41,8 @@ pub(crate) enum AcceptError {
     Wire(#[from] WireError),
 }
 
-/// An accepted message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AcceptedMessage {
-    /// Its name.
     pub(crate) message: String,
     /// The run that will contain it.
     pub(crate) run_id: RunId,

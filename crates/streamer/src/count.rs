@@ -95,7 +95,6 @@ struct SavedCounts {
 pub(crate) type CountingTask = AbortOnDropHandle<()>;
 
 impl LiveCounter {
-    /// Starts the task.
     pub(crate) fn start(ledger: Arc<dyn LiveLedger>, producer: Producer) -> (Arc<Self>, CountingTask) {
         Self::with_clock(ledger, producer, Utc::now)
     }
@@ -111,7 +110,6 @@ impl LiveCounter {
         (counter, AbortOnDropHandle::new(counting))
     }
 
-    /// The producer.
     pub(crate) fn producer(&self) -> &Producer {
         &self.producer
     }
@@ -267,7 +265,6 @@ pub(crate) struct PendingMessage {
 }
 
 impl PendingMessage {
-    /// Its day.
     pub(crate) fn day(&self) -> Day {
         self.day
     }

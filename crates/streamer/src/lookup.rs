@@ -78,7 +78,6 @@ impl TransactionResult {
     }
 }
 
-/// Queries the ledger.
 pub(crate) struct Lookup {
     store: Arc<dyn Store>,
 }

@@ -19,7 +19,6 @@ use crate::retry::{OnRefusal, retry_store};
 use crate::sweep::close_if_complete;
 use crate::{WriteProgress, metrics};
 
-/// Drains dead letters.
 #[derive(Clone)]
 pub(crate) struct DeadLetterDrain {
     pub(crate) store: Arc<dyn Store>,
@@ -27,7 +26,6 @@ pub(crate) struct DeadLetterDrain {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Content of a dead letter.
 enum DeadLetterContent {
     /// Rows that may have no outcome yet.
     Chunk(Box<ScoredChunk>),
@@ -35,7 +33,6 @@ enum DeadLetterContent {
     Live(Box<ScoredLive>),
     /// Rows that are recorded as failed already.
     Replay,
-    /// Unreadable.
     Unreadable,
 }
 

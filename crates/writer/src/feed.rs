@@ -55,7 +55,6 @@ pub(crate) struct FeedTask {
     task: JoinHandle<()>,
 }
 
-/// Outcomes of the announcements.
 #[derive(Debug, Default)]
 struct FeedCounts {
     announced: AtomicU64,
@@ -75,7 +74,6 @@ enum FeedError {
 }
 
 impl Feed {
-    /// Starts the feed.
     pub(crate) fn start(which: PredictionFeed, broker: &Arc<dyn Broker>) -> (Self, FeedTask) {
         // Other messages of the writer must not wait behind the feed.
         let in_flight = (broker.max_in_flight() / 2).clamp(1, MAX_IN_FLIGHT);

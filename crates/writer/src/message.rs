@@ -3,7 +3,6 @@
 use assay_queue::{Message, Weighed};
 use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay, WireError};
 
-/// The content of a message.
 #[derive(Debug)]
 pub(crate) enum ScoredMessage {
     /// Rows of a source.

@@ -17,7 +17,6 @@ const DEAD_LETTERS: &str = "assay_writer_dead_letters_total";
 const ANNOUNCEMENTS: &str = "assay_writer_announcements_total";
 const OPEN: &str = "assay_writer_open_runs";
 
-/// Outcome of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AnnouncementOutcome {
     Sent,
@@ -84,7 +83,6 @@ pub(crate) fn write_took(took: Duration) {
     histogram!(DURATION).record(took);
 }
 
-/// Counts the chunks and rows of a write.
 pub(crate) fn wrote(chunks: &[ScoredChunk], written: &Written) {
     for (chunk, outcome) in chunks.iter().zip(&written.outcomes) {
         counter!(CHUNKS, "lane" => chunk.lane.as_str(), "outcome" => chunk_outcome(outcome)).increment(1);
@@ -142,7 +140,6 @@ pub(crate) fn announcement(outcome: AnnouncementOutcome, count: u64) {
     counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).increment(count);
 }
 
-/// Sets the number of unfinished runs.
 pub(crate) fn open(runs: &[OpenRun]) {
     for state in [RunState::Loading, RunState::Sealed] {
         let count = runs.iter().filter(|open| open.run.state == state).count();

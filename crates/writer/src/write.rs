@@ -18,7 +18,6 @@ use crate::metrics;
 use crate::retry::{CallFailure, OnRefusal, retry_store};
 use crate::sweep::close_if_complete;
 
-/// Writes batches.
 #[derive(Clone)]
 pub(crate) struct BatchWriter {
     pub(crate) store: Arc<dyn Store>,
@@ -151,8 +150,7 @@ fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Result, Write};
-    use std::sync::Mutex;
+    use std::fs::File;
     use std::time::Duration;
 
     use assay_queue::InProcess;
@@ -163,26 +161,13 @@ mod tests {
     use super::*;
     use crate::PredictionFeed;
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn json_log_lines_of_a_chunk_have_its_run_chunk_and_lane() {
-        let lines = Lines::default();
-        let (log, options) = (lines.clone(), LogOptions { log_format: LogFormat::Json, log_level: "info".to_owned() });
-        init_logs_to(&options, move || log.clone());
         let folder = tempfile::tempdir().unwrap();
+        let (log, options) =
+            (folder.path().join("log"), LogOptions { log_format: LogFormat::Json, log_level: "info".into() });
+        let file = File::create(&log).unwrap();
+        init_logs_to(&options, move || file.try_clone().unwrap());
         let url = format!("sqlite://{}", folder.path().join("assay.db").display());
         let (database, timeout) = (DatabaseOptions::default().or_default(&url), Duration::from_secs(30));
         assay_store::migrate(&database, timeout).await.unwrap();
@@ -208,7 +193,7 @@ mod tests {
         // No run has this name.
         let [outcome] = <[Outcome; 1]>::try_from(writer.write(vec![ScoredMessage::Chunk(chunk)]).await).unwrap();
         assert!(matches!(outcome, Outcome::Dead { .. }), "{outcome:?}");
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = std::fs::read_to_string(log).unwrap();
         let line = text.lines().find(|line| line.contains("chunk january/7 is refused")).expect("it is logged");
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert_eq!((&line["run_id"], &line["chunk"], &line["lane"]), (&"january".into(), &7.into(), &"batch".into()));

@@ -287,7 +287,6 @@ async fn settle(
     options.totals.freeze(&dependencies.sources, url, settings).await
 }
 
-/// Inspects the head of a source.
 async fn inspect(
     sources: &Sources,
     url: &SourceUrl,

@@ -19,7 +19,6 @@ use crate::{Dependencies, LoadError};
 pub(crate) struct FingerprintCache(Option<(SourceIdentity, Option<String>)>);
 
 impl FingerprintCache {
-    /// The fingerprint of a version. None if the source has none.
     pub(crate) async fn of(
         &mut self,
         sources: &Sources,

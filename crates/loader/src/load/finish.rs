@@ -13,20 +13,14 @@ use crate::retry::retry_store;
 use crate::totals::{TrailerFound, differences};
 use crate::{Dependencies, LoadError, Remarks};
 
-/// Result of a load that sealed its run.
 #[derive(Debug, Clone)]
 pub(crate) struct FinishedLoad {
-    /// The end of the run.
     pub(crate) sealed: Sealed,
-    /// Published chunks.
     pub(crate) chunks: u64,
-    /// Their rows.
     pub(crate) rows: u64,
-    /// Warnings about its rows.
     pub(crate) remarks: Remarks,
 }
 
-/// Why a load ended early.
 #[derive(Debug)]
 pub(crate) struct UnfinishedLoad {
     pub(crate) error: LoadError,

@@ -15,9 +15,7 @@ use crate::totals::TrailerFound;
 /// Statistics of the rows that this process has read.
 #[derive(Debug, Default)]
 pub(crate) struct RowStats {
-    /// Number of rows.
     pub(crate) rows: u64,
-    /// Reasons of the rejected rows.
     pub(crate) rejections: Rejections,
     /// Rows whose local time exists twice.
     pub(crate) ambiguous_hours: u64,
@@ -27,9 +25,7 @@ pub(crate) struct RowStats {
     other_reading: Option<String>,
 }
 
-/// The kind of a row.
 pub(crate) enum RowKind {
-    /// A row.
     Row(Judged),
     /// A header other than that of the source, and the difference.
     OtherHeader(String),
@@ -37,7 +33,6 @@ pub(crate) enum RowKind {
     Uncountable(String),
 }
 
-/// Judges the rows of a run.
 pub(crate) struct Judge<'a> {
     settings: &'a RunSettings,
     rules: Rules,

@@ -95,7 +95,6 @@ pub async fn evict_if_gone(store: &dyn Store, run_id: &RunId) -> Result<(), Stor
     }
 }
 
-/// The lease owner of a run.
 pub(crate) async fn held_by(store: &dyn Store, run_id: &RunId) -> Result<Option<String>, StoreError> {
     let open = store.open_runs().await?;
     Ok(open.into_iter().find(|open| open.run.run_id == *run_id).and_then(|open| open.held_by))

@@ -46,7 +46,6 @@ use crate::{Dependencies, LoadError, LoadProgress, Remarks};
 /// Chunks between the reader and the publisher.
 pub(crate) const READ_AHEAD: usize = 8;
 
-/// One load.
 pub(crate) struct Load<'a> {
     pub(crate) dependencies: &'a Dependencies,
     pub(crate) url: &'a SourceUrl,
@@ -63,7 +62,6 @@ pub(crate) struct Load<'a> {
 /// The chunks of a pass.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PassScope {
-    /// Start.
     pub(crate) from: Checkpoint,
     /// End (exclusive). None means the end of the source.
     pub(crate) until: Option<u64>,
@@ -71,7 +69,6 @@ pub(crate) struct PassScope {
     pub(crate) only_missing: bool,
 }
 
-/// How a pass ended.
 #[derive(Debug)]
 pub(crate) enum PassEnd {
     /// Everything is read, and every chunk is confirmed.
@@ -88,15 +85,12 @@ pub(crate) enum PassEnd {
     Interrupted,
 }
 
-/// Result of a pass.
 #[derive(Debug)]
 pub(crate) struct PassReport {
     pub(crate) end: PassEnd,
     /// Everything before it is confirmed.
     pub(crate) confirmed: Checkpoint,
-    /// Published chunks.
     pub(crate) chunks: u64,
-    /// Rows of these chunks.
     pub(crate) rows: u64,
     /// Statistics of the rows read, if the reader came to an end.
     pub(crate) stats: RowStats,
@@ -202,7 +196,6 @@ impl<'a> Load<'a> {
         Ok(PassScope { until: Some(recorded?), only_missing: true, ..scope })
     }
 
-    /// Reads and publishes.
     pub(crate) async fn pass(
         &self,
         run: &Run,
@@ -229,7 +222,7 @@ impl<'a> Load<'a> {
             RecordedChunks::nothing(&**store, &run.run_id)
         };
         let (no_more, give_up, ordered) = (self.shutdown.child_token(), CancellationToken::new(), OnceLock::new());
-        let publisher = ChunkPublisher {
+        let publishing = ChunkPublisher {
             broker: &**broker,
             store: &**store,
             durable: broker.survives_restart() && run.settings.durable_broker,
@@ -240,7 +233,7 @@ impl<'a> Load<'a> {
             give_up: &give_up,
         };
         let published = tokio::select! {
-            published = publisher.publish(scope.from, chunks, recorded, StoredRowMarker::of(&**store, run)) => published?,
+            published = publishing.publish(scope.from, chunks, recorded, StoredRowMarker::of(&**store, run)) => published?,
             never = give_up_after(*drain, &no_more, &give_up) => match never {},
             by = self.keep_lease(run, &ordered, &no_more) => {
                 return Err(LoadError::TakenOver { run_id: run.run_id.clone(), by });
@@ -267,7 +260,6 @@ impl<'a> Load<'a> {
         Ok(PassReport { stats, ..report(end, published)? })
     }
 
-    /// Starts the reader.
     pub(crate) async fn start_reading(
         &self,
         run: &Run,

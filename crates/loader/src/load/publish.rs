@@ -17,7 +17,6 @@ use crate::load::stored::{RecordedChunks, StoredRowMarker};
 use crate::retry::within_grace;
 use crate::{LoadError, LoadProgress, metrics};
 
-/// Where a loader's chunks go.
 pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
 
 /// Bytes of unconfirmed chunks at which publishing pauses: bounds memory if rows are long.
@@ -27,7 +26,6 @@ const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
 /// confirmed before the next is published: if it is too large, the run can end before it, as no later chunk is out.
 const SURE_BYTES: usize = 128 * 1024;
 
-/// Publishes the chunks of one run.
 pub(crate) struct ChunkPublisher<'a> {
     pub(crate) broker: &'a dyn Broker,
     pub(crate) store: &'a dyn Store,
@@ -44,7 +42,6 @@ pub(crate) struct ChunkPublisher<'a> {
     pub(crate) give_up: &'a CancellationToken,
 }
 
-/// How far publishing came.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PublishReport {
     /// Everything before it is confirmed.
@@ -55,7 +52,6 @@ pub(crate) struct PublishReport {
     pub(crate) too_large: Option<(u64, usize)>,
     /// Published chunks, without the recorded ones.
     pub(crate) chunks: u64,
-    /// Their rows.
     pub(crate) rows: u64,
 }
 

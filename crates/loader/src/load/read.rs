@@ -23,13 +23,10 @@ pub(crate) enum ReaderMessage {
 pub(crate) struct ReadBatch {
     /// Index in the source, from 0.
     pub(crate) number: u64,
-    /// Its last row.
     pub(crate) last_row: u64,
-    /// Valid rows.
     pub(crate) transactions: u64,
 }
 
-/// The task of the reader.
 pub(crate) type ReaderTask = AbortOnDropHandle<Result<(ReadEnd, RowStats), LoadError>>;
 
 /// How the reader ended. Only a complete reading may be sealed with its counts.

@@ -97,7 +97,6 @@ async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceU
     Ok((url, first, found.size))
 }
 
-/// Counts the missing chunks.
 async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired, LoadError> {
     let scope = PassScope { from, until: run.sealed.map(|sealed| sealed.chunks_total), only_missing: true };
     let (reading, mut chunks) = load.start_reading(run, scope).await?;

@@ -29,7 +29,6 @@ impl AmqpEvents {
         Ok(Self { queue, is_unreachable: false })
     }
 
-    /// The next event, undecoded.
     async fn pull(&mut self) -> EventDelivery {
         loop {
             match self.queue.pull().await {

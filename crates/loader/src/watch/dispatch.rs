@@ -36,7 +36,6 @@ const HOLD_LIMIT: Duration = Duration::from_mins(5);
 /// Objects of one event that are looked up concurrently.
 const CONCURRENT_LOOKUPS: usize = 16;
 
-/// Begins and loads the work of events.
 pub(super) struct Dispatcher {
     pub(super) dependencies: Arc<Dependencies>,
     pub(super) watched: Watched,
@@ -53,7 +52,6 @@ pub(super) struct Dispatcher {
 pub(super) struct KnownCopies(Mutex<HashSet<SourceIdentity>>);
 
 impl KnownCopies {
-    /// Capacity.
     const CAPACITY: usize = 10_000;
 
     fn has(&self, object: &SourceIdentity) -> bool {
@@ -78,7 +76,6 @@ impl KnownCopies {
 pub(super) struct BeginLocks(Mutex<HashSet<String>>);
 
 impl BeginLocks {
-    /// Waits for the lock.
     async fn lock(&self, name: String) -> BeginLock<'_> {
         while !self.names().insert(name.clone()) {
             tokio::time::sleep(LOCK_POLL).await;

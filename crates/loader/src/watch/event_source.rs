@@ -23,7 +23,6 @@ pub(crate) enum WorkItem {
     Orphan(RunId),
 }
 
-/// Work, and the receipt for it.
 pub(crate) struct Event {
     pub(crate) items: Vec<WorkItem>,
     pub(crate) receipt: Box<dyn Receipt>,

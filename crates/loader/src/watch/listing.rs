@@ -20,14 +20,12 @@ use crate::{Dependencies, LoadError};
 /// Objects per query of the ledger, and objects waiting for dispatch.
 const BATCH: usize = 200;
 
-/// Objects found by the listings.
 pub(crate) struct Listing {
     found: mpsc::Receiver<ObjectEvent>,
     _listing_task: AbortOnDropHandle<()>,
 }
 
 impl Listing {
-    /// Lists now, and then at intervals.
     pub(crate) fn start(dependencies: Arc<Dependencies>, watched: Watched, options: WatchOptions) -> Self {
         let (sender, found) = mpsc::channel(BATCH);
         let lister = BucketLister { dependencies, watched, options, sender };

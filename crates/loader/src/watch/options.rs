@@ -89,7 +89,6 @@ pub struct WatchOptions {
     pub webhook_secret_file: Option<PathBuf>,
 }
 
-/// Settings of the webhook.
 pub(crate) struct Webhook {
     pub(crate) address: SocketAddr,
     pub(crate) secret: SecretString,

@@ -16,14 +16,12 @@ use super::event_source::{Event, EventSource, NoReceipt, WorkItem};
 use super::options::{WatchOptions, Watched};
 use crate::Dependencies;
 
-/// Orphans found by the latest search.
 pub(crate) struct Orphans {
     found: mpsc::Receiver<RunId>,
     _search_task: AbortOnDropHandle<()>,
 }
 
 impl Orphans {
-    /// Searches now, and then at intervals.
     pub(crate) fn start(dependencies: Arc<Dependencies>, watched: &Watched, options: &WatchOptions) -> Self {
         // One at a time, as waiting ones become outdated.
         let (sender, found) = mpsc::channel(1);

@@ -12,7 +12,6 @@ use super::event_source::{Event, EventSource, Receipt, WorkItem};
 /// Pause between two attempts while SQS is unreachable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// An SQS queue.
 pub(super) struct SqsEvents {
     queue: SqsQueue,
     is_unreachable: bool,

@@ -54,7 +54,6 @@ struct PendingRequest {
 }
 
 impl WebhookEvents {
-    /// Serves until `shutdown`.
     pub(crate) async fn serve(webhook: Webhook, shutdown: CancellationToken) -> Result<Self, LoadError> {
         let Webhook { address, secret } = webhook;
         let cannot = |error: std::io::Error| {

@@ -1,12 +1,10 @@
 //! Control totals: a source that differs fails its run, which keeps its rows.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
-use assay_loader::{LoadError, LoadProgress};
+use assay_loader::LoadError;
 use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, RunState};
-use tokio_util::sync::CancellationToken;
 
 use crate::fixture::LoaderFixture;
 
@@ -21,7 +19,7 @@ fn append(fixture: &LoaderFixture, text: &str) {
 /// Loads. Returns the error of the run, if there is one. Its rows are stored in any case.
 async fn load(fixture: &LoaderFixture, arguments: &[&str]) -> Option<String> {
     let process = fixture.process(arguments, 100, true).await;
-    let ended = process.load(&Arc::<LoadProgress>::default(), &CancellationToken::new()).await;
+    let ended = process.load().await;
     let (run, tally) = process.only_run().await;
     let sealed = run.sealed.expect("a run that has an end");
     assert!(tally.accounts_for(sealed.rows_read), "{tally:?}");
@@ -95,7 +93,7 @@ async fn rejected_rows_count_with_the_amount_that_they_have() {
 async fn a_manifest_that_is_missing_is_named_and_nothing_is_begun() {
     let fixture = LoaderFixture::new(ROWS);
     let process = fixture.process(&["--manifest=.json"], 100, true).await;
-    let error = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
+    let error = process.load().await.unwrap_err();
     assert!(matches!(error, LoadError::Manifest { .. }) && error.exit() == Exit::SourceUnreadable, "{error}");
     assert!(error.to_string().contains("transactions.csv.json cannot be used (it does not exist)"), "{error}");
     assert_eq!(process.dependencies.store.runs(None, 10).await.unwrap(), []);
@@ -116,7 +114,7 @@ async fn a_load_that_is_stopped_and_goes_on_knows_its_totals_and_needs_no_settin
             assert!(matches!(error, LoadError::Stopped { .. }), "{error}");
         }
         let process = fixture.process(&common, 4, true).await;
-        let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+        let ended = process.load().await.unwrap();
         let sealed = ended.run.sealed.unwrap();
         assert_eq!((ended.run.state, sealed.rows_read), (RunState::Complete, 3_000));
         assert_eq!(sealed.amount, "4500".parse().ok());

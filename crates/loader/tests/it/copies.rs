@@ -12,10 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LEASE, LoaderFixture, LoaderProcess};
 
-async fn load(process: &LoaderProcess) -> Result<Ended, LoadError> {
-    process.load(&Arc::default(), &CancellationToken::new()).await
-}
-
 /// A process that is to load a copy of the fixture's file.
 async fn copying(fixture: &LoaderFixture, name: &str, arguments: &[&str]) -> LoaderProcess {
     let path = fixture.folder.path().join(name);
@@ -28,7 +24,7 @@ async fn copying(fixture: &LoaderFixture, name: &str, arguments: &[&str]) -> Loa
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_is_recognised_with_any_settings() {
     let fixture = LoaderFixture::new(300);
-    let first = load(&fixture.process(&[], 100, true).await).await.unwrap();
+    let first = fixture.process(&[], 100, true).await.load().await.unwrap();
     for arguments in [
         &[][..],
         &["--id-namespace=other", "--time-zone=Europe/Paris"],
@@ -37,7 +33,7 @@ async fn a_copy_is_recognised_with_any_settings() {
         &["--trailer=END;{rows}"],
     ] {
         let process = copying(&fixture, "copy.csv", arguments).await;
-        let ended = load(&process).await.unwrap();
+        let ended = process.load().await.unwrap();
         assert_eq!((ended.run.run_id, ended.already_loaded), (first.run.run_id.clone(), true), "{arguments:?}");
         assert_eq!(ended.copy, Some(process.url.to_string()));
     }
@@ -45,13 +41,13 @@ async fn a_copy_is_recognised_with_any_settings() {
     let file = std::fs::File::options().write(true).open(fixture.file()).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_hours(1)).unwrap();
     let process = fixture.process(&[], 100, true).await;
-    assert!(load(&process).await.unwrap().already_loaded);
+    assert!(process.load().await.unwrap().already_loaded);
     assert_eq!(process.only_run().await.0.run_id, first.run.run_id);
 
-    let forced = load(&copying(&fixture, "copy.csv", &["--force"]).await).await.unwrap();
+    let forced = copying(&fixture, "copy.csv", &["--force"]).await.load().await.unwrap();
     assert_eq!((forced.already_loaded, forced.copy), (false, None));
     fixture.write("second");
-    assert!(!load(&fixture.process(&[], 100, true).await).await.unwrap().already_loaded, "it is no copy of any");
+    assert!(!fixture.process(&[], 100, true).await.load().await.unwrap().already_loaded, "it is no copy of any");
 }
 
 /// Removes a run.
@@ -68,11 +64,11 @@ async fn remove(process: &LoaderProcess, ended: &Ended) {
 async fn a_source_whose_run_was_removed_is_a_copy_of_what_was_loaded_since() {
     let fixture = LoaderFixture::new(30);
     let process = fixture.process(&[], 100, true).await;
-    let first = load(&process).await.unwrap();
+    let first = process.load().await.unwrap();
     remove(&process, &first).await;
-    let copy = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
+    let copy = copying(&fixture, "copy.csv", &[]).await.load().await.unwrap();
     assert!(!copy.already_loaded, "nothing of it is there any more");
-    let ended = load(&fixture.process(&[], 100, true).await).await.unwrap();
+    let ended = fixture.process(&[], 100, true).await.load().await.unwrap();
     assert_eq!((ended.run.run_id, ended.already_loaded), (copy.run.run_id, true));
 }
 
@@ -86,13 +82,13 @@ async fn path_values_distinguish_copies() {
     for day in ["2026-01-11", "2026-01-12"] {
         std::fs::create_dir(fixture.folder.path().join(format!("day={day}"))).unwrap();
         let name = format!("day={day}/part-0.csv");
-        let ended = load(&copying(&fixture, &name, &[&by_path]).await).await.unwrap();
+        let ended = copying(&fixture, &name, &[&by_path]).await.load().await.unwrap();
         assert!(!ended.already_loaded, "{day}");
     }
     // In the same folder it is a copy; without such a folder, the load fails.
-    let again = load(&copying(&fixture, "day=2026-01-12/part-0 (1).csv", &[&by_path]).await).await.unwrap();
+    let again = copying(&fixture, "day=2026-01-12/part-0 (1).csv", &[&by_path]).await.load().await.unwrap();
     assert!(again.already_loaded && again.copy.is_some());
-    let error = load(&copying(&fixture, "elsewhere.csv", &[&by_path]).await).await.unwrap_err();
+    let error = copying(&fixture, "elsewhere.csv", &[&by_path]).await.load().await.unwrap_err();
     assert!(error.to_string().contains("`day`"), "{error}");
 }
 
@@ -121,9 +117,9 @@ async fn one_of_simultaneous_copies_is_loaded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_a_failed_run_is_loaded() {
     let fixture = LoaderFixture::new(300);
-    let error = load(&fixture.process(&["--expect-rows=301"], 100, true).await).await.unwrap_err();
+    let error = fixture.process(&["--expect-rows=301"], 100, true).await.load().await.unwrap_err();
     assert!(matches!(error, LoadError::ControlTotals(_)), "{error}");
-    let ended = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
+    let ended = copying(&fixture, "copy.csv", &[]).await.load().await.unwrap();
     assert_eq!((ended.already_loaded, ended.run.state), (false, RunState::Complete));
 }
 
@@ -132,18 +128,18 @@ async fn a_copy_of_a_failed_run_is_loaded() {
 async fn a_copy_does_not_wait_for_lost_chunks() {
     let fixture = LoaderFixture::new(300);
     let lost = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
-    load(&lost).await.unwrap_err();
+    lost.load().await.unwrap_err();
     drop(lost);
     let mut process = copying(&fixture, "copy.csv", &[]).await;
     process.dependencies.lease = Duration::from_millis(300);
-    let error = load(&process).await.unwrap_err();
+    let error = process.load().await.unwrap_err();
     let LoadError::CopyUnfinished { location, .. } = &error else { panic!("{error}") };
     assert_eq!(location, &fixture.file().display().to_string());
     assert!(error.to_string().contains("--force"), "{error}");
     process.url = SourceUrl::File(fixture.file());
     process.dependencies.lease = LEASE;
-    assert_eq!(load(&process).await.unwrap().run.state, RunState::Complete);
-    let again = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
+    assert_eq!(process.load().await.unwrap().run.state, RunState::Complete);
+    let again = copying(&fixture, "copy.csv", &[]).await.load().await.unwrap();
     assert!(again.already_loaded && again.tally.is_none());
 }
 
@@ -157,7 +153,7 @@ async fn a_load_waits_for_a_copy_in_progress() {
     let (run, _) = process.only_run().await;
     process.dependencies.store.take_lease(&run.run_id, "elsewhere/1/2/other", TIME).await.unwrap();
     let taken = std::time::Instant::now();
-    let ended = load(&copying(&fixture, "copy.csv", &[]).await).await.unwrap();
+    let ended = copying(&fixture, "copy.csv", &[]).await.load().await.unwrap();
     assert!(taken.elapsed() >= TIME, "it began after {:?}", taken.elapsed());
     assert!(!ended.already_loaded && ended.run.run_id != run.run_id, "it may never have come to its end");
     let found = process.dependencies.store.copy_of("sha256:none").await.unwrap();
@@ -170,7 +166,7 @@ async fn a_location_keeps_its_namespace_unless_another_is_named() {
     let mut namespaces = Vec::new();
     for arguments in [&["--id-namespace=bank"][..], &[], &["--id-namespace=other"], &[]] {
         fixture.write(&format!("version {}", namespaces.len()));
-        let ended = load(&fixture.process(arguments, 100, true).await).await.unwrap();
+        let ended = fixture.process(arguments, 100, true).await.load().await.unwrap();
         namespaces.push(ended.run.settings.namespace);
     }
     assert_eq!((namespaces[0], namespaces[2]), (namespaces[1], namespaces[3]));

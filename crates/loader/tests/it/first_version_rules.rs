@@ -90,7 +90,7 @@ async fn begun_by_the_first_version(fixture: &LoaderFixture) -> (LoaderProcess, 
 async fn a_run_of_the_first_rules_is_resumed_by_them() {
     let fixture = LoaderFixture::new(0);
     let (process, run) = begun_by_the_first_version(&fixture).await;
-    let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = process.load().await.unwrap();
     assert_eq!((&ended.run.run_id, ended.run.state), (&run.run_id, RunState::Complete));
     assert_eq!(outcomes(&process, &run).await, EXPECTED);
 }

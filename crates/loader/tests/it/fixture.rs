@@ -99,7 +99,11 @@ impl LoaderFixture {
 }
 
 impl LoaderProcess {
-    pub(crate) async fn load(
+    pub(crate) async fn load(&self) -> Result<Ended, LoadError> {
+        self.load_with(&Arc::default(), &CancellationToken::new()).await
+    }
+
+    pub(crate) async fn load_with(
         &self,
         progress: &Arc<LoadProgress>,
         shutdown: &CancellationToken,
@@ -108,19 +112,32 @@ impl LoaderProcess {
         assay_loader::run(&self.dependencies, &self.url, load, wait, progress, shutdown).await
     }
 
+    /// Loads, and runs `then` as soon as this many rows are published.
+    pub(crate) async fn load_and(&self, rows: u64, then: impl AsyncFnOnce()) -> Result<Ended, LoadError> {
+        self.load_until(rows, then, &CancellationToken::new()).await
+    }
+
     /// Loads until this many rows are published, and is then stopped.
     pub(crate) async fn stopped_after(&self, rows: u64) -> LoadError {
-        let (progress, shutdown) = (Arc::new(LoadProgress::default()), CancellationToken::new());
-        let stop = async {
+        let shutdown = CancellationToken::new();
+        self.load_until(rows, async || shutdown.cancel(), &shutdown).await.expect_err("there is more to load")
+    }
+
+    async fn load_until(
+        &self,
+        rows: u64,
+        then: impl AsyncFnOnce(),
+        shutdown: &CancellationToken,
+    ) -> Result<Ended, LoadError> {
+        let progress = Arc::<LoadProgress>::default();
+        let at_rows = async {
             while progress.rows_published() < rows {
                 tokio::task::yield_now().await;
             }
-            shutdown.cancel();
+            then().await;
         };
-        let (ended, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(self.load(&progress, &shutdown), stop) })
-            .await
-            .expect("a load that is asked to stop stops");
-        ended.expect_err("there is more to load")
+        let loading = async { tokio::join!(self.load_with(&progress, shutdown), at_rows).0 };
+        tokio::time::timeout(PATIENCE, loading).await.expect("the load ends")
     }
 
     /// The only run of the ledger, and the outcomes of its rows.
@@ -129,21 +146,6 @@ impl LoaderProcess {
         let [run] = <[Run; 1]>::try_from(store.runs(None, 10).await.unwrap()).expect("one run");
         let tally = store.tally(&run.run_id).await.unwrap();
         (run, tally)
-    }
-
-    /// Loads, and runs `then` as soon as this many rows are published.
-    pub(crate) async fn load_and(&self, rows: u64, then: impl AsyncFnOnce()) -> Result<Ended, LoadError> {
-        let (progress, never) = (Arc::new(LoadProgress::default()), CancellationToken::new());
-        let at_rows = async {
-            while progress.rows_published() < rows {
-                tokio::task::yield_now().await;
-            }
-            then().await;
-        };
-        let (ended, ()) = tokio::time::timeout(PATIENCE, async { tokio::join!(self.load(&progress, &never), at_rows) })
-            .await
-            .expect("the load ends");
-        ended
     }
 }
 

@@ -1,19 +1,13 @@
 //! Sources with all or nearly all rows invalid; headers and footers among the rows.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
-use assay_loader::{Ended, LoadError};
+use assay_loader::LoadError;
 use assay_source::SourceError;
 use assay_telemetry::Failure as _;
 use assay_transaction::{Exit, REQUIRED_COLUMNS, RejectReason, RunState};
-use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{LoaderFixture, LoaderProcess};
-
-async fn load(process: &LoaderProcess) -> Result<Ended, LoadError> {
-    process.load(&Arc::default(), &CancellationToken::new()).await
-}
+use crate::fixture::LoaderFixture;
 
 /// A file with this text after its header.
 fn fixture_of(text: &str) -> LoaderFixture {
@@ -36,7 +30,7 @@ async fn a_source_without_a_valid_row_has_failed_and_can_be_loaded_again() {
     fixture.spoil(1_000);
     let process = fixture.process(&["--row-batch-size", "300"], 100, true).await;
     for attempt in 1..=2 {
-        let error = load(&process).await.unwrap_err();
+        let error = process.load().await.unwrap_err();
         assert!(matches!(error, LoadError::NothingValid { rows: 1_000, .. }), "{error}");
         assert_eq!(error.exit(), Exit::FailedRows);
         let text = error.to_string();
@@ -54,7 +48,7 @@ async fn a_source_without_a_valid_row_has_failed_and_can_be_loaded_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_header_alone_is_complete() {
-    let ended = load(&fixture_of("").process(&[], 100, true).await).await.unwrap();
+    let ended = fixture_of("").process(&[], 100, true).await.load().await.unwrap();
     assert_eq!((ended.run.state, ended.run.sealed.unwrap().rows_read), (RunState::Complete, 0));
     assert_eq!(ended.exit(), Exit::Done);
 }
@@ -66,7 +60,7 @@ async fn a_prevailing_reason_names_its_setting() {
     {
         let fixture = LoaderFixture::new(rows);
         fixture.spoil(spoiled);
-        let ended = load(&fixture.process(&["--row-batch-size", "300"], 100, true).await).await.unwrap();
+        let ended = fixture.process(&["--row-batch-size", "300"], 100, true).await.load().await.unwrap();
         assert_eq!(ended.run.state, RunState::Complete);
         let prevailing = ended.remarks.prevailing;
         assert_eq!(prevailing.is_some(), is_told, "{spoiled} of {rows}");
@@ -81,7 +75,7 @@ async fn a_repeated_header_costs_one_row() {
     let header = REQUIRED_COLUMNS.join(",");
     let fixture = fixture_of(&format!("{}{header}\n{}{}\n", rows(1..=2), rows(3..=4), header.to_uppercase()));
     let process = fixture.process(&[], 100, true).await;
-    let ended = load(&process).await.unwrap();
+    let ended = process.load().await.unwrap();
     let tally = ended.tally.unwrap();
     assert_eq!((tally.invalid, tally.failed, ended.run.state), (2, 4, RunState::Complete));
     let invalid = process.dependencies.store.invalid_rows(&ended.run.run_id, 1, 10).await.unwrap();
@@ -99,7 +93,7 @@ async fn another_header_ends_the_run_before_it() {
         for before in [0, 2, 450] {
             let fixture = fixture_of(&format!("{}{header}\n{}", rows(1..=before), rows(before + 1..=before + 300)));
             let process = fixture.process(&["--row-batch-size", "70"], 100, true).await;
-            let error = load(&process).await.unwrap_err();
+            let error = process.load().await.unwrap_err();
             let LoadError::BrokenOff { row, line, cause, .. } = &error else { panic!("{error}") };
             assert!(matches!(**cause, SourceError::OtherHeader(_)), "{error}");
             assert_eq!((*row, *line), (u64::from(before) + 1, u64::from(before) + 2));
@@ -129,7 +123,7 @@ async fn a_footer_is_not_data() {
     for (pattern, footer, expected) in cases {
         let fixture = fixture_of(&format!("{}{footer}", rows(1..=4)));
         let process = fixture.process(&["--trailer", pattern], 100, true).await;
-        let ended = load(&process).await;
+        let ended = process.load().await;
         let (run, tally) = process.only_run().await;
         assert_eq!((run.sealed.unwrap().rows_read, tally.failed, tally.invalid), (4, 4, 0), "{footer}");
         assert_eq!(ended.err().map(|error| error.to_string()).as_deref(), expected, "{footer}");
@@ -167,7 +161,7 @@ async fn more_than_a_thousandth_of_another_reading_ends_the_run() {
     for (row, others, setting) in cases {
         let fixture = two_readings(20_000, others, row);
         let process = fixture.process(&["--row-batch-size", "500"], 100, true).await;
-        let ended = load(&process).await;
+        let ended = process.load().await;
         let (run, tally) = process.only_run().await;
         assert!(tally.accounts_for(run.sealed.unwrap().rows_read), "{tally:?}");
         match (ended, setting) {
@@ -192,7 +186,7 @@ async fn ambiguous_local_times_are_counted() {
     let rows = times.map(|time| format!("{},first,1.50,{time},payment,debit\n", &time[11..]));
     let fixture = fixture_of(&rows.concat());
     let process = fixture.process(&["--time-zone", "Europe/Paris"], 100, true).await;
-    let remarks = load(&process).await.unwrap().remarks;
+    let remarks = process.load().await.unwrap().remarks;
     assert_eq!(remarks.ambiguous_hours, 2);
     assert!(remarks.lines()[0].contains("comes twice in Europe/Paris"), "{:?}", remarks.lines());
 }

@@ -29,7 +29,7 @@ async fn a_loader_waits_until_the_lease_of_another_has_expired() {
     process.stopped_after(500).await;
     let taken = Instant::now();
     take(&process, TIME).await;
-    let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = process.load().await.unwrap();
     assert!(taken.elapsed() >= TIME, "it began after {:?}", taken.elapsed());
     assert_eq!((ended.run.state, ended.already_loaded), (RunState::Complete, false));
     assert!(ended.tally.unwrap().accounts_for(3_000));
@@ -44,7 +44,7 @@ async fn a_loader_that_waits_can_be_stopped_and_a_repair_does_not_wait() {
     let (run, _) = process.only_run().await;
     let shutdown = CancellationToken::new();
     let progress = Arc::default();
-    let (error, ()) = tokio::join!(process.load(&progress, &shutdown), async { shutdown.cancel() });
+    let (error, ()) = tokio::join!(process.load_with(&progress, &shutdown), async { shutdown.cancel() });
     assert!(matches!(error, Err(LoadError::NotBegun)), "{error:?}");
     let options = RepairOptions { row_batch_size: 100.try_into().unwrap(), dry_run: false };
     let repaired = repair(&process.dependencies, &run, &options, &progress, &CancellationToken::new()).await;
@@ -74,7 +74,7 @@ async fn a_loader_that_has_lost_its_run_leaves_it_alone() {
     assert_eq!((open[0].run.state, open[0].held_by.as_deref()), (RunState::Loading, Some(OTHER)));
 
     store.release_lease(&taken.unwrap()).await.unwrap();
-    let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = process.load().await.unwrap();
     assert_eq!(ended.run.run_id, open[0].run.run_id);
     assert!(ended.tally.unwrap().accounts_for(60_000));
 }

@@ -30,24 +30,24 @@ async fn a_load_resumes_when_the_same_content_is_piped_again() {
     // Other content of a pipe replaces nothing.
     fixture.write("second");
     let (other, _open) = piped(&fixture, &["--id-namespace", "another"]).await;
-    assert_eq!(other.load(&Arc::default(), &CancellationToken::new()).await.unwrap().run.state, RunState::Complete);
+    assert_eq!(other.load().await.unwrap().run.state, RunState::Complete);
     fixture.write("first");
     let (again, _open) = piped(&fixture, &arguments).await;
-    let ended = again.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = again.load().await.unwrap();
     assert_eq!((ended.run.state, ended.already_loaded), (RunState::Complete, false));
     assert_eq!((ended.run.source.location.as_str(), ended.run.settings.namespace), ("pipe", Namespace::new("stdin")));
     assert!(ended.tally.unwrap().accounts_for(3_000), "{:?}", ended.tally);
     assert_eq!(again.dependencies.store.runs(None, 10).await.unwrap().len(), 2);
 
     let (once_more, _open) = piped(&fixture, &arguments).await;
-    assert!(once_more.load(&Arc::default(), &CancellationToken::new()).await.unwrap().already_loaded);
+    assert!(once_more.load().await.unwrap().already_loaded);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_piped_source_cannot_be_repaired() {
     let fixture = LoaderFixture::new(10);
     let (process, _open) = piped(&fixture, &[]).await;
-    let run = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap().run;
+    let run = process.load().await.unwrap().run;
     let options = RepairOptions { row_batch_size: process.options.load.row_batch_size, dry_run: true };
     let never = CancellationToken::new();
     let error = repair(&process.dependencies, &run, &options, &Arc::default(), &never).await.unwrap_err();

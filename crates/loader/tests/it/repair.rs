@@ -31,7 +31,7 @@ async fn until_finished(store: &dyn Store, run: &Run) -> Run {
 /// A sealed run whose queue was lost with its process, and a new process with a broker and a consumer.
 async fn lost_queue(fixture: &LoaderFixture) -> (LoaderProcess, Run) {
     let first = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
-    first.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
+    first.load().await.unwrap_err();
     drop(first);
     let next = fixture.process(&[], 100, true).await;
     let (run, _) = next.only_run().await;

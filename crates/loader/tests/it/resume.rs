@@ -1,10 +1,7 @@
 //! Loads that are stopped and resumed.
 
-use std::sync::Arc;
-
 use assay_loader::LoadError;
 use assay_transaction::{Exit, RunState};
-use tokio_util::sync::CancellationToken;
 
 use crate::fixture::LoaderFixture;
 
@@ -25,7 +22,7 @@ async fn a_stopped_load_is_sealed_by_the_next_one() {
         }
     }
     let process = fixture.process(&arguments, 4, true).await;
-    let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = process.load().await.unwrap();
     assert_eq!(ended.run.state, RunState::Complete);
     assert_eq!(ended.run.sealed.unwrap().rows_read, 3_000);
     let tally = ended.tally.unwrap();
@@ -38,11 +35,11 @@ async fn chunks_lost_with_an_in_process_broker_are_published_again() {
     let fixture = LoaderFixture::new(1_000);
     // Without a consumer, the run is sealed, and its chunks are lost with the process.
     let first = fixture.process(&["--wait-timeout", "0s"], 100, false).await;
-    let error = first.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
+    let error = first.load().await.unwrap_err();
     assert!(error.to_string().ends_with("0 of 10 chunks are stored; no consumer on transactions.batch"), "{error}");
     drop(first);
     let second = fixture.process(&[], 100, true).await;
-    let ended = second.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = second.load().await.unwrap();
     assert_eq!((ended.run.state, ended.already_loaded), (RunState::Complete, false));
     assert!(ended.tally.unwrap().accounts_for(1_000));
 }
@@ -56,7 +53,7 @@ async fn a_replaced_source_fails_its_run_and_keeps_its_rows() {
     assert_eq!(assay_telemetry::Failure::exit(&error), Exit::SourceUnreadable);
     assert_eq!(process.dependencies.store.open_runs().await.unwrap(), [], "the run is closed");
 
-    let again = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let again = process.load().await.unwrap();
     assert_eq!(
         (again.run.state, again.already_loaded),
         (RunState::Complete, false),

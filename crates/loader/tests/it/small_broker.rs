@@ -128,7 +128,7 @@ async fn process(
 
 async fn load(process: &LoaderProcess) -> LoadError {
     let progress = Arc::<LoadProgress>::default();
-    let error = process.load(&progress, &CancellationToken::new()).await.unwrap_err();
+    let error = process.load_with(&progress, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, LoadError::ChunkTooLarge { chunk: LARGE, .. }), "{error}");
     assert_eq!(error.exit(), Exit::Usage);
     error
@@ -152,7 +152,7 @@ async fn an_accepted_large_chunk_is_followed_by_the_others() {
     let fixture = LoaderFixture::new(0);
     write(&fixture, 2_000);
     let (process, broker) = process(&fixture, &[], true, MAX_MESSAGE_BYTES).await;
-    let ended = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = process.load().await.unwrap();
     assert_eq!(ended.run.state, RunState::Complete);
     assert_eq!(broker.published.lock().unwrap().len(), 10);
 }

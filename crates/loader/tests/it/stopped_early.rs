@@ -1,14 +1,11 @@
 //! Runs that end early: cancelled, over budget, or with a replaced source.
 
-use std::sync::Arc;
-
 use assay_loader::LoadError;
 use assay_store::{Act, IdConflict, Stopping};
 use assay_transaction::{
     ChunkId, Exit, Lane, RawText, RejectReason, RejectedRow, RowRange, Run, RunState, ScoredChunk, StopKind,
 };
 use chrono::Utc;
-use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LoaderFixture, LoaderProcess};
 
@@ -39,7 +36,7 @@ async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() 
     assert_eq!((run.state, run.error.as_deref()), (RunState::Cancelled, Some("by mistake")));
     assert!(tally.accounts_for(rows_read), "{tally:?} of {rows_read}");
 
-    let again = process.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let again = process.load().await.unwrap();
     assert_eq!((again.run.state, again.already_loaded), (RunState::Complete, false), "its source is free");
     assert!(again.tally.unwrap().accounts_for(60_000));
 }
@@ -53,7 +50,7 @@ async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
     cancel(&dead).await;
     drop(dead);
     let next = fixture.process(&[], 100, true).await;
-    let error = next.load(&Arc::default(), &CancellationToken::new()).await.unwrap_err();
+    let error = next.load().await.unwrap_err();
     assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
     let (run, tally) = next.only_run().await;
     assert_eq!(run.state, RunState::Cancelled);
@@ -111,7 +108,7 @@ async fn a_run_of_a_replaced_source_is_aborted_by_the_load_of_the_next_version()
     drop(dead);
     fixture.write("second and longer");
     let next = fixture.process(&[], 100, true).await;
-    let ended = next.load(&Arc::default(), &CancellationToken::new()).await.unwrap();
+    let ended = next.load().await.unwrap();
     assert_eq!(ended.run.state, RunState::Complete);
     let runs = next.dependencies.store.runs(None, 10).await.unwrap();
     let replaced = runs.iter().find(|run| run.run_id != ended.run.run_id).unwrap();
@@ -130,7 +127,7 @@ async fn too_many_invalid_rows_abort_a_run() {
         let fixture = LoaderFixture::new(rows);
         fixture.spoil(invalid);
         let process = fixture.process(&["--max-invalid-ratio", budget, "--row-batch-size", "1000"], 100, true).await;
-        let ended = process.load(&Arc::default(), &CancellationToken::new()).await;
+        let ended = process.load().await;
         let (run, tally) = process.only_run().await;
         let rows_read = run.sealed.unwrap().rows_read;
         assert!(tally.accounts_for(rows_read), "{tally:?} of {rows_read}");

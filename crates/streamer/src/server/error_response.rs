@@ -52,7 +52,6 @@ pub(super) enum ErrorResponse {
     Broken,
 }
 
-/// An invalid row.
 #[derive(Serialize)]
 struct RowError<'a> {
     row: u64,
@@ -131,7 +130,6 @@ impl From<BodyError> for ErrorResponse {
     }
 }
 
-/// A JSON response.
 pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
         Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),

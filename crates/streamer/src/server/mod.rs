@@ -37,7 +37,6 @@ const READ: Duration = Duration::from_secs(30);
 /// Bytes of all bodies, each held until its response. The decoded transactions take some times as much.
 const BODIES: u32 = 16 * 1024 * 1024;
 
-/// State shared by all requests.
 struct ServerState {
     acceptor: MessageAcceptor,
     lookup: Lookup,
@@ -54,7 +53,6 @@ struct ServerState {
 type RequestPermit = Arc<OwnedSemaphorePermit>;
 
 impl ServerState {
-    /// Admits a request.
     fn admit(&self, headers: &HeaderMap) -> Result<RequestPermit, ErrorResponse> {
         if !self.tokens.accept(headers) {
             return Err(ErrorResponse::Unauthorized);

@@ -7,7 +7,6 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::SimulateOptions;
 
-/// The pace of a simulation.
 pub(super) struct SendPace {
     schedule: Schedule,
     fewest: u16,
@@ -35,7 +34,6 @@ impl SendPace {
         }
     }
 
-    /// Size of the next message.
     pub(super) fn size(&self) -> usize {
         rand::rng().random_range(self.fewest..=self.most).into()
     }

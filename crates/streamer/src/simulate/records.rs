@@ -17,7 +17,6 @@ const ROWS: usize = 1_000;
 /// Invalid rows that are logged.
 const SHOWN: u64 = 10;
 
-/// Transactions to send.
 pub(super) struct Records {
     source: RecordSource,
     left: Option<u64>,

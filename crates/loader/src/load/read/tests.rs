@@ -4,19 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_source::{FormatOptions, S3Options, SourceUrl, Sources};
+use assay_source::{FormatOptions, Found, S3Options, SourceUrl, Sources};
 use assay_transaction::{Namespace, REQUIRED_COLUMNS, RunSettings, SourceIdentity};
-use clap::Parser;
 
 use super::*;
-
-#[derive(Parser)]
-struct Options {
-    #[command(flatten)]
-    s3: S3Options,
-    #[command(flatten)]
-    format: FormatOptions,
-}
 
 /// A run that has just begun.
 fn run_of(source: SourceIdentity, settings: RunSettings) -> Run {
@@ -36,54 +27,63 @@ fn run_of(source: SourceIdentity, settings: RunSettings) -> Run {
     }
 }
 
+/// A file to read, with the settings that its run freezes.
+struct Opened {
+    sources: Sources,
+    url: SourceUrl,
+    found: Found,
+    run: Run,
+    start: Checkpoint,
+}
+
+impl Opened {
+    async fn new(path: &Path, mapping: Option<&str>, adjust: impl FnOnce(&mut RunSettings)) -> Self {
+        let sources = Sources::new(&S3Options::default()).unwrap();
+        let url = SourceUrl::File(path.to_owned());
+        let found = sources.identify(&url).await.unwrap();
+        let mapping = mapping.map(|json| Arc::new(serde_json::from_str(json).unwrap()));
+        let options = FormatOptions { mapping, ..FormatOptions::default() };
+        let layout = sources.inspect(&url, &found, &options).await.unwrap().layout;
+        let start = Checkpoint::first(layout.start);
+        let mut settings = RunSettings::standard(Namespace::new("test"));
+        adjust(&mut settings);
+        let run = run_of(found.identity.clone(), layout.freeze(settings));
+        Self { sources, url, found, run, start }
+    }
+
+    /// Reads from the first row, and reports the chunks from a checkpoint.
+    async fn read(&self, from: Checkpoint, batch_rows: usize) -> (Vec<ReaderMessage>, ReadEnd) {
+        let reader = self.sources.rows(&self.url, &self.found, &self.run.settings, self.start.at).await.unwrap();
+        let (sender, mut receiver) = mpsc::channel(1_000);
+        let progress = LoadProgress::default();
+        let (end, _) = read(reader, &self.run, from, None, batch_rows, &progress, sender).await.unwrap();
+        let mut messages = Vec::new();
+        receiver.recv_many(&mut messages, 1_000).await;
+        (messages, end)
+    }
+}
+
 /// The batches of a file with this trailer, read in batches of four rows.
 async fn read_in_batches_of_four(path: &Path, trailer: &str) -> (Vec<(u64, u64, u64)>, ReadEnd) {
-    let options = Options::parse_from(["test"]);
-    let sources = Sources::new(&options.s3).unwrap();
-    let url = SourceUrl::File(path.to_owned());
-    let found = sources.identify(&url).await.unwrap();
-    let layout = sources.inspect(&url, &found, &options.format).await.unwrap().layout;
-    let settings = RunSettings {
-        dialect: layout.dialect,
-        header: layout.header,
-        start: Some(layout.start),
-        trailer: Some(trailer.parse().unwrap()),
-        ..RunSettings::standard(Namespace::new("test"))
+    let opened = Opened::new(path, None, |settings| settings.trailer = Some(trailer.parse().unwrap())).await;
+    let (messages, end) = opened.read(opened.start, 4).await;
+    let batch = |message| match message {
+        ReaderMessage::Batch(ReadBatch { number, last_row, transactions }) => Some((number, last_row, transactions)),
+        ReaderMessage::Cut(_) => None,
     };
-    let reader = sources.rows(&url, &found, &settings, layout.start).await.unwrap();
-    let run = run_of(found.identity, settings);
-    let (sender, mut heard) = mpsc::channel(100);
-    let (from, progress) = (Checkpoint::first(layout.start), LoadProgress::default());
-    let (end, _) = read(reader, &run, from, None, 4, &progress, sender).await.unwrap();
-    let mut batches = Vec::new();
-    while let Some(read) = heard.recv().await {
-        if let ReaderMessage::Batch(ReadBatch { number, last_row, transactions }) = read {
-            batches.push((number, last_row, transactions));
-        }
-    }
-    (batches, end)
+    (messages.into_iter().filter_map(batch).collect(), end)
+}
+
+fn cut(message: ReaderMessage) -> Option<Cut> {
+    if let ReaderMessage::Cut(cut) = message { Some(cut) } else { None }
 }
 
 /// Encoded bytes and rows of the chunks of a file.
 async fn chunks(path: &Path) -> Vec<(usize, u64)> {
-    let options = Options::parse_from(["test"]);
-    let sources = Sources::new(&options.s3).unwrap();
-    let url = SourceUrl::File(path.to_owned());
-    let found = sources.identify(&url).await.unwrap();
-    let layout = sources.inspect(&url, &found, &options.format).await.unwrap().layout;
-    let from = Checkpoint::first(layout.start);
-    let settings = layout.freeze(RunSettings::standard(Namespace::new("test")));
-    let reader = sources.rows(&url, &found, &settings, from.at).await.unwrap();
-    let run = run_of(found.identity, settings);
-    let (sender, mut heard) = mpsc::channel(1_000);
-    read(reader, &run, from, None, 5_000, &LoadProgress::default(), sender).await.unwrap();
-    let mut chunks = Vec::new();
-    while let Some(read) = heard.recv().await {
-        if let ReaderMessage::Cut(Cut { chunk, .. }) = read {
-            chunks.push((chunk.encode().unwrap().len(), chunk.range.rows));
-        }
-    }
-    chunks
+    let opened = Opened::new(path, None, |_| {}).await;
+    let (messages, _) = opened.read(opened.start, 5_000).await;
+    let cuts = messages.into_iter().filter_map(cut);
+    cuts.map(|Cut { chunk, .. }| (chunk.encode().unwrap().len(), chunk.range.rows)).collect()
 }
 
 #[tokio::test]
@@ -168,34 +168,12 @@ async fn read_from(csv: &str, chunk: usize) -> (Vec<Checkpoint>, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.csv");
     std::fs::write(&path, csv).unwrap();
-    let sources = Sources::new(&S3Options::default()).unwrap();
-    let url = SourceUrl::File(path);
-    let found = sources.identify(&url).await.unwrap();
-    let options =
-        FormatOptions { mapping: Some(Arc::new(serde_json::from_str(MAPPING).unwrap())), ..FormatOptions::default() };
-    let layout = sources.inspect(&url, &found, &options).await.unwrap().layout;
-    let standard = RunSettings::standard(Namespace::new("account-1"));
-    let settings = layout.freeze(RunSettings { chunk_rows: 2.try_into().unwrap(), ..standard });
-    let run = run_of(found.identity.clone(), settings);
-    let first = Checkpoint::first(run.settings.start.unwrap());
-    let (mut checkpoints, mut ids) = (vec![first], Vec::new());
-    for from in [0, chunk] {
-        let (sender, mut heard) = mpsc::channel(100);
-        let reader = sources.rows(&url, &found, &run.settings, first.at).await.unwrap();
-        read(reader, &run, checkpoints[from], None, 3, &LoadProgress::default(), sender).await.unwrap();
-        ids.clear();
-        while let Some(heard) = heard.recv().await {
-            let ReaderMessage::Cut(cut) = heard else { continue };
-            ids.extend(cut.chunk.transactions.into_iter().filter_map(|entry| entry.external_id));
-            if from == 0 {
-                checkpoints.push(cut.next);
-            }
-        }
-        if chunk == 0 {
-            break;
-        }
-    }
-    (checkpoints, ids)
+    let opened = Opened::new(&path, Some(MAPPING), |settings| settings.chunk_rows = 2.try_into().unwrap()).await;
+    let cuts = async |from| -> Vec<Cut> { opened.read(from, 3).await.0.into_iter().filter_map(cut).collect() };
+    let all = cuts(opened.start).await;
+    let checkpoints: Vec<_> = std::iter::once(opened.start).chain(all.iter().map(|cut| cut.next)).collect();
+    let entries = cuts(checkpoints[chunk]).await.into_iter().flat_map(|cut| cut.chunk.transactions);
+    (checkpoints, entries.filter_map(|entry| entry.external_id).collect())
 }
 
 #[tokio::test]
