@@ -1,5 +1,5 @@
--- Copies the `transactions` and `predictions` of the job before Assay into Assay's tables, as a finished run. The old tables
--- are read and not changed. All of it is one transaction; a run by this name that is there already is left as it is.
+-- Copies the `transactions` and `predictions` of the old job into Assay's tables, as a finished run. The old tables
+-- are only read. Everything is one database transaction; an existing run of this name stays unchanged.
 --
 --     DATABASE_SCHEMA=assay assay migrate
 --     PGOPTIONS='-c assay.schema=assay -c assay.old_schema=public' \
@@ -8,21 +8,21 @@
 --
 -- Settings, each given in PGOPTIONS, or by SET in the same session:
 --
---     assay.schema        assay      where Assay's tables are: its DATABASE_SCHEMA
---     assay.old_schema    public     where the old tables are
---     assay.run_id        old_job    the name of the run
---     assay.time_zone     UTC        of a `timestamp` column that has none
---     assay.id_namespace             ID_NAMESPACE of the loads to come; only for ids that are no UUIDs, which become UUIDv5 of
---                                    it and the id, by the extension uuid-ossp
+--     assay.schema        assay      schema of Assay's tables: its DATABASE_SCHEMA
+--     assay.old_schema    public     schema of the old tables
+--     assay.run_id        old_job    name of the run
+--     assay.time_zone     UTC        time zone of a `timestamp` column without one
+--     assay.id_namespace             ID_NAMESPACE of future loads; only for ids that are not UUIDs, which become UUIDv5 of
+--                                    it and the id, through the extension uuid-ossp
 --
--- Assumed columns, of any type that casts: transactions (id, description, amount, timestamp, operation_type, side), where there
--- are such also merchant, processing_type and created_at; predictions (transaction_id, prediction), where there are such also
--- fraud_score (or confidence_score, score, probability), model_version and predicted_at (or created_at), the latest counting
--- where a transaction has several. Every further column of transactions is kept under `attributes`.
+-- Required columns, of any type that casts: transactions (id, description, amount, timestamp, operation_type, side); predictions
+-- (transaction_id, prediction). Optional: merchant, processing_type and created_at of transactions; fraud_score (or
+-- confidence_score, score, probability), model_version and predicted_at (or created_at) of predictions. If a transaction has several
+-- predictions, the latest counts. Every further column of transactions is kept under `attributes`.
 --
--- What becomes of a row is what a loader would make of it: predicted; duplicate, where Assay has it with the same content;
--- invalid, where it breaks a rule; failed as `id_conflict`, where Assay has it with other content, and as `suspect`, where the old
--- job has no prediction for it: `assay replay old_job --class suspect` has those scored.
+-- Each row gets the outcome that a load would give it: predicted; duplicate, if Assay has it with the same content; invalid, if it
+-- breaks a rule; failed as `id_conflict`, if Assay has it with other content, and as `suspect`, if the old job has no prediction for
+-- it: `assay replay old_job --class suspect` scores those.
 
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 
@@ -37,7 +37,7 @@ DECLARE
     zone        text := coalesce(nullif(current_setting('assay.time_zone', true), ''), 'UTC');
     space       text := nullif(current_setting('assay.id_namespace', true), '');
     has         text[];   -- the columns of the old transactions
-    answers     text[];   -- those of the old predictions
+    answers     text[];   -- the columns of the old predictions
     missing     text;
     score       text;
     answered_at text;
@@ -48,7 +48,7 @@ DECLARE
     chunks      bigint;
     counts      record;
 BEGIN
-    -- What is assumed, before anything is done.
+    -- Check the assumptions before any change.
     IF run !~ '^[A-Za-z0-9_-]{1,64}$' THEN
         RAISE EXCEPTION 'assay.run_id is %: a run id has 1 to 64 letters, digits, _ or -', run;
     END IF;
@@ -72,18 +72,18 @@ BEGIN
             WHERE NOT name = ANY (coalesce(answers, '{}'))
     ) AS lacking;
     IF missing IS NOT NULL THEN
-        RAISE EXCEPTION 'schema % is not as this script assumes: it lacks %', origin, missing
-            USING HINT = 'set assay.old_schema, or make views by these names and columns in a schema of their own and name that';
+        RAISE EXCEPTION 'schema % does not fit this script: it lacks %', origin, missing
+            USING HINT = 'set assay.old_schema, or make views with these names and columns in another schema and set that';
     END IF;
 
     EXECUTE format('SET LOCAL search_path TO %I, pg_catalog, pg_temp', target);
     SET LOCAL DateStyle TO ISO;
     IF EXISTS (SELECT FROM runs WHERE run_id = run) THEN
-        RAISE NOTICE 'run % is there already: nothing was changed; another assay.run_id copies once more', run;
+        RAISE NOTICE 'run % exists already: nothing was changed; set another assay.run_id to copy again', run;
         RETURN;
     END IF;
 
-    -- One row for each old transaction, with what it is to become.
+    -- One row for each old transaction, with its outcome.
     SELECT name INTO score FROM unnest('{fraud_score,confidence_score,score,probability}'::text[]) WITH ORDINALITY AS n(name, place)
         WHERE name = ANY (answers) ORDER BY place LIMIT 1;
     SELECT name INTO answered_at FROM unnest('{predicted_at,created_at}'::text[]) WITH ORDINALITY AS n(name, place)
@@ -123,14 +123,14 @@ BEGIN
     SELECT count(*) INTO bad FROM staged WHERE fraud_score NOT BETWEEN 0 AND 1;
     IF bad > 0 THEN
         RAISE EXCEPTION '% scores in %.predictions are not between 0 and 1', bad, origin
-            USING HINT = 'correct them, or make a view of predictions that scales them in a schema of its own, beside one of transactions';
+            USING HINT = 'correct them, or make a view of predictions that scales them, and one of transactions, in another schema';
     END IF;
     SELECT count(*) INTO bad FROM staged WHERE is_predicted AND prediction = '';
     IF bad > 0 THEN
         RAISE EXCEPTION '% predictions in %.predictions are empty', bad, origin USING HINT = 'correct or delete them';
     END IF;
 
-    -- The rules of a loader.
+    -- The rules of the loader.
     UPDATE staged SET amount = CASE WHEN amount_text ~ number THEN amount_text::numeric END, why = CASE
         WHEN coalesce(old_id, '') = '' THEN 'id_empty'
         WHEN coalesce(description, '') = '' THEN 'description_empty'
@@ -145,8 +145,8 @@ BEGIN
         WHERE why IS NULL AND (min_scale(amount) > 4 OR abs(amount) >= 1e16);
     UPDATE staged SET fate = 'invalid' WHERE why IS NOT NULL;
 
-    -- Instants, and identities as a loader makes them. A text without a zone is of the zone that is set; one that has a zone,
-    -- as those of timestamptz do, is not touched by it.
+    -- Instants and ids as the loader makes them. A text without a time zone is in assay.time_zone; a text with one, as timestamptz
+    -- gives, keeps it.
     PERFORM set_config('timezone', zone, true);
     UPDATE staged SET "timestamp" = timestamp_text::timestamptz, id = CASE WHEN old_id ~* uuid_form THEN old_id::uuid END,
         old_id = CASE WHEN old_id !~* uuid_form THEN old_id END
@@ -157,8 +157,8 @@ BEGIN
         IF space IS NULL OR extension IS NULL THEN
             RAISE EXCEPTION 'there are ids in %.transactions that are no UUIDs, such as %', origin,
                     (SELECT left(min(old_id), 60) FROM staged WHERE fate IS NULL AND id IS NULL)
-                USING HINT = 'set assay.id_namespace to the ID_NAMESPACE that files will be loaded with, so that the same id is the '
-                    'same transaction then; and CREATE EXTENSION "uuid-ossp"';
+                USING HINT = 'set assay.id_namespace to the ID_NAMESPACE of future loads, so that the same id stays the same '
+                    'transaction; and CREATE EXTENSION "uuid-ossp"';
         END IF;
         IF space ~* uuid_form THEN
             space_id := space::uuid;
@@ -169,7 +169,7 @@ BEGIN
             USING space_id;
     END IF;
 
-    -- What Assay has already, or what comes twice, and what has no prediction. What then has no fate is stored.
+    -- Rows that Assay has already, repeated rows, and rows without a prediction. Rows without a fate after this are stored.
     ANALYZE staged;
     CREATE TEMPORARY TABLE twins ON COMMIT DROP AS
         SELECT *, row_number() OVER (PARTITION BY id ORDER BY is_predicted DESC, row_number) AS place FROM staged
@@ -228,7 +228,7 @@ BEGIN
     INSERT INTO operations (operator, action, run_id, reason, details)
     VALUES (session_user, 'copy', run, 'what the old job has stored', jsonb_build_object('from', origin, 'rows', read_rows));
 
-    -- The law, from the rows themselves.
+    -- The law, counted from the data rows.
     SELECT (SELECT count(*) FROM transactions t JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = run) AS predicted,
         (SELECT count(*) FROM invalid_transactions WHERE run_id = run) AS invalid,
         (SELECT count(*) FROM failed_transactions WHERE run_id = run) AS failed,

@@ -1,11 +1,11 @@
--- Makes `transactions` and `predictions` of an empty database partitioned tables, by a hash of their keys: for hundreds of millions of
--- rows, so that each index, each vacuum and each disk has a part. Right behind `assay migrate`, before any grant, as the owner:
+-- Partitions `transactions` and `predictions` of an empty database by a hash of their keys, for hundreds of millions of rows: each index,
+-- vacuum and disk then has a part of them. Run it as the owner, directly after `assay migrate` and before any grant:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f deploy/postgres/partitions.sql
 --
--- 64 parts, or what is said by PGOPTIONS='-c assay.partitions=128'. In another schema than the first of the search path:
--- PGOPTIONS='-c search_path=assay'. By the key and not by time, as an id is to be unique for good: what is known is told by it, and
--- PostgreSQL's unique keys hold within a part alone unless the key decides which part it is.
+-- The default is 64 partitions; PGOPTIONS='-c assay.partitions=128' sets another number. For a schema other than the first of the search
+-- path: PGOPTIONS='-c search_path=assay'. The partition key is the id and not the time, because ids must stay unique forever, and PostgreSQL
+-- enforces a unique key across partitions only if it contains the partition key.
 
 BEGIN;
 
@@ -19,14 +19,14 @@ BEGIN
     LOCK TABLE transactions, predictions IN ACCESS EXCLUSIVE MODE;
     IF EXISTS (SELECT FROM transactions) OR EXISTS (SELECT FROM predictions) THEN
         RAISE EXCEPTION 'transactions or predictions have rows: this is for an empty database'
-            USING HINT = 'make a new database, and bring the rows over by loading their sources again';
+            USING HINT = 'create a new database, and load the sources of the rows into it';
     END IF;
     IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid IN ('transactions'::regclass, 'predictions'::regclass)) THEN
         RAISE NOTICE 'the tables are partitioned already: nothing was changed';
         RETURN;
     END IF;
     FOR parted IN SELECT * FROM (VALUES ('transactions', 'id'), ('predictions', 'transaction_id')) AS of (name, key) LOOP
-        -- Indexes beside the primary key, as migrations have made them.
+        -- The migrations' indexes, except the primary key.
         SELECT array_agg(pg_get_indexdef(indexrelid)) INTO indexes FROM pg_index
             WHERE indrelid = parted.name::regclass AND NOT indisprimary;
         EXECUTE format('ALTER TABLE %I RENAME TO %I', parted.name, parted.name || '_plain');

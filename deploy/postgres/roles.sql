@@ -1,24 +1,24 @@
--- Roles of PostgreSQL, one for each program, with exactly what its statements need.
+-- Creates PostgreSQL roles, one for each program, with exactly the rights that its statements need.
 --
--- Run it as a superuser (or as one who may create roles) on Assay's database, before the first `assay migrate` and again
--- after each one: it creates what is missing, and grants what a table that is new is used for. It is safe to repeat.
+-- Run it as a superuser (or a user who may create roles) on Assay's database, before the first `assay migrate` and again
+-- after each one: it creates missing roles, and grants rights on new tables. It is safe to repeat.
 --
 --     psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_URL"
 --     PGOPTIONS='-c assay.schema=fraud' psql -v ON_ERROR_STOP=1 -f deploy/postgres/roles.sql "$ADMIN_URL"
 --
--- The second form is for tables in another schema than `public` (DATABASE_SCHEMA). The schema is created where it is missing.
+-- The second form is for tables in a schema other than `public` (DATABASE_SCHEMA). A missing schema is created.
 --
---     assay_owner      owns the tables: `assay migrate` alone
---     assay_loader     loader: begins, leases, checkpoints and seals runs, and counts; reads no transaction
---     assay_writer     writer: books what was scored
---     assay_streamer   streamer: counts what it accepts, and answers for it
---     assay_desk       assay cancel, replay, repair, and all that only reads
---     assay_remover    assay remove: takes a finished run back; as nobody else but the owner, it deletes transactions
---     assay_reader     all that only reads: reports, and `assay runs`, `status`, `row`, `audit`, `failures`, …
+--     assay_owner      owns the tables: `assay migrate` only
+--     assay_loader     loader: begins, leases, checkpoints and seals runs, and counts; reads no transaction content
+--     assay_writer     writer: records scored rows
+--     assay_streamer   streamer: counts accepted transactions
+--     assay_desk       assay cancel, replay, repair, and all read-only commands
+--     assay_remover    assay remove: takes a finished run back; besides the owner, only this role deletes transactions
+--     assay_reader     reports, and the read-only commands `assay runs`, `status`, `row`, `audit`, `failures`, …
 --
--- The predictor has none: it never connects to a database. None of them has a password yet, and so none can log in by one;
--- set it with `\password assay_loader` in psql, which sends no password in the clear, or let them in by certificates. To have
--- users of your own, such as those a vault makes for a day, grant them the role: CREATE ROLE … LOGIN IN ROLE assay_loader.
+-- The predictor needs no role: it never connects to a database. New roles have no password, so they cannot log in with one;
+-- set it with `\password assay_loader` in psql, which sends no password in the clear, or use certificates. For your own users,
+-- such as those that a vault creates for a day, grant the role: CREATE ROLE … LOGIN IN ROLE assay_loader.
 
 BEGIN;
 
@@ -43,28 +43,27 @@ BEGIN
     EXECUTE format(
         'GRANT USAGE ON SCHEMA %I TO assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_reader',
         target);
-    -- Before PostgreSQL 15 everybody may create tables in `public`; here nobody may but the owner.
+    -- Before PostgreSQL 15 every user may create tables in `public`; here only the owner may.
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', target);
 
-    -- What later migrations add can be read at once by those who read everything. What the stages do with it is granted when
-    -- this script runs again.
+    -- Roles that read everything can read the tables of later migrations at once. The stages get their rights when this script
+    -- runs again.
     EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE assay_owner IN SCHEMA %I GRANT SELECT ON TABLES TO assay_desk, assay_reader',
         target);
 END
 $$;
 
--- Tables, what is granted on them, and to whom. Locks of rows (FOR UPDATE, FOR KEY SHARE) take the right to update, and ON
--- CONFLICT the right to select.
+-- Rights by role and table. Row locks (FOR UPDATE, FOR KEY SHARE) need the right to update, and ON CONFLICT the right to select.
 CREATE TEMPORARY TABLE assay_grants (role text, rights text, tables text) ON COMMIT DROP;
 INSERT INTO assay_grants VALUES
-    -- Every program looks at its start whether the tables are those that it knows.
+    -- At its start, every program checks the version of the tables.
     ('assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_reader', 'SELECT',
         '_sqlx_migrations schema_compatibility'),
 
     ('assay_loader', 'SELECT, INSERT, UPDATE', 'runs'),
     ('assay_loader', 'SELECT', 'chunks live_runs predictions'),
     ('assay_loader', 'INSERT', 'operations'),
-    -- To count what became of a run, without what is in its rows.
+    -- To count the outcomes of a run, without the content of its rows.
     ('assay_loader', 'SELECT (id, run_id, row_number)', 'transactions'),
     ('assay_loader', 'SELECT (run_id, row_number, reason)', 'invalid_transactions'),
     ('assay_loader', 'SELECT (run_id, row_number, class)', 'failed_transactions'),
@@ -104,10 +103,10 @@ DECLARE
     stage text;
 BEGIN
     IF to_regclass(format('%I._sqlx_migrations', target)) IS NULL THEN
-        RAISE NOTICE 'there are no tables of Assay in schema % yet: run `assay migrate` as assay_owner, then this script again', target;
+        RAISE NOTICE 'schema % has no tables of Assay yet: run `assay migrate` as assay_owner, then this script again', target;
         RETURN;
     END IF;
-    -- What an earlier version of this script granted, and this one does not.
+    -- Rights of an earlier version of this script that this one does not grant.
     FOREACH stage IN ARRAY ARRAY['assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk', 'assay_remover',
         'assay_reader'] LOOP
         FOR entry IN SELECT DISTINCT regexp_split_to_table(tables, '\s+') AS name FROM assay_grants LOOP
@@ -118,7 +117,7 @@ BEGIN
     END LOOP;
     FOR entry IN SELECT role, rights, regexp_split_to_table(tables, '\s+') AS name FROM assay_grants LOOP
         IF to_regclass(format('%I.%I', target, entry.name)) IS NULL THEN
-            RAISE NOTICE 'there is no table %.% yet: run `assay migrate`, then this script again', target, entry.name;
+            RAISE NOTICE 'table %.% does not exist yet: run `assay migrate`, then this script again', target, entry.name;
         ELSE
             EXECUTE format('GRANT %s ON %I.%I TO %s', entry.rights, target, entry.name, entry.role);
         END IF;
