@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Prints predictions as Assay stores them: a line for each, its routing key and its JSON.
+"""Prints predictions as Assay stores them, one per line: routing key and JSON.
 
-    AMQP_URL=amqp://guest:guest@localhost:5672 ./feed.py               what is called fraud, on both lanes
-    ./feed.py 'realtime.#'                                             whatever comes live
-    ./feed.py '*.fraud' '*.legitimate' --count 10                      ten of either
+    AMQP_URL=amqp://guest:guest@localhost:5672 ./feed.py               fraud, on both lanes
+    ./feed.py 'realtime.#'                                             all live transactions
+    ./feed.py '*.fraud' '*.legitimate' --count 10                      the first ten of either
 
-The writer has to run with PREDICTION_FEED=flagged or PREDICTION_FEED=all. What is announced while nobody listens is gone:
-the feed tells what is new, and the database knows all.
+The writer must run with PREDICTION_FEED=flagged or PREDICTION_FEED=all. Predictions announced while no listener runs are lost to
+the feed; the database has them all.
 """
 
 import argparse
@@ -23,17 +23,17 @@ except ModuleNotFoundError:
 def listen(options):
     connection = pika.BlockingConnection(pika.URLParameters(options.amqp_url))
     channel = connection.channel()
-    # A queue of our own, which ends with this connection. Its bound keeps a listener that sleeps from filling the broker.
+    # A private queue, deleted with this connection. Its bound keeps a stuck listener from filling the broker.
     bound = {"x-max-length": 100_000, "x-overflow": "drop-head"}
     queue = channel.queue_declare("", exclusive=True, arguments=bound).method.queue
     for key in options.keys:
         channel.queue_bind(queue, options.exchange, key)
     print(f"feed: listening to {' '.join(options.keys)}", file=sys.stderr, flush=True)
-    heard = 0
+    received = 0
     for method, _, body in channel.consume(queue, auto_ack=True):
         print(method.routing_key, body.decode(), flush=True)
-        heard += 1
-        if heard == options.count:
+        received += 1
+        if received == options.count:
             break
     connection.close()
 
@@ -41,13 +41,13 @@ def listen(options):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "keys", nargs="*", default=["*.fraud"], metavar="KEY", help="what to hear: LANE.LABEL, with * and # (default: *.fraud)"
+        "keys", nargs="*", default=["*.fraud"], metavar="KEY", help="routing keys to receive: LANE.LABEL, with * and # (default: *.fraud)"
     )
-    parser.add_argument("--count", type=int, default=0, metavar="N", help="end after so many (default: go on)")
+    parser.add_argument("--count", type=int, default=0, metavar="N", help="end after N predictions (default: run until stopped)")
     parser.add_argument(
         "--exchange",
         default=os.environ.get("QUEUE_PREFIX", "") + "assay.predictions",
-        help="where from (default: $QUEUE_PREFIX and assay.predictions)",
+        help="exchange of the feed (default: $QUEUE_PREFIX and assay.predictions)",
     )
     options = parser.parse_args()
     options.amqp_url = os.environ.get("AMQP_URL")
@@ -62,7 +62,7 @@ def fail(code, why):
 
 
 def cause(error):
-    """What the innermost of pika's errors says, which wrap each other."""
+    """Returns the message of the innermost error; pika's errors wrap each other."""
     while True:
         inner = getattr(error, "exception", None) or next(iter(error.args), None)
         if not isinstance(inner, Exception):
@@ -77,13 +77,13 @@ def main():
     except (KeyboardInterrupt, BrokenPipeError):
         return 0
     except ValueError as error:
-        return fail(2, f"AMQP_URL is no address of a broker: {error}")
+        return fail(2, f"AMQP_URL is not a broker address: {error}")
     except pika.exceptions.ChannelClosedByBroker as error:
-        return fail(1, f"the broker refuses it ({error.reply_text}): start a writer first, or check --exchange")
+        return fail(1, f"the broker refuses the exchange ({error.reply_text}): start a writer first, or check --exchange")
     except pika.exceptions.ProbableAuthenticationError:
         return fail(3, "the broker refuses the user or the password in AMQP_URL")
     except (pika.exceptions.AMQPError, OSError) as error:
-        return fail(3, f"cannot reach the broker at AMQP_URL, or lost it: {cause(error)}")
+        return fail(3, f"cannot reach the broker at AMQP_URL, or the connection was lost: {cause(error)}")
     return 0
 
 

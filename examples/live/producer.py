@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Publishes transactions to Assay as plain JSON, and waits until the broker has taken each message over.
+"""Publishes transactions to Assay as plain JSON, and waits for the broker's confirm of each message.
 
-Without a FILE it sends two messages: one transaction, and an array of three. Each FILE is one message, sent as it is; `-`
-is the standard input.
+Without a FILE it sends two messages: one transaction, and an array of three. Each FILE is one message, sent unchanged; `-`
+is standard input.
 
     AMQP_URL=amqp://guest:guest@localhost:5672 ./producer.py --producer shop
     ./producer.py --producer shop transactions.json
 
-It exits 0 once all is confirmed, 1 where the broker has refused a message, 2 where it was called wrongly, and 3 where the
-broker is away; whoever gets no 0 sends the same again, under the same message ids.
+Exit codes: 0 all messages confirmed, 1 a message refused by the broker, 2 wrong usage, 3 broker unreachable. After any code but 0,
+send the same messages again, with the same message ids.
 """
 
 import argparse
@@ -28,23 +28,23 @@ except ModuleNotFoundError:
 
 
 def transaction(description, amount):
-    """One transaction. Its id is its identity within its producer: what comes again under it is stored once."""
+    """Returns a transaction. Its id is unique within its producer: a repeated one is stored once."""
     return {
         "id": f"order-{uuid.uuid4()}",
         "description": description,
-        # A text keeps each digit, where a float might not. A JSON number will do too.
+        # A string keeps every digit; a float might not. A JSON number works too.
         "amount": amount,
         "timestamp": datetime.datetime.now(datetime.timezone.utc).isoformat(),
         "merchant": "Corner shop",
         "operation_type": "card_payment",
         "side": "debit",
-        # Whatever else is known goes to the model as well.
+        # Further members go to the model as well.
         "country": "FR",
     }
 
 
 def demonstration():
-    """The bodies of two messages: a transaction alone, and several at once."""
+    """Returns the bodies of two messages: one transaction, and several."""
     one = transaction("Coffee", "-3.20")
     several = [transaction(f"Groceries {number}", f"-{number * 17}.95") for number in (1, 2, 3)]
     return [json.dumps(content, ensure_ascii=False).encode() for content in (one, several)]
@@ -58,8 +58,8 @@ def read(path):
 
 
 def publish(channel, options, body):
-    """Returns once the broker has the message on disk, in a queue; raises where it has not."""
-    # The message's identity: what is sent again under it changes nothing. A hash of the body is one that survives a crash.
+    """Returns once the broker has the message in a queue, on disk; raises otherwise."""
+    # The message's identity: repeating it changes nothing. A hash of the body survives a crash of the producer.
     message_id = options.message_id or hashlib.sha256(body).hexdigest()
     properties = pika.BasicProperties(
         content_type="application/json",
@@ -75,7 +75,7 @@ def publish(channel, options, body):
 def send(options, bodies):
     connection = pika.BlockingConnection(pika.URLParameters(options.amqp_url))
     channel = connection.channel()
-    # Without it, a message that a full queue refuses would be lost without a word.
+    # Without confirms, a message that a full queue refuses would be lost silently.
     channel.confirm_delivery()
     for body in bodies:
         publish(channel, options, body)
@@ -85,19 +85,19 @@ def send(options, bodies):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="FILE", help="a message: an object, an array, or one object a line")
-    parser.add_argument("--producer", default="example", help="who sends: its transactions of a day are one run (default: %(default)s)")
-    parser.add_argument("--message-id", metavar="ID", help="the identity of the one message (default: a hash of its body)")
+    parser.add_argument("--producer", default="example", help="name of the producer; its transactions of a day are one run (default: %(default)s)")
+    parser.add_argument("--message-id", metavar="ID", help="identity of the message (default: a hash of its body)")
     parser.add_argument(
         "--exchange",
         default=os.environ.get("QUEUE_PREFIX", "") + "assay.transactions",
-        help="where to (default: $QUEUE_PREFIX and assay.transactions)",
+        help="exchange to publish to (default: $QUEUE_PREFIX and assay.transactions)",
     )
     options = parser.parse_args()
     options.amqp_url = os.environ.get("AMQP_URL")
     if not (options.amqp_url or "").startswith(("amqp://", "amqps://")):
         parser.error("AMQP_URL is not set to an address such as amqp://guest:guest@localhost:5672")
     if options.message_id and len(options.files) != 1:
-        parser.error("--message-id is the identity of one message: name one FILE")
+        parser.error("--message-id identifies one message: give exactly one FILE")
     return options
 
 
@@ -107,7 +107,7 @@ def fail(code, why):
 
 
 def cause(error):
-    """What the innermost of pika's errors says, which wrap each other."""
+    """Returns the message of the innermost error; pika's errors wrap each other."""
     while True:
         inner = getattr(error, "exception", None) or next(iter(error.args), None)
         if not isinstance(inner, Exception):
@@ -124,17 +124,17 @@ def main():
     try:
         send(options, bodies)
     except ValueError as error:
-        return fail(2, f"AMQP_URL is no address of a broker: {error}")
+        return fail(2, f"AMQP_URL is not a broker address: {error}")
     except pika.exceptions.UnroutableError:
-        return fail(1, f"no queue takes what {options.exchange} gets: start a predictor first")
+        return fail(1, f"no queue is bound to {options.exchange}: start a predictor first")
     except pika.exceptions.NackError:
-        return fail(1, "the queue is full: send the same again later")
+        return fail(1, "the queue is full: send the same messages again later")
     except pika.exceptions.ChannelClosedByBroker as error:
-        return fail(1, f"the broker refuses it ({error.reply_text}): start a predictor first, or check --exchange")
+        return fail(1, f"the broker refuses the exchange ({error.reply_text}): start a predictor first, or check --exchange")
     except pika.exceptions.ProbableAuthenticationError:
         return fail(3, "the broker refuses the user or the password in AMQP_URL")
     except (pika.exceptions.AMQPError, OSError) as error:
-        return fail(3, f"cannot reach the broker at AMQP_URL, or lost it: {cause(error)}")
+        return fail(3, f"cannot reach the broker at AMQP_URL, or the connection was lost: {cause(error)}")
     return 0
 
 
