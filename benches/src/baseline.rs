@@ -1,5 +1,5 @@
-//! Against a Python job of the usual kind (`benches/baseline`), with the same object and the same ML API: the reference one,
-//! then one of FastAPI, which is asked for its own ceiling as well.
+//! Compares Assay with a typical Python job (`benches/baseline`), with the same object and the same ML API: first the reference
+//! one, then a FastAPI one, whose own ceiling is measured as well.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,19 +8,19 @@ use assay_tests::{Database, Program, S3Server, free_port};
 use serde::Deserialize;
 
 use crate::fleet::{Fleet, ModelServer};
-use crate::load::{Load, load, patience};
+use crate::load::{Load, load, time_limit};
 use crate::options::Options;
 use crate::report::{Figure, Report, count, rate, thousands};
 use crate::source::Sources;
 
-/// What the baseline must reach with the reference ML API, in rows a second: a comparison with less is worth nothing.
+/// Rows per second that the baseline must reach with the reference ML API: a comparison with a slower one is void.
 const LEAST: f64 = 2_500.0;
-/// How many times as fast with the reference ML API.
+/// Goal for the ratio with the reference ML API.
 const GOAL: f64 = 25.0;
-/// How many times as fast with the other one, or what share of that one's ceiling, whichever is less.
+/// Goals with FastAPI: the ratio, or the share of its ceiling; one of them suffices.
 const GOAL_FASTAPI: f64 = 10.0;
 const GOAL_CEILING: f64 = 0.9;
-/// How the replaced job wrote, and the fastest way without COPY.
+/// The writer of the replaced job, and the fastest one without COPY.
 const WRITER: &str = "sqlalchemy";
 const FASTEST_WRITER: &str = "execute_values";
 
@@ -42,19 +42,19 @@ struct Ceiling {
     rows_per_second: f64,
 }
 
-/// Measures with both.
+/// Measures with both ML APIs.
 pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report) {
     let rows = options.baseline_rows;
     let file = sources.of(rows).await;
     let reference = ModelServer::reference(Duration::ZERO).await;
     let job = run_job(&reference, &file, rows, WRITER).await;
     let load = run_assay(options, &reference, &file, rows).await;
-    report.section("Against the baseline: the reference ML API", &told(&job, &load));
+    report.section("Against the baseline: the reference ML API", &describe(&job, &load));
     let (figure, void) = figure("reference ML API", &job, &load);
     let ratio = rate(load.rows, load.took) / job.rows_per_second;
     report.figure(Figure { goal: format!("≥ {GOAL:.0}"), met: Some(ratio >= GOAL && !void), ..figure });
     let job = run_job(&reference, &file, rows, FASTEST_WRITER).await;
-    report.section(&format!("The same baseline by {FASTEST_WRITER}"), &told_of(&job));
+    report.section(&format!("The same baseline by {FASTEST_WRITER}"), &describe_job(&job));
     report.figure(self::figure(&format!("reference ML API, {FASTEST_WRITER}"), &job, &load).0);
     drop(reference);
 
@@ -69,7 +69,7 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
         "Its ceiling at 100 a request is {} rows/s; Assay reaches {:.0} % of it.\n\n{}",
         thousands(ceiling),
         100.0 * share,
-        told(&job, &load)
+        describe(&job, &load)
     );
     report.section("Against the baseline: an ML API of FastAPI, in one process", &text);
     let (figure, _) = self::figure("ML API of FastAPI", &job, &load);
@@ -81,7 +81,7 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
     });
 }
 
-/// The baseline, from its first row to its last commit.
+/// Runs the baseline, from its first row to its last commit.
 async fn run_job(model_server: &ModelServer, file: &Path, rows: u64, writer: &str) -> Job {
     let s3 = S3Server::start().await;
     let object = s3.put_file("transactions", "rows.csv", file);
@@ -96,12 +96,12 @@ async fn run_job(model_server: &ModelServer, file: &Path, rows: u64, writer: &st
         .env("ML_API_URL", model_server.url())
         .env("WRITER", writer);
     database.execute("CHECKPOINT").await;
-    let job: Job = last_line(job.start(), patience(rows)).await;
+    let job: Job = last_line(job.start(), time_limit(rows)).await;
     assert_eq!((job.rows, job.failed), (rows, 0), "rows that the baseline read, and those that failed");
     job
 }
 
-/// Assay, from the start of its loader to the end of it.
+/// Runs Assay, from the start of its loader to its end.
 async fn run_assay(options: &Options, model_server: &ModelServer, file: &Path, rows: u64) -> Load {
     let fleet = Fleet::new(options, model_server, &[]).await;
     let object = fleet.stack.s3.put_file("transactions", "rows.csv", file);
@@ -117,7 +117,7 @@ async fn fastapi() -> ModelServer {
     ModelServer::other(server.start(), &format!("127.0.0.1:{port}")).await
 }
 
-/// The Python that has what the scripts import.
+/// The Python with the packages of the scripts.
 fn python() -> String {
     std::env::var("BENCH_BASELINE_PYTHON")
         .expect("BENCH_BASELINE_PYTHON is not set: run scripts/bench, which provisions it")
@@ -133,7 +133,7 @@ async fn last_line<T: for<'de> Deserialize<'de>>(process: assay_tests::Running, 
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{}: {error}: {line}\n{}", ended.name, ended.stderr))
 }
 
-/// The comparison, and whether it is void.
+/// Returns the comparison, and whether it is void.
 fn figure(with: &str, job: &Job, load: &Load) -> (Figure, bool) {
     let (ours, void) = (rate(load.rows, load.took), job.rows_per_second < LEAST);
     let ratio = format!("{:.1}", ours / job.rows_per_second);
@@ -147,11 +147,11 @@ fn figure(with: &str, job: &Job, load: &Load) -> (Figure, bool) {
     (figure, void)
 }
 
-fn told(job: &Job, load: &Load) -> String {
-    format!("{}\n\nAssay: {}", told_of(job), load.profile())
+fn describe(job: &Job, load: &Load) -> String {
+    format!("{}\n\nAssay: {}", describe_job(job), load.profile())
 }
 
-fn told_of(job: &Job) -> String {
+fn describe_job(job: &Job) -> String {
     let Job { rows, predicted, invalid, failed, seconds, rows_per_second, peak_mb } = job;
     format!(
         "The baseline: {} rows in {seconds:.2} s, {} a second, with {peak_mb:.0} MB: {} predicted, {} invalid, {} failed.",

@@ -1,4 +1,4 @@
-//! What PostgreSQL takes at most: the final rows of a run by COPY on one connection, into the same tables with the same indexes.
+//! The upper bound of PostgreSQL: COPY of a run's final rows on one connection, into the same tables with the same indexes.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use crate::usage::cpu_of_service;
 
 const TABLES: [&str; 2] = ["transactions", "predictions"];
 const FORMATS: [&str; 2] = ["text", "binary"];
-/// Read from a file and sent at a time.
+/// Bytes read from a file and sent at a time.
 const PIECE: usize = 256 * 1024;
 
-/// How long COPY took.
+/// Times of COPY.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Copied {
     pub(crate) format: &'static str,
     pub(crate) took: Duration,
-    /// Of PostgreSQL, where it can be asked.
+    /// CPU time of PostgreSQL, if known.
     pub(crate) cpu: Option<Duration>,
 }
 
-/// Moves the rows of a database into a new one, in both formats that COPY knows for programs.
+/// Copies the rows of a database into a new one, in COPY's text and binary formats.
 pub(crate) async fn copy(from: &Database) -> [Copied; 2] {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let mut source = connect(from).await;
-    // From the first page of a table, wherever others may be reading it: in the order in which the rows were put in.
+    // Always read from the first page of a table, in insertion order, even while others scan it.
     sqlx::query("SET synchronize_seqscans = off").execute(&mut source).await.expect("a setting of the session");
     for format in FORMATS {
         for table in TABLES {
@@ -36,7 +36,7 @@ pub(crate) async fn copy(from: &Database) -> [Copied; 2] {
         }
     }
     let rows = rows(from).await;
-    // Or else it would be vacuumed meanwhile.
+    // Otherwise vacuum would run meanwhile.
     from.execute("TRUNCATE transactions, predictions").await;
     let [text, binary] = FORMATS;
     [copy_as(text, folder.path(), rows).await, copy_as(binary, folder.path(), rows).await]
@@ -96,7 +96,7 @@ async fn fill(connection: &mut PgConnection, table: &str, format: &str, path: &P
     copy.finish().await.expect("it has the rows");
 }
 
-/// The indexes of the tables, which each row goes into as well.
+/// Lists the indexes of the tables, which COPY maintains for each row.
 pub(crate) async fn indexes(database: &Database) -> String {
     let indexes = database
         .texts("SELECT indexdef FROM pg_indexes WHERE tablename IN ('transactions', 'predictions') ORDER BY 1")

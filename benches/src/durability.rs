@@ -1,20 +1,20 @@
-//! Figures of a database that forgets what it has committed are worth nothing.
+//! Checks that PostgreSQL is durable: figures of a database that can lose commits are void.
 
 use assay_tests::Database;
 use sqlx::AssertSqlSafe;
 
-/// Those that make a commit durable, which must be on.
+/// Settings that make a commit durable; they must be on.
 const DURABLE: [&str; 3] = ["fsync", "full_page_writes", "synchronous_commit"];
-/// Those that a reader of the figures wants to know.
+/// Settings that matter to a reader of the figures.
 const OTHERS: [&str; 6] =
     ["server_version", "wal_level", "shared_buffers", "max_wal_size", "checkpoint_timeout", "wal_compression"];
 
-/// The settings of the server.
+/// Returns the settings of the server.
 ///
 /// # Panics
 ///
-/// Where it is not durable.
-pub(crate) async fn demanded() -> String {
+/// If the server is not durable.
+pub(crate) async fn check_durability() -> String {
     let database = Database::empty().await;
     let mut lines = Vec::new();
     for name in DURABLE.into_iter().chain(OTHERS) {

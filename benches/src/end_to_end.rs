@@ -1,4 +1,4 @@
-//! Rows end to end, against COPY of the very same final rows; what they cost each process, and how much memory it had.
+//! Loads rows end to end, compares with COPY of the same final rows, and measures CPU time and memory of each process.
 
 use assay_transaction::Tally;
 
@@ -9,16 +9,16 @@ use crate::options::Options;
 use crate::report::{Figure, Report, count, megabytes, of_a_million, rate, thousands};
 use crate::source::Sources;
 
-/// How many times as long as COPY is allowed.
+/// Goal for the time, relative to COPY.
 const GOAL_RATIO: f64 = 2.0;
-/// Rows a second.
+/// Goal in rows per second.
 const GOAL_RATE: f64 = 70_000.0;
-/// The size at which those are goals.
+/// The size to which the goals apply.
 const GOAL_ROWS: u64 = 1_000_000;
-/// What each process may have, in MB.
+/// Goal for the peak memory of each process, in MB.
 const GOAL_MEMORY: f64 = 64.0;
 
-/// Measures each size, with COPY or without.
+/// Measures each size, with or without COPY.
 pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report, with_copy: bool) {
     for rows in &options.rows {
         let file = sources.of(*rows).await;

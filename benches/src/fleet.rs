@@ -1,4 +1,4 @@
-//! The programs of Assay on the services, with the settings that they have by themselves.
+//! The programs of Assay on real services, with default settings.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::options::Options;
 
-/// Between two looks at whether something has begun.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval between two checks whether something is ready.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What scores the transactions: a process of its own.
+/// An ML API in a process of its own.
 #[derive(Debug)]
 pub(crate) struct ModelServer {
     url: String,
@@ -18,40 +18,39 @@ pub(crate) struct ModelServer {
 }
 
 impl ModelServer {
-    /// The reference ML API, which takes so much longer for each request than it has to.
+    /// Starts the reference ML API with this extra latency for each request.
     pub(crate) async fn reference(latency: Duration) -> Self {
         let latency = format!("{}ms", latency.as_millis());
         let mut process = Program::new("ml-api").args(["--port", "0"]).env("ML_API_DELAY", latency).start();
         process.says("listens on http://").await;
         let log = process.log();
         let url = log.split("listens on ").nth(1).and_then(|rest| rest.split_whitespace().next());
-        Self { url: url.expect("it tells its address").to_owned(), process }
+        Self { url: url.expect("the log has its address").to_owned(), process }
     }
 
-    /// Another one, which answers at this address once it is ready.
+    /// Wraps another ML API, and waits until it responds at this address.
     pub(crate) async fn other(process: Running, address: &str) -> Self {
         let ready = async {
             while !assay_tests::get(address, "/health").await.is_ok_and(|answer| answer.status == 200) {
                 assert!(process.is_running(), "the model server ended:\n{}", process.log());
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
-        timeout(DEADLINE, ready).await.expect("the model server answers");
+        timeout(DEADLINE, ready).await.expect("the model server responds");
         Self { url: format!("http://{address}"), process }
     }
 
-    /// For `ML_API_URL`.
+    /// The value of `ML_API_URL`.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 }
 
-/// Programs that use a database and queues of their own.
+/// Programs with a database and queues of their own.
 #[derive(Debug)]
 pub(crate) struct Fleet<'a> {
     pub(crate) stack: Stack,
@@ -60,25 +59,24 @@ pub(crate) struct Fleet<'a> {
 }
 
 impl<'a> Fleet<'a> {
-    /// A new one, whose programs have these settings beside those of the command line.
+    /// Creates a fleet whose programs have these settings in addition to those of the command line.
     pub(crate) async fn new(options: &Options, model_server: &'a ModelServer, settings: &[(&str, String)]) -> Self {
-        // The stack's own ML API is for tests, and is asked for nothing.
+        // The stack's own ML API is for tests, and receives no request.
         let stack = Stack::new(Script::Score).await;
         let own = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         Self { stack, model_server, settings: own.chain(options.settings.iter().cloned()).collect() }
     }
 
-    /// `loader`, about to load an object.
+    /// Returns the `loader` of an object.
     pub(crate) fn loader(&self, object: &str) -> Program {
         self.set(self.stack.loader(object).without("WAIT_TIMEOUT"))
     }
 
-    /// `predictor`.
     pub(crate) fn predictor(&self) -> Program {
         self.set(self.stack.predictor().env("ML_API_URL", self.model_server.url()))
     }
 
-    /// `writer`, without what tests are in a hurry for.
+    /// Returns a `writer` without the short intervals of tests.
     pub(crate) fn writer(&self) -> Program {
         self.set(self.stack.writer().without("FLUSH_INTERVAL"))
     }
@@ -87,7 +85,7 @@ impl<'a> Fleet<'a> {
         self.settings.iter().fold(program, |program, (name, value)| program.env(name, value))
     }
 
-    /// So many predictors and a writer, all of them ready to work.
+    /// Starts this number of predictors and a writer, and waits until they consume.
     pub(crate) async fn start_stages(&self, predictors: usize) -> Stages {
         let mut stages = Stages {
             predictors: (0..predictors).map(|_| self.predictor().start()).collect(),
@@ -101,19 +99,19 @@ impl<'a> Fleet<'a> {
         stages
     }
 
-    /// Waits until a queue, which is declared, has so many consumers at least.
+    /// Waits until a declared queue has at least this number of consumers.
     pub(crate) async fn until_consumed(&self, queue: &str, consumers: usize) {
         let looked_at = self.stack.broker.look_at(queue).await;
         let ready = async {
             while usize::try_from(looked_at.consumers().await).unwrap_or_default() < consumers {
-                sleep(LOOK).await;
+                sleep(POLL_INTERVAL).await;
             }
         };
         timeout(DEADLINE, ready).await.unwrap_or_else(|_| panic!("{consumers} consume from {queue}"));
     }
 }
 
-/// Predictors and a writer that run.
+/// Running predictors and a writer.
 #[derive(Debug)]
 pub(crate) struct Stages {
     pub(crate) predictors: Vec<Running>,
@@ -121,7 +119,7 @@ pub(crate) struct Stages {
 }
 
 impl Stages {
-    /// Asks them to end, and demands that nothing went wrong.
+    /// Stops all stages; panics if one logged an error.
     pub(crate) async fn end(self) {
         for stage in self.predictors.into_iter().chain([self.writer]) {
             end(stage).await;
@@ -129,7 +127,7 @@ impl Stages {
     }
 }
 
-/// Asks a stage to end, and demands that nothing went wrong in it.
+/// Stops a stage; panics if it logged an error.
 pub(crate) async fn end(stage: Running) {
     stage.terminate();
     stage.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");

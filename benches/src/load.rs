@@ -1,5 +1,4 @@
-//! One object through a fleet, from the start of the loader to its end with `--wait`: how long it took, and what each process
-//! used for it.
+//! Loads one object through a fleet, from the start of `loader --wait` to its end, and measures the time and each process.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +9,10 @@ use crate::fleet::{Fleet, Stages};
 use crate::report::{count, megabytes, of_a_million, table};
 use crate::usage::{Usage, cpu, cpu_of_service};
 
-/// Between two looks at the loader, which does nothing but wait at its end: more often would cost more than is missed.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval between two readings of the loader's usage: at its end it only waits, so little is missed.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What was seen.
+/// Results of one load.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     pub(crate) rows: u64,
@@ -22,32 +21,32 @@ pub(crate) struct Load {
     pub(crate) costs: Vec<Cost>,
 }
 
-/// What one process, or several of a kind, used while an object was loaded.
+/// Usage of one process, or of several of a kind, during a load.
 #[derive(Debug, Clone)]
 pub(crate) struct Cost {
     pub(crate) of: &'static str,
-    /// None where the process is not ours to ask.
+    /// None if the process is not ours.
     pub(crate) cpu: Option<Duration>,
-    /// The most that one of them ever had resident; none for what is not Assay.
+    /// Peak resident memory of the largest process; none for services.
     pub(crate) peak_kib: Option<u64>,
 }
 
-/// How long a load of so many rows may take.
-pub(crate) fn patience(rows: u64) -> Duration {
+/// Longest time of a load with this number of rows.
+pub(crate) fn time_limit(rows: u64) -> Duration {
     DEADLINE + Duration::from_millis(rows)
 }
 
-/// Loads an object of so many rows, and demands the law.
+/// Loads an object with this number of rows, and audits the run.
 pub(crate) async fn load(fleet: &Fleet<'_>, stages: &Stages, object: &str, rows: u64) -> Load {
-    // What others have changed is not to be written on this load's account.
+    // Earlier changes must not be written during this load.
     fleet.stack.database.execute("CHECKPOINT").await;
     let before = costs(fleet, stages);
     let began = Instant::now();
     let loader = fleet.loader(object).arg("--wait").start();
-    let usage = tokio::time::timeout(patience(rows), Usage::until_ended(&loader, LOOK)).await;
+    let usage = tokio::time::timeout(time_limit(rows), Usage::until_ended(&loader, POLL_INTERVAL)).await;
     let took = began.elapsed();
     let after = costs(fleet, stages);
-    let usage = usage.unwrap_or_else(|_| panic!("the loader is not done in time; it said:\n{}", loader.log()));
+    let usage = usage.unwrap_or_else(|_| panic!("the loader did not end in time; its log:\n{}", loader.log()));
     loader.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
     let tally = law::holds_for_one_run(&fleet.stack.database).await;
     assert_eq!(tally.total(), rows, "rows of the object and rows read");
@@ -60,7 +59,7 @@ pub(crate) async fn load(fleet: &Fleet<'_>, stages: &Stages, object: &str, rows:
     Load { rows, took, tally, costs }
 }
 
-/// Of all that runs beside the loader, so far.
+/// Returns the usage so far of all processes except the loader.
 fn costs(fleet: &Fleet<'_>, stages: &Stages) -> Vec<Cost> {
     let ours = |of, ids: &[u32]| {
         let usages = || ids.iter().filter_map(|id| Usage::of(*id));
@@ -83,26 +82,26 @@ fn costs(fleet: &Fleet<'_>, stages: &Stages) -> Vec<Cost> {
 }
 
 impl Load {
-    /// The profile: CPU seconds for each million rows, and peak memory.
+    /// Formats CPU seconds per million rows and peak memory of each process.
     pub(crate) fn profile(&self) -> String {
         let seconds = |cpu: Duration| format!("{:.2}", of_a_million(self.rows, cpu));
         let row = |of: &str, cpu: Option<Duration>, peak: Option<u64>| {
             let peak = peak.map_or_else(String::new, |kib| format!("{:.1}", megabytes(kib)));
-            vec![of.to_owned(), cpu.map_or_else(|| "not known".to_owned(), seconds), peak]
+            vec![of.to_owned(), cpu.map_or_else(|| "unknown".to_owned(), seconds), peak]
         };
         let total: Option<Duration> = self.costs.iter().map(|cost| cost.cpu).sum();
         let rows = self.costs.iter().map(|cost| row(cost.of, cost.cpu, cost.peak_kib));
         let rows = rows.chain([row("all", total, None)]).collect();
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
         format!(
-            "{} rows in {:.2} s: {} predicted, {} invalid, {} failed, {} duplicate; the law holds.\n\n{}",
+            "{} rows in {:.2} s: {} predicted, {} invalid, {} failed, {} duplicate; audit passed.\n\n{}",
             count(self.rows),
             self.took.as_secs_f64(),
             count(predicted),
             count(invalid),
             count(failed),
             count(duplicate),
-            table(&["process", "CPU seconds for a million rows", "peak memory (MB)"], rows)
+            table(&["process", "CPU seconds per million rows", "peak memory (MB)"], rows)
         )
     }
 }

@@ -1,8 +1,8 @@
-//! `scripts/bench`: measures the real programs on a real PostgreSQL and RabbitMQ and an S3 server, beside what those
-//! services do by themselves in the same run, and demands the law of every run that it measured.
+//! `scripts/bench`: measures the real programs on a real PostgreSQL, RabbitMQ and S3 server, compares them with baselines of
+//! the same run, and audits every measured run.
 //!
-//! One module for each measurement: [`end_to_end`], [`baseline`], [`stages`], [`scale_out`], [`start_up`]. What they are
-//! made of: a [`fleet`] of programs, one [`load`] through it, and the [`usage`] of each process. The [`report`] keeps what they say.
+//! Each measurement has a module: [`end_to_end`], [`baseline`], [`stages`], [`scale_out`], [`start_up`]. They share a [`fleet`] of
+//! programs, one [`load`] through it, and the [`usage`] of each process. The [`report`] collects the results.
 
 mod baseline;
 mod copy;
@@ -29,8 +29,8 @@ use crate::source::Sources;
 async fn main() -> std::io::Result<()> {
     let options = Options::parse().sized();
     let mut report = Report::default();
-    report.section("Machine", &machine::described());
-    report.section("PostgreSQL", &durability::demanded().await);
+    report.section("Machine", &machine::describe());
+    report.section("PostgreSQL", &durability::check_durability().await);
     let mut sources = Sources::new();
     for measurement in options.measurements() {
         match measurement {

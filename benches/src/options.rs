@@ -1,74 +1,74 @@
-//! What is measured, and how large.
+//! Choice and size of the measurements.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-/// Measures Assay on real services, beside what they do by themselves, and prints one table of ratios
+/// Measures Assay on real services, compares it with baselines of the same run, and prints one table of ratios
 ///
-/// Every run that is measured must keep the law: where one does not, this ends with 101.
+/// Every measured run is audited; a failed audit ends this program with exit code 101.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scripts/bench")]
 pub(crate) struct Options {
-    /// Measure only this; may be given several times [default: all but `memory`, which `end-to-end` tells too]
+    /// Measure only this; may be repeated [default: all but `memory`, which `end-to-end` includes]
     #[arg(long, value_enum, value_name = "MEASUREMENT")]
     only: Vec<Measurement>,
-    /// A tenth of every size
+    /// Use a tenth of every size
     #[arg(long)]
     quick: bool,
-    /// 10,000,000 rows too, where sizes are compared
+    /// Compare 10,000,000 rows too
     #[arg(long)]
     full: bool,
-    /// File to write the tables to as well, as Markdown
+    /// Also write the tables to this file, as Markdown
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// A setting for every program of Assay, such as API_BATCH_SIZE=200; may be given several times
+    /// Setting for every program of Assay, such as API_BATCH_SIZE=200; may be repeated
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
 
-    /// end-to-end, memory: rows of the object; several sizes between commas
+    /// end-to-end, memory: rows of the object; several sizes separated by commas
     #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
     pub(crate) rows: Vec<u64>,
-    /// end-to-end, memory, baseline: predictors beside one loader and one writer
+    /// end-to-end, memory, baseline: number of predictors, with one loader and one writer
     #[arg(long, default_value_t = 2)]
     pub(crate) predictors: usize,
-    /// end-to-end, memory: how often each size is loaded; the median counts
+    /// end-to-end, memory: loads of each size; the median counts
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) times: u32,
     /// baseline: rows of the object
     #[arg(long, default_value_t = 100_000)]
     pub(crate) baseline_rows: u64,
-    /// stages: rows of the object; several sizes between commas
+    /// stages: rows of the object; several sizes separated by commas
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     pub(crate) stage_rows: Vec<u64>,
-    /// scale-out: how many predictors; several between commas
+    /// scale-out: numbers of predictors, separated by commas
     #[arg(long, value_delimiter = ',', default_values_t = [1, 2, 4, 8, 16])]
     pub(crate) fleets: Vec<usize>,
-    /// scale-out: rows of the object for each predictor
+    /// scale-out: rows of the object per predictor
     #[arg(long, default_value_t = 28_000)]
     pub(crate) rows_each: u64,
-    /// scale-out: milliseconds that the ML API takes for each request
+    /// scale-out: milliseconds of the ML API for each request
     #[arg(long, default_value_t = 50)]
     pub(crate) latency: u64,
     /// start-up: rows of the file
     #[arg(long, default_value_t = 10_000)]
     pub(crate) start_up_rows: u64,
-    /// start-up: how often; the median counts
+    /// start-up: number of runs; the median counts
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) start_up_times: u32,
 }
 
-/// One of the measurements.
+/// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Measurement {
-    /// From the start of the loader to its end, against COPY of the same rows; what it costs each process.
+    /// From the start of the loader to its end, compared with COPY of the same rows; CPU and memory of each process.
     EndToEnd,
-    /// Against a Python job of the usual kind, with the reference ML API and with one of FastAPI.
+    /// Comparison with a typical Python job, with the reference ML API and with a FastAPI one.
     Baseline,
-    /// Each stage alone, and what a row costs it by the number of rows.
+    /// Each stage alone, and its cost of a row by the number of rows.
     Stages,
-    /// More predictors, one request at a time each, at an ML API that takes its time.
+    /// More and more predictors, one request at a time each, with a slow ML API.
     ScaleOut,
     /// The same loads as `end-to-end`, without COPY.
     Memory,
@@ -77,7 +77,7 @@ pub(crate) enum Measurement {
 }
 
 impl Options {
-    /// What is to be measured, in order.
+    /// Returns the chosen measurements, in order.
     pub(crate) fn measurements(&self) -> Vec<Measurement> {
         let chosen = |measurement: &Measurement| match self.only.as_slice() {
             [] => *measurement != Measurement::Memory,
@@ -86,7 +86,7 @@ impl Options {
         Measurement::value_variants().iter().copied().filter(chosen).collect()
     }
 
-    /// With the sizes that `--full` and `--quick` make of them.
+    /// Applies `--full` and `--quick` to the sizes.
     pub(crate) fn sized(mut self) -> Self {
         for sizes in [&mut self.rows, &mut self.stage_rows] {
             if self.full && !sizes.contains(&10_000_000) {
@@ -103,7 +103,7 @@ impl Options {
         self
     }
 
-    /// How long the ML API takes where predictors are counted.
+    /// Latency of the ML API in `scale-out`.
     pub(crate) fn latency(&self) -> Duration {
         Duration::from_millis(self.latency)
     }

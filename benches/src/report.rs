@@ -1,23 +1,23 @@
-//! What was measured: sections, which are printed as they come, and the table at the end.
+//! The results: sections, printed as they arrive, and the table at the end.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// One line of the table at the end.
+/// A line of the table at the end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figure {
     pub(crate) measurement: String,
     pub(crate) value: String,
-    /// What it is compared with, measured in this run.
+    /// The baseline, measured in the same run.
     pub(crate) baseline: String,
     pub(crate) ratio: String,
     pub(crate) goal: String,
-    /// None where there is no goal at this size.
+    /// None if this size has no goal.
     pub(crate) met: Option<bool>,
 }
 
-/// All that was measured so far.
+/// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     sections: Vec<String>,
@@ -25,7 +25,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Prints something that is measured, and keeps it.
+    /// Prints a section, and keeps it.
     pub(crate) fn section(&mut self, title: &str, text: &str) {
         let section = format!("## {title}\n\n{}\n", text.trim_end());
         print(&section);
@@ -37,7 +37,7 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// Prints the table, and writes everything to a file where one is named.
+    /// Prints the table, and writes everything to the output file, if any.
     pub(crate) fn conclude(self, output: Option<&Path>) -> std::io::Result<()> {
         let cells = |figure: Figure| {
             let met = figure.met.map_or("", |met| if met { "yes" } else { "no" });
@@ -51,7 +51,7 @@ impl Report {
     }
 }
 
-/// A table in Markdown.
+/// Formats a table in Markdown.
 pub(crate) fn table<const N: usize>(header: &[&str; N], rows: Vec<Vec<String>>) -> String {
     let mut text = format!("| {} |\n|{}\n", header.join(" | "), " --- |".repeat(N));
     for row in rows {
@@ -60,18 +60,18 @@ pub(crate) fn table<const N: usize>(header: &[&str; N], rows: Vec<Vec<String>>) 
     text
 }
 
-/// So many in a second.
+/// Returns rows per second.
 #[expect(clippy::cast_precision_loss, reason = "rows of a file are few for a float")]
 pub(crate) fn rate(rows: u64, time: Duration) -> f64 {
     rows as f64 / time.as_secs_f64()
 }
 
-/// How long a million would take.
+/// Returns the seconds for a million rows.
 pub(crate) fn of_a_million(rows: u64, time: Duration) -> f64 {
     1e6 / rate(rows, time)
 }
 
-/// A whole number with commas between thousands.
+/// Formats a whole number with commas between thousands.
 pub(crate) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -84,21 +84,21 @@ pub(crate) fn thousands(number: f64) -> String {
     text
 }
 
-/// The same of what is counted.
+/// Formats a count with commas between thousands.
 #[expect(clippy::cast_precision_loss, reason = "rows of a file are few for a float")]
 pub(crate) fn count(number: u64) -> String {
     thousands(number as f64)
 }
 
-/// MB, of KiB.
+/// Converts KiB to MB.
 #[expect(clippy::cast_precision_loss, reason = "memory in KiB is little for a float")]
 pub(crate) fn megabytes(kib: u64) -> f64 {
     kib as f64 * 1024.0 / 1e6
 }
 
-/// The one in the middle.
+/// Returns the median.
 pub(crate) fn median<T: PartialOrd + Copy>(mut values: Vec<T>) -> T {
-    values.sort_by(|one, other| one.partial_cmp(other).expect("times and rates can be compared"));
+    values.sort_by(|one, other| one.partial_cmp(other).expect("times and rates are comparable"));
     values[values.len() / 2]
 }
 

@@ -1,5 +1,4 @@
-//! More and more predictors, each with one request at a time, at an ML API that takes its time: how many rows a second they
-//! have scored and stored, once all of them work.
+//! Measures rows per second for more and more predictors, each with one request at a time, with a slow ML API.
 
 use assay_tests::Database;
 
@@ -9,9 +8,9 @@ use crate::options::Options;
 use crate::report::{Figure, Report, count, table, thousands};
 use crate::source::Sources;
 
-/// What of the rows is counted: without those at the beginning and at the end, where not all predictors work.
+/// The share of rows that counts: not all predictors work at the beginning and at the end.
 const MIDDLE: (f64, f64) = (0.1, 0.9);
-/// How many times as fast sixteen are as one.
+/// Goal for sixteen predictors, relative to one.
 const GOAL: f64 = 15.0;
 const GOAL_FLEET: usize = 16;
 
@@ -51,7 +50,7 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
     });
 }
 
-/// Rows a second in the middle of a run, by when its chunks were recorded.
+/// Returns rows per second in the middle of a run, from the times at which its chunks were recorded.
 async fn steady_rate(database: &Database) -> f64 {
     let recorded: Vec<(f64, f64)> = sqlx::query_as(
         "SELECT extract(epoch FROM recorded_at)::double precision, sum(rows)::double precision

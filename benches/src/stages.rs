@@ -1,5 +1,5 @@
-//! Each stage alone, as fast as it can: the loader fills a queue that nobody empties, then one predictor has it scored, then
-//! one writer stores what was scored. So none waits for another, and what each costs a row can be told.
+//! Measures each stage alone at full speed: the loader fills a queue without consumers, then one predictor scores its chunks, then
+//! one writer stores them. No stage waits for another, so the cost of a row in each stage is measurable.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,33 +8,33 @@ use assay_tests::{Queue, Running, law};
 use tokio::time::{sleep, timeout};
 
 use crate::fleet::{Fleet, ModelServer, end};
-use crate::load::patience;
+use crate::load::time_limit;
 use crate::options::Options;
 use crate::report::{Figure, Report, count, median, megabytes, rate, table, thousands};
 use crate::source::Sources;
 use crate::usage::{Usage, cpu, cpu_of_service};
 
-/// Between two looks at how far a stage is.
-const LOOK: Duration = Duration::from_millis(5);
-/// Sizes below this are measured several times, as little is measured in them.
+/// Interval between two checks of a stage's progress.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Smaller sizes are measured several times, because single measurements vary.
 const MANY: u64 = 1_000_000;
 const TIMES_OF_FEW: usize = 5;
-/// From this size on, the time of a row is to be the same.
+/// From this size on, the CPU time of a row should be constant.
 const FROM: u64 = 100_000;
 const GOAL_SPREAD: f64 = 0.15;
-/// Rows a second and core of the loader.
+/// Goal for the loader, in rows per second of a core.
 const GOAL_LOADER: f64 = 400_000.0;
 const STAGES: [&str; 3] = ["loader", "predictor", "writer"];
 
-/// What one stage needed.
+/// Measurements of one stage.
 #[derive(Debug, Clone, Copy)]
 struct Stage {
-    /// Rows a second, from the first to the last.
+    /// Rows per second, from the first to the last.
     rate: f64,
     /// CPU time of the process, for all rows.
     cpu: Duration,
     peak_kib: u64,
-    /// Of RabbitMQ and PostgreSQL meanwhile.
+    /// CPU time of RabbitMQ and PostgreSQL meanwhile.
     services: [Option<Duration>; 2],
 }
 
@@ -57,8 +57,8 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
         "stage",
         "rows",
         "rows/s",
-        "rows/s of a core",
-        "CPU of a row (µs)",
+        "rows/s per core",
+        "CPU per row (µs)",
         "RabbitMQ meanwhile (µs)",
         "PostgreSQL meanwhile (µs)",
         "peak memory (MB)",
@@ -79,7 +79,7 @@ pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &m
     spread(report, &of_sizes);
 }
 
-/// How far apart the times of a row are.
+/// Reports the spread of the CPU time of a row over all sizes.
 fn spread(report: &mut Report, of_sizes: &[(u64, [Stage; 3])]) {
     let compared: Vec<_> = of_sizes.iter().filter(|(rows, _)| *rows >= FROM).collect();
     let [(least, _), .., (most, _)] = compared.as_slice() else { return };
@@ -89,7 +89,7 @@ fn spread(report: &mut Report, of_sizes: &[(u64, [Stage; 3])]) {
             micros.iter().fold((f64::MAX, 0.0_f64), |(low, high), time| (low.min(*time), high.max(*time)));
         let spread = high / low - 1.0;
         report.figure(Figure {
-            measurement: format!("{name}, CPU of a row from {} to {} rows", count(*least), count(*most)),
+            measurement: format!("{name}, CPU per row from {} to {} rows", count(*least), count(*most)),
             value: format!("{low:.2} to {high:.2} µs"),
             ratio: format!("+{:.0} %", 100.0 * spread),
             goal: format!("< {:.0} %", 100.0 * GOAL_SPREAD),
@@ -99,10 +99,10 @@ fn spread(report: &mut Report, of_sizes: &[(u64, [Stage; 3])]) {
     }
 }
 
-/// Each stage after the other, with queues that take all that the one before makes.
+/// Runs the stages one after the other, with queues that hold all output of the previous stage.
 async fn one(options: &Options, file: &Path, rows: u64) -> [Stage; 3] {
     let model_server = ModelServer::reference(Duration::ZERO).await;
-    // No chunk has less than a row, and none of this file as little.
+    // Each chunk has at least one row, so the queue cannot fill up.
     let fleet = Fleet::new(options, &model_server, &[("QUEUE_MAX_LENGTH", rows.to_string())]).await;
     let object = fleet.stack.s3.put_file("transactions", "rows.csv", file);
     fleet.stack.database.execute("CHECKPOINT").await;
@@ -118,7 +118,8 @@ async fn loader(fleet: &Fleet<'_>, object: &str, rows: u64) -> Stage {
     let mut process = fleet.loader(object).start();
     process.says("Loading s3://").await;
     let (meter, began) = (Meter::start(&process), Instant::now());
-    let usage = timeout(patience(rows), Usage::until_ended(&process, LOOK)).await.expect("the loader ends in time");
+    let usage =
+        timeout(time_limit(rows), Usage::until_ended(&process, POLL_INTERVAL)).await.expect("the loader ends in time");
     let took = began.elapsed();
     let stage = meter.stop(usage, rate(rows, took));
     process.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
@@ -145,14 +146,14 @@ async fn writer(fleet: &Fleet<'_>, rows: u64) -> Stage {
     let process = fleet.writer().start();
     fleet.until_consumed("predictions.batch", 1).await;
     let (meter, began) = (Meter::start(&process), Instant::now());
-    fleet.stack.database.until_within("SELECT state = 'complete' FROM runs", patience(rows)).await;
+    fleet.stack.database.until_within("SELECT state = 'complete' FROM runs", time_limit(rows)).await;
     let took = began.elapsed();
     let usage = Usage::of(process.id()).expect("it runs");
     end(process).await;
     meter.stop(usage, rate(rows, took))
 }
 
-/// Waits until a queue holds that many messages; tells how many it does.
+/// Waits until a queue holds at least this number of messages, and returns how many it holds.
 async fn until_depth(queue: &Queue, messages: i64, rows: u64) -> u64 {
     let filled = async {
         loop {
@@ -160,13 +161,13 @@ async fn until_depth(queue: &Queue, messages: i64, rows: u64) -> u64 {
             if i64::from(depth) >= messages {
                 return u64::from(depth);
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
-    timeout(patience(rows), filled).await.expect("the predictor scores in time")
+    timeout(time_limit(rows), filled).await.expect("the predictor scores in time")
 }
 
-/// What was used before the work begun.
+/// CPU times at the start of the work.
 struct Meter {
     cpu: Duration,
     services: [Option<Duration>; 2],
@@ -202,7 +203,7 @@ impl Stage {
 
     fn line(&self, name: &str, rows: u64) -> Vec<String> {
         let of_row = |cpu: Duration| format!("{:.2}", micros(cpu, rows));
-        let [rabbitmq, postgres] = self.services.map(|cpu| cpu.map_or_else(|| "not known".to_owned(), of_row));
+        let [rabbitmq, postgres] = self.services.map(|cpu| cpu.map_or_else(|| "unknown".to_owned(), of_row));
         vec![
             name.to_owned(),
             count(rows),
@@ -216,7 +217,7 @@ impl Stage {
     }
 }
 
-/// Of one row.
+/// Microseconds per row.
 fn micros(cpu: Duration, rows: u64) -> f64 {
     1e6 / rate(rows, cpu)
 }

@@ -1,4 +1,4 @@
-//! `assay run FILE`, with nothing else there: how long until the first row is stored, and until all are.
+//! `assay run FILE` without any service: time until the first row is stored, and until all are.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::options::Options;
 use crate::report::{Figure, Report, count, median};
 use crate::source::Sources;
 
-/// Between two looks at the database.
-const LOOK: Duration = Duration::from_millis(2);
+/// Interval between two reads of the database.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Measures it several times.
+/// Measures several runs.
 pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report) {
     let rows = options.start_up_rows;
     let file = sources.of(rows).await;
@@ -45,7 +45,7 @@ async fn one(file: &Path, rows: u64) -> (Duration, Duration) {
     let first = async {
         while !holds_a_row(&database).await {
             assert!(process.is_running(), "assay ended before it stored anything:\n{}", process.log());
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
         began.elapsed()
     };
@@ -58,7 +58,7 @@ async fn one(file: &Path, rows: u64) -> (Duration, Duration) {
     (first, all)
 }
 
-/// Whether a transaction is stored; no as long as there is no file, or no table in it.
+/// Whether a transaction is stored; false while the file or its tables do not exist.
 async fn holds_a_row(database: &Path) -> bool {
     if !database.exists() {
         return false;

@@ -1,29 +1,29 @@
-//! What processes have used, as Linux counts it: CPU time and the most memory they ever had resident.
+//! CPU time and peak resident memory of processes, as Linux counts them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use assay_tests::Running;
 
-/// A tick of the times in `/proc/*/stat`, on every architecture that we run on.
+/// Clock tick of `/proc/*/stat`, on every supported architecture.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Of one process.
+/// Usage of one process.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
-    /// User and system.
+    /// User and system time.
     pub(crate) cpu: Duration,
     /// VmHWM.
     pub(crate) peak_kib: u64,
 }
 
 impl Usage {
-    /// Of a process that runs.
+    /// Reads the usage of a running process.
     pub(crate) fn of(id: u32) -> Option<Self> {
         Some(Self { cpu: cpu(id)?, peak_kib: peak_kib(id)? })
     }
 
-    /// Of a process to its end, which this waits for. It is looked at this often, as nobody can ask it afterwards.
+    /// Waits for the end of a process and returns its last usage, read at this interval: it is gone afterwards.
     pub(crate) async fn until_ended(process: &Running, every: Duration) -> Self {
         let mut looks = tokio::time::interval(every);
         let mut last = Self::default();
@@ -36,8 +36,8 @@ impl Usage {
     }
 }
 
-/// CPU time of a process so far. The threads' own clocks are fine, but those of threads that ended are missing; the
-/// process's has them, in whole ticks. Neither tells too much.
+/// Returns the CPU time of a process so far. The threads' clocks are precise but lack ended threads; the process's clock
+/// has them, in whole ticks. Neither overestimates, so the larger one counts.
 pub(crate) fn cpu(id: u32) -> Option<Duration> {
     let stat = Stat::of(id)?;
     let threads = std::fs::read_dir(format!("/proc/{id}/task")).ok()?;
@@ -48,10 +48,10 @@ pub(crate) fn cpu(id: u32) -> Option<Duration> {
     Some(of_threads.sum::<Duration>().max(stat.own))
 }
 
-/// CPU time so far of a service: of a process, its descendants, and those of them that have ended.
+/// Returns the CPU time so far of a process and all its descendants, ended ones included.
 pub(crate) fn cpu_of_tree(root: u32) -> Duration {
     let all: Vec<Stat> = std::fs::read_dir("/proc")
-        .expect("/proc tells of processes")
+        .expect("/proc lists processes")
         .flatten()
         .filter_map(|entry| Stat::of(entry.file_name().to_str()?.parse().ok()?))
         .collect();
@@ -67,7 +67,7 @@ pub(crate) fn cpu_of_tree(root: u32) -> Duration {
     all.iter().filter(|stat| tree.contains(&stat.id)).map(|stat| stat.own + stat.ended_children).sum()
 }
 
-/// CPU time so far of a service whose process id is in this variable; none where `scripts/bench` did not start it.
+/// Returns the CPU time so far of the service whose process id is in this variable; none if `scripts/bench` did not start it.
 pub(crate) fn cpu_of_service(variable: &str) -> Option<Duration> {
     let id: u32 = std::env::var(variable).ok()?.parse().ok()?;
     Some(cpu_of_tree(id))
@@ -88,7 +88,7 @@ struct Stat {
 impl Stat {
     fn of(id: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name, in parentheses, may hold anything.
+        // The name in parentheses may contain anything.
         let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
         let ticks = |field: usize| fields.get(field)?.parse().ok().map(|ticks: u32| TICK * ticks);
         let parent = fields.get(1)?.parse().ok()?;
