@@ -1,4 +1,4 @@
-"""Passes connections on to whichever of several addresses takes them: what a TCP balancer in front of a cluster does.
+"""Forwards connections to several backends in turn, skipping those that refuse: a TCP balancer for a cluster.
 
     tcp_balancer.py PORT BACKEND-PORT…      all on 127.0.0.1
 """
@@ -14,7 +14,7 @@ async def pump(reader, writer):
             writer.write(data)
             await writer.drain()
     except ConnectionError:
-        pass  # The other end is gone, and so this one is closed.
+        pass  # The other end is gone; close this one.
     finally:
         writer.close()
 
