@@ -1,15 +1,15 @@
-"""Measures how many transactions a second an ML API can score at most, with nothing else to do.
+"""Measures the most transactions per second that an ML API can score, with nothing else to do.
 
     python ceiling.py [URL] [--seconds 10] [--connections 5] [--transactions 100] [--server-pid PID]
 
-Each connection is a process with a raw socket that is kept open: it sends ready-made requests, reads each answer to
-its last byte, and sends the next, so that the API always has requests waiting. Nothing is encoded or decoded while the
-clock runs; the first answer on each connection is, to see that it has a prediction for every transaction.
+Each connection is a process with an open raw socket: it sends ready-made requests, reads each response to
+its last byte, and sends the next, so the API always has requests waiting. Nothing is encoded or decoded while the
+clock runs, except the first response of each connection, to check that it has a prediction for every transaction.
 
-Prints one line of JSON: `rows_per_second`; `requests`, those answered in the time; `client_cores`, the processor time
-that all clients took in each second; and, where --server-pid names the API's process (on Linux), `server_cores`, the
-same of the API. The figure is the API's own ceiling where `client_cores` is far below the cores that the API leaves
-free. An API of one process has `server_cores` near 1 then; less means that others use the machine.
+Prints one line of JSON: `rows_per_second`; `requests`, answered in the time; `client_cores`, processor time
+of all clients per second; and, if --server-pid is the API's process (on Linux), `server_cores`, the
+same for the API. The figure is the API's own ceiling if `client_cores` is far below the cores that the API leaves
+free. A single-process API then has `server_cores` near 1; less means that other programs use the machine.
 """
 
 import argparse
@@ -34,7 +34,7 @@ READY_SECONDS = 60
 
 
 def transaction(random_numbers: random.Random) -> dict:
-    """One as the predictor sends it."""
+    """Returns a transaction as the predictor sends it."""
     happened = datetime(2023, 1, 1, tzinfo=UTC) + timedelta(seconds=random_numbers.randrange(94_608_000))
     merchant = random_numbers.choice(["Booking.com", "Carrefour", "Crédit Agricole", "Décathlon", "Uber", None])
     return {
@@ -49,7 +49,7 @@ def transaction(random_numbers: random.Random) -> dict:
 
 
 def ready_requests(url: SplitResult, transactions: int, seed: int) -> list[bytes]:
-    """Whole requests, head and body."""
+    """Returns whole requests, head and body."""
     random_numbers = random.Random(seed)
     requests = []
     for _ in range(BODIES):
@@ -64,14 +64,14 @@ def ready_requests(url: SplitResult, transactions: int, seed: int) -> list[bytes
 
 
 class Connection:
-    """A kept connection, on which one request is under way at a time."""
+    """A persistent connection with one request at a time."""
 
     def __init__(self, url: SplitResult) -> None:
         self._socket = socket.create_connection((url.hostname, url.port or 80), timeout=TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, request: bytes) -> bytes:
-        """Returns the answer's body."""
+        """Returns the body of the response."""
         self._socket.sendall(request)
         answer = b""
         while (end := answer.find(b"\r\n\r\n")) < 0:
@@ -104,7 +104,7 @@ def client(
     ready: Barrier,
     results: multiprocessing.SimpleQueue,
 ) -> None:
-    """Asks on one connection, and reports how many answers came in the time, and what processor time that took."""
+    """Sends requests on one connection, and reports the number of responses and the processor time."""
     try:
         requests = ready_requests(url, transactions, seed)
         connection = Connection(url)
@@ -120,7 +120,7 @@ def client(
     try:
         ready.wait()
     except BrokenBarrierError:
-        sys.exit(1)  # Another client has said why.
+        sys.exit(1)  # Another client has reported the cause.
 
     def ask_until(end: float) -> int:
         answered = 0
@@ -137,8 +137,8 @@ def client(
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used since it began, all of its threads together."""
-    # The name of the program, between parentheses, may hold anything.
+    """Returns the processor time of a process since its start, all threads together."""
+    # The program's name in parentheses may contain anything.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -148,12 +148,12 @@ def main() -> None:
     parser.add_argument("url", nargs="?", default="http://127.0.0.1:8000")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, default=5)
-    parser.add_argument("--transactions", type=int, default=100, help="how many a request holds")
-    parser.add_argument("--server-pid", type=int, help="process of the API, whose processor time is to be told")
+    parser.add_argument("--transactions", type=int, default=100, help="transactions per request")
+    parser.add_argument("--server-pid", type=int, help="process id of the API, to report its processor time")
     arguments = parser.parse_args()
     url = urlsplit(arguments.url)
 
-    # One more than the clients: this process.
+    # The clients and this process.
     ready = multiprocessing.Barrier(arguments.connections + 1)
     results = multiprocessing.SimpleQueue()
     clients = [
@@ -172,7 +172,7 @@ def main() -> None:
     if arguments.server_pid:
         time.sleep(WARM_UP_SECONDS)
         began, used = time.monotonic(), processor_seconds(arguments.server_pid)
-        # Ends before the clients do.
+        # Read before the clients end.
         time.sleep(arguments.seconds * 0.9)
         used = processor_seconds(arguments.server_pid) - used
         server_cores = {"server_cores": round(used / (time.monotonic() - began), 3)}

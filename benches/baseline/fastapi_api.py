@@ -1,8 +1,8 @@
-"""An ML API as it is usually served from Python: FastAPI, Pydantic and uvicorn, in one process. Its model is a hash.
+"""A typical Python ML API: FastAPI, Pydantic and uvicorn, in one process. Its model is a hash.
 
     python fastapi_api.py [--host 127.0.0.1] [--port 8000]
 
-POST /predict takes a list of transactions and answers with a list of predictions, GET /health tells that it lives.
+POST /predict takes a list of transactions and returns a list of predictions; GET /health is the health check.
 """
 
 import argparse
@@ -21,7 +21,7 @@ app = FastAPI(title="ML API of the baseline")
 
 
 class Transaction(BaseModel):
-    """One to be scored; further fields are ignored."""
+    """A transaction; further fields are ignored."""
 
     id: str
     description: str
@@ -33,7 +33,7 @@ class Transaction(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What is thought of it."""
+    """The prediction for a transaction."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -44,12 +44,12 @@ class Prediction(BaseModel):
 
 
 def fraud_score(transaction: Transaction) -> float:
-    """A number from 0 to 1 that depends on the transaction alone. It stands for a model, and predicts nothing."""
+    """Returns a number from 0 to 1 that depends on the transaction only. It stands in for a model, and predicts nothing."""
     features = f"{transaction.amount:.2f}{transaction.timestamp.hour}{transaction.operation_type}{transaction.side}"
     return round(crc32(features.encode()) / 0xFFFFFFFF, 6)
 
 
-# Async, so that the event loop itself scores: to hand it to a thread would cost more than it takes.
+# Async, so that the event loop scores: handing the work to a thread would cost more than the work.
 @app.post("/predict")
 async def predict(transactions: list[Transaction]) -> list[Prediction]:
     predictions = []

@@ -1,17 +1,16 @@
-"""The kind of job that Assay replaces: one Python process that has a file of transactions scored, and stores that.
+"""The kind of job that Assay replaces: one Python process that scores a file of transactions and stores the result.
 
-It goes batch by batch: ROW_BATCH_SIZE rows are read and validated; API_MAX_WORKERS threads have them scored,
-API_BATCH_SIZE in a request; both tables are written, DB_ROW_BATCH_SIZE rows in a statement, and committed. What Assay
-was written for, it does not do: it cannot go on where it was killed, it counts the rows that could not be scored but
-does not keep them, and a row that comes twice counts as predicted twice, though it is stored once.
+It works batch by batch: it reads and validates ROW_BATCH_SIZE rows; API_MAX_WORKERS threads send them to the ML API,
+API_BATCH_SIZE per request; it writes both tables, DB_ROW_BATCH_SIZE rows per statement, and commits. It lacks what Assay
+is for: it cannot resume after a crash, it counts failed rows but does not keep them, and a duplicate row counts as
+predicted twice, though it is stored once.
 
     SOURCE=transactions.csv DATABASE_URL=postgresql://… ML_API_URL=http://localhost:8000 python pipeline.py
 
-SOURCE is a path, or s3://bucket/key, for which ENDPOINT_URL, KEY and SECRET are read. WRITER says how it writes:
-`sqlalchemy`, bulk upserts through a session, as such jobs do and the replaced one did; or `execute_values` of psycopg2, the
-fastest that a statement can be without COPY. The log goes to stderr. Prints
-one line of JSON on stdout: the counts, the seconds from opening the source to the last commit, thus without the start
-of Python and its imports, and the peak of resident memory in MB (10^6 bytes).
+SOURCE is a path, or s3://bucket/key, for which ENDPOINT_URL, KEY and SECRET are read. WRITER is `sqlalchemy` (bulk
+upserts through a session, as in the replaced job) or `execute_values` of psycopg2, the fastest statement without COPY. The log goes to stderr. Prints
+one line of JSON on stdout: the counts, the seconds from opening the source to the last commit (without the start
+of Python and its imports), and peak resident memory in MB (10^6 bytes).
 """
 
 import csv
@@ -53,9 +52,9 @@ API_TIMEOUT_SECONDS = 30
 
 log = logging.getLogger("batch_pipeline")
 
-# --- what is read, sent and answered ----------------------------------------------------------------------------
+# --- models of rows and predictions -----------------------------------------------------------------------------
 
-# PostgreSQL's text does not take NUL.
+# PostgreSQL's text cannot contain NUL.
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, pattern=r"^[^\x00]*$")]
 OptionalText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")] | None
 # Exact in the database, and a JSON number for the model.
@@ -82,7 +81,7 @@ class Transaction(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the ML API says of a transaction."""
+    """A prediction of the ML API."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -98,7 +97,7 @@ PREDICTIONS = TypeAdapter(list[Prediction])
 
 @dataclass
 class Counts:
-    """What became of the rows."""
+    """Counts of rows by outcome."""
 
     rows: int = 0
     predicted: int = 0
@@ -110,10 +109,10 @@ class Counts:
 
 
 def open_source(source: str) -> TextIO:
-    """Opens a path or an S3 object as text; the object streams. What is not UTF-8 is left to the model to reject."""
+    """Opens a path or an S3 object as text; the object streams. Text that is not UTF-8 is left for the model to reject."""
     if not source.startswith("s3://"):
         return open(source, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    import boto3  # Half a second, which a local file need not wait for.
+    import boto3  # Takes half a second, which a local file need not wait for.
 
     url = urlsplit(source)
     client = boto3.client(
@@ -130,7 +129,7 @@ def open_source(source: str) -> TextIO:
 
 
 def identity(namespace: UUID, text: str | None) -> tuple[UUID | None, str | None]:
-    """Returns the id to store and the source's own, where that is no UUID: the same ones that Assay stores."""
+    """Returns the id to store, and the source's own if that is not a UUID: the same ids that Assay stores."""
     if not text or text.isspace():
         return None, None
     if len(text) == 36:
@@ -142,7 +141,7 @@ def identity(namespace: UUID, text: str | None) -> tuple[UUID | None, str | None
 
 
 def read_batches(source: str) -> Iterator[list[dict]]:
-    """Reads ROW_BATCH_SIZE rows at a time, as the model's input."""
+    """Yields ROW_BATCH_SIZE rows at a time, as the model's input."""
     name = source.removeprefix("s3://") if source.startswith("s3://") else PurePath(source).name
     namespace = uuid5(NAMESPACE_URL, name)
     with open_source(source) as file:
@@ -154,14 +153,14 @@ def read_batches(source: str) -> Iterator[list[dict]]:
             for number, row in batch:
                 row["row_number"] = number
                 row["id"], row["external_id"] = identity(namespace, row["id"])
-                # None where the row is too short.
+                # None if the row is too short.
                 row["amount"] = (row["amount"] or "").replace(",", ".")
                 row["merchant"] = row.get("merchant") or None
             yield [row for _, row in batch]
 
 
 def validate(rows: list[dict], counts: Counts) -> list[Transaction]:
-    """Returns the valid ones, and counts the others."""
+    """Returns the valid rows, and counts the others."""
     valid = []
     for row in rows:
         try:
@@ -177,7 +176,7 @@ def validate(rows: list[dict], counts: Counts) -> list[Transaction]:
 
 
 class MlApi:
-    """The ML API, asked by several threads, each with connections of its own."""
+    """A client of the ML API with several threads, each with its own connections."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/") + "/predict"
@@ -190,13 +189,13 @@ class MlApi:
             session.mount("http://", HTTPAdapter(max_retries=retry))
             session.mount("https://", HTTPAdapter(max_retries=retry))
             session.headers["Content-Type"] = "application/json"
-            # Not looked up in the environment and ~/.netrc for each request.
+            # Otherwise it is looked up in the environment and ~/.netrc for each request.
             session.trust_env = False
             self._local.session = session
         return self._local.session
 
     def predict(self, transactions: list[Transaction]) -> list[tuple[Transaction, Prediction]]:
-        """Returns those that were scored: none where the request failed."""
+        """Returns the scored rows: none if the request failed."""
         try:
             body = TRANSACTIONS.dump_json(transactions)
             response = self._session().post(self._url, data=body, timeout=API_TIMEOUT_SECONDS)
@@ -252,7 +251,7 @@ VALUES %s ON CONFLICT (transaction_id) DO NOTHING
 
 
 def connect(url: str) -> psycopg2.extensions.connection:
-    """Connects, and makes the tables. Timestamps without a zone are UTC."""
+    """Connects, and creates the tables. Timestamps without a time zone are UTC."""
     connection = psycopg2.connect(url, options="-c timezone=UTC", application_name="baseline")
     with connection, connection.cursor() as cursor:
         cursor.execute(TABLES)
@@ -260,7 +259,7 @@ def connect(url: str) -> psycopg2.extensions.connection:
 
 
 def rows_of(run_id: str, scored: list[tuple[Transaction, Prediction]]) -> tuple[list[dict], list[dict]]:
-    """Both tables' rows."""
+    """Returns the rows of both tables."""
     now = datetime.now(UTC)
     transactions = [
         {
@@ -296,15 +295,15 @@ class SqlAlchemy:
     """Bulk upserts through a session."""
 
     def __init__(self, url: str) -> None:
-        # The library knows no `postgres://`.
+        # SQLAlchemy does not know `postgres://`.
         url = "postgresql+psycopg2" + url[url.index(":") :]
-        # Without that mode, each row would be a statement of its own, and a round trip.
+        # Without this mode, each row would be a statement and a round trip.
         self._engine = sa.create_engine(
             url,
             executemany_mode="values_plus_batch",
             connect_args={"application_name": "baseline", "options": "-c timezone=UTC"},
         )
-        # As the database has them.
+        # As in the database.
         self._tables = [
             sa.Table(name, sa.MetaData(), schema="baseline", autoload_with=self._engine)
             for name in ("transactions", "predictions")
@@ -321,7 +320,7 @@ class SqlAlchemy:
 
 
 class ExecuteValues:
-    """Statements of many rows, written out by the driver."""
+    """Multi-row statements, expanded by the driver."""
 
     def __init__(self, url: str) -> None:
         self._connection = connect(url)

@@ -10,8 +10,8 @@ import kubernetes_validate
 import yaml
 
 WORKLOADS = {"Deployment", "Job", "CronJob"}
-# The fields of custom resources, as KEDA 2.17 and the Prometheus Operator document them: required ones end with `!`. A dictionary
-# is the value itself, a list holds the form of each element, None is anything.
+# Fields of custom resources, as KEDA 2.17 and the Prometheus Operator document them; required ones end with `!`. A dictionary
+# describes an object, a list the form of each element; None allows anything.
 KEDA_TRIGGER = {
     "type!": "rabbitmq",
     "metadata!": {
@@ -46,7 +46,7 @@ CUSTOM = {
 
 
 class Findings:
-    """What is wrong, and how much was looked at."""
+    """Errors, and the number of checks."""
 
     def __init__(self, name):
         self.name, self.wrong, self.seen = name, [], 0
@@ -62,16 +62,16 @@ def title(document):
 
 
 def fits(form, value, path):
-    """What keeps a value from having a form, as texts."""
+    """Lists why a value does not have a form."""
     if form is None:
         return []
     if isinstance(form, list):
         if not isinstance(value, list) or not value:
-            return [f"{path} is no list with elements"]
+            return [f"{path} is not a non-empty list"]
         return [why for number, item in enumerate(value) for why in fits(form[0], item, f"{path}[{number}]")]
     if isinstance(form, dict):
         if not isinstance(value, dict):
-            return [f"{path} is no object"]
+            return [f"{path} is not an object"]
         known = {name.rstrip("!"): inner for name, inner in form.items()}
         why = [f"{path}.{name} is unknown" for name in value if name not in known]
         why += [f"{path}.{name[:-1]} is missing" for name in form if name.endswith("!") and name[:-1] not in value]
@@ -79,10 +79,10 @@ def fits(form, value, path):
     if isinstance(form, set):
         return [] if value in form else [f"{path} is {value!r}, not one of {sorted(form)}"]
     if isinstance(form, re.Pattern):
-        return [] if isinstance(value, str) and form.match(value) else [f"{path} is {value!r}, and should match {form.pattern}"]
+        return [] if isinstance(value, str) and form.match(value) else [f"{path} is {value!r}, which does not match {form.pattern}"]
     if isinstance(form, str):
         return [] if value == form else [f"{path} is {value!r}, not {form!r}"]
-    return [] if type(value) is form else [f"{path} is {value!r}, no {form.__name__}"]
+    return [] if type(value) is form else [f"{path} is {value!r}, not of type {form.__name__}"]
 
 
 def schemas(documents, versions, findings):
@@ -93,7 +93,7 @@ def schemas(documents, versions, findings):
             unknown = fits(CUSTOM[kind], document["spec"], "spec")
             findings.need(not unknown, document, "; ".join(unknown))
             behavior = document["spec"].get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
-            if behavior:  # Handed on to an autoscaler as it is, so that is what it has to fit.
+            if behavior:  # Passed to an autoscaler unchanged, so it must fit its schema.
                 autoscaler = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "x"},
                               "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "x"}, "maxReplicas": 1, "behavior": behavior}}
                 validate(autoscaler, newest, document, findings)
@@ -106,12 +106,12 @@ def validate(resource, version, document, findings):
     try:
         kubernetes_validate.validate(resource, version, strict=True)
         findings.need(True, document, "")
-    except Exception as error:  # Whatever it raises, the document is not what that version takes.
+    except Exception as error:  # Any exception means that this version rejects the document.
         findings.need(False, document, f"for {version}: {error}".splitlines()[0])
 
 
 def template(document):
-    """The pod template of a workload."""
+    """Returns the pod template of a workload."""
     spec = document["spec"]
     return spec["jobTemplate"]["spec"]["template"] if document["kind"] == "CronJob" else spec["template"]
 
@@ -126,7 +126,7 @@ def seconds(duration):
 
 
 def references(documents, guide, findings):
-    """Everything that is named is there, or, of secrets, in the guide."""
+    """Checks that every reference exists, and that the guide names every secret."""
     names = {}
     for document in documents:
         names.setdefault(document["kind"], {})[document["metadata"]["name"]] = document
@@ -135,13 +135,13 @@ def references(documents, guide, findings):
     for document in workloads:
         pod = template(document)
         spec, labels = pod["spec"], pod["metadata"]["labels"]
-        findings.need(spec["serviceAccountName"] in names["ServiceAccount"], document, "its service account is not there")
+        findings.need(spec["serviceAccountName"] in names["ServiceAccount"], document, "its service account is missing")
         if document["kind"] == "Deployment":
             findings.need(selects(document["spec"]["selector"], labels), document, "its selector does not select its own pods")
             budget = [b for b in names.get("PodDisruptionBudget", {}).values() if selects(b["spec"]["selector"], labels)]
             findings.need(len(budget) == 1, document, f"{len(budget)} disruption budgets select its pods, not one")
             for constraint in spec["topologySpreadConstraints"]:
-                findings.need(selects(constraint["labelSelector"], labels), document, "it spreads other pods than its own")
+                findings.need(selects(constraint["labelSelector"], labels), document, "its spread constraint does not select its own pods")
         for rule in document["spec"].get("jobTemplate", document)["spec"].get("podFailurePolicy", {}).get("rules", []):
             container = rule.get("onExitCodes", {}).get("containerName", spec["containers"][0]["name"])
             findings.need(container in [c["name"] for c in spec["containers"]], document, f"it has no container {container}")
@@ -152,9 +152,9 @@ def references(documents, guide, findings):
         for container in spec["containers"]:
             ports = {port["name"] for port in container.get("ports", [])}
             for mount in container.get("volumeMounts", []):
-                findings.need(mount["name"] in volumes, document, f"there is no volume {mount['name']}")
+                findings.need(mount["name"] in volumes, document, f"volume {mount['name']} is missing")
             for source in container.get("envFrom", []):
-                findings.need(source["configMapRef"]["name"] in names["ConfigMap"], document, "its ConfigMap is not there")
+                findings.need(source["configMapRef"]["name"] in names["ConfigMap"], document, "its ConfigMap is missing")
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
                 if document["kind"] == "Deployment":
                     findings.need(container.get(probe, {}).get("httpGet", {}).get("port") in ports, document, f"no port for its {probe}")
@@ -177,14 +177,14 @@ def references(documents, guide, findings):
             findings.need(all(port["targetPort"] in ports for port in spec["ports"]), document, "its pods have no such port")
         if document["kind"] == "ScaledObject":
             target = names["Deployment"].get(spec["scaleTargetRef"]["name"])
-            findings.need(target is not None, document, "it scales a deployment that is not there")
-            findings.need("replicas" not in target["spec"], document, "its deployment sets replicas, which an apply would set again")
-            findings.need(spec["minReplicaCount"] <= spec["maxReplicaCount"], document, "minReplicaCount is beyond maxReplicaCount")
+            findings.need(target is not None, document, "its deployment is missing")
+            findings.need("replicas" not in target["spec"], document, "its deployment sets replicas, which each apply would reset")
+            findings.need(spec["minReplicaCount"] <= spec["maxReplicaCount"], document, "minReplicaCount exceeds maxReplicaCount")
             for trigger in spec["triggers"]:
-                findings.need(trigger["authenticationRef"]["name"] in names["TriggerAuthentication"], document, "its authentication is not there")
+                findings.need(trigger["authenticationRef"]["name"] in names["TriggerAuthentication"], document, "its authentication is missing")
                 metadata = trigger["metadata"]
                 findings.need(metadata["protocol"] == "http" and metadata.get("excludeUnacknowledged") != "true", document,
-                              "it does not count what is unacknowledged")
+                              "it does not count unacknowledged messages")
                 findings.need(re.fullmatch(r"(transactions|predictions)\.(batch|realtime)", metadata["queueName"]), document, "no such queue")
         if document["kind"] == "TriggerAuthentication":
             for reference in spec["secretTargetRef"]:
@@ -192,11 +192,11 @@ def references(documents, guide, findings):
 
 
 def restrictions(documents, findings):
-    """Pods as the standard `restricted` wants them, and time to drain."""
+    """Checks the pod security standard `restricted`, and the time to drain."""
     settings = next(document["data"] for document in documents if document["kind"] == "ConfigMap")
     drain = seconds(settings["DRAIN_TIMEOUT"])
     for document in documents:
-        findings.need(document["kind"] != "Secret", document, "a secret has no place here")
+        findings.need(document["kind"] != "Secret", document, "secrets must not be committed")
         if document["kind"] == "ServiceAccount":
             findings.need(document.get("automountServiceAccountToken") is False, document, "its token is mounted")
         if document["kind"] not in WORKLOADS:
@@ -209,20 +209,20 @@ def restrictions(documents, findings):
         findings.need(not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), document, "it uses the host's namespaces")
         if document["kind"] != "Job":
             grace = spec["terminationGracePeriodSeconds"]
-            findings.need(grace >= drain + 10, document, f"{grace} s to end, and DRAIN_TIMEOUT is {drain} s")
+            findings.need(grace >= drain + 10, document, f"the grace period is {grace} s, and DRAIN_TIMEOUT is {drain} s")
         for container in spec["containers"]:
             context = container["securityContext"]
             findings.need(context["allowPrivilegeEscalation"] is False, document, "it may gain privileges")
-            findings.need(context["readOnlyRootFilesystem"] is True, document, "its root file system can be written")
+            findings.need(context["readOnlyRootFilesystem"] is True, document, "its root file system is writable")
             findings.need(context["capabilities"] == {"drop": ["ALL"]}, document, "it has capabilities")
             resources = container["resources"]
-            findings.need("memory" in resources["limits"] and {"cpu", "memory"} <= set(resources["requests"]), document, "no resources")
+            findings.need("memory" in resources["limits"] and {"cpu", "memory"} <= set(resources["requests"]), document, "requests or limits are missing")
     denied = [document for document in documents if document["kind"] == "NetworkPolicy" and
               set(document["spec"]["policyTypes"]) == {"Ingress", "Egress"} and not {"ingress", "egress"} & set(document["spec"])]
     for document in documents:
         if document["kind"] in WORKLOADS:
             labels = template(document)["metadata"]["labels"]
-            findings.need(any(selects(policy["spec"]["podSelector"], labels) for policy in denied), document, "no policy denies by default")
+            findings.need(any(selects(policy["spec"]["podSelector"], labels) for policy in denied), document, "no policy denies traffic by default")
 
 
 def main():

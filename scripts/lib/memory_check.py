@@ -1,4 +1,4 @@
-"""The most memory that each program of Assay has with inputs that are hard on it. Run by scripts/memory-check."""
+"""Measures the peak memory of each program of Assay with demanding inputs. Run by scripts/memory-check."""
 
 import base64
 import gzip
@@ -87,7 +87,7 @@ CASES = {
 
 
 class Programs:
-    """What is started, and the most memory that each had."""
+    """Started programs, and the peak memory of each."""
 
     def __init__(self, directory, folder, settings):
         self.directory, self.folder = directory, folder
@@ -154,7 +154,7 @@ def status(programs, run="memory"):
 
 
 def messages(programs, queue, run="memory"):
-    """None where RabbitMQ does not answer in time."""
+    """Returns the waiting messages; None if RabbitMQ does not respond in time."""
     queues = status(programs, run)["queues"]
     return None if "error" in queues else next(it["waiting"] for it in queues if it["queue"] == queue)
 
@@ -172,7 +172,7 @@ def fleet(programs, file):
 
 
 def until_still(programs):
-    """Whether nothing has come to the writer's queue for a while: what was in work is out."""
+    """Whether the writer's queue has stopped growing: the predictors have no more work."""
     before = messages(programs, "predictions.batch")
     time.sleep(3)
     return before is not None and messages(programs, "predictions.batch") == before
@@ -255,7 +255,7 @@ def main():
     if sys.argv[1].startswith("--"):
         print("\n".join([*CASES]) if sys.argv[1] == "--list" else __doc__)
         return 0
-    # So that what was started is ended as well.
+    # Lets `finally` stop the started programs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     directory = pathlib.Path(sys.argv[1]).resolve()
     names = sys.argv[2:] or list(CASES)
@@ -267,7 +267,7 @@ def main():
         for what, peak in peaks.items():
             if peak > BOUND_MB:
                 too_large = True
-                print(f"  {what} has {peak:.0f} MB, more than {BOUND_MB}", flush=True)
+                print(f"  {what} uses {peak:.0f} MB, more than {BOUND_MB}", flush=True)
     return int(too_large)
 
 

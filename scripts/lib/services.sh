@@ -1,26 +1,26 @@
 # shellcheck shell=bash
-# Private PostgreSQL and RabbitMQ for tests, benches and fault drills. Sourced by scripts/test,
-# scripts/with-services, scripts/bench and scripts/faults.
+# Private PostgreSQL and RabbitMQ for tests, benchmarks and fault injection. Sourced by scripts/test,
+# scripts/with-services, scripts/bench, scripts/faults and the scripts/*-check that need services.
 #
-#   services_up      makes both available and exports TEST_DATABASE_URL and TEST_AMQP_URL; what it starts is stopped, and its
-#                    files are removed, when the script ends, however it ends
-#   services_find    only finds the installed binaries of both, installing them where they are missing, and exports
-#                    TEST_POSTGRES_BIN and TEST_RABBITMQ_SERVER: for those who start their own instances
-#   python_up        exports TEST_PYTHON, a Python 3 with pika: what other people's producers are written in
-#   pgbouncer_up     exports TEST_PGBOUNCER: a pooler that tests put between a program and PostgreSQL
-#   services_run     runs a command so that a signal to the script reaches all of it
+#   services_up      provides both and exports TEST_DATABASE_URL and TEST_AMQP_URL; however the script ends, the private
+#                    instances are stopped and their files removed
+#   services_find    finds the binaries of both, installs missing ones, and exports TEST_POSTGRES_BIN and
+#                    TEST_RABBITMQ_SERVER, for scripts that start their own instances
+#   python_up        exports TEST_PYTHON, a Python 3 with pika, for tests with external producers
+#   pgbouncer_up     exports TEST_PGBOUNCER, a pooler between a program and PostgreSQL
+#   services_run     runs a command so that a signal to the script reaches all its processes
 #
-# Each service comes from the first of: its TEST_…_URL in the environment, installed binaries, a container engine that
-# answers, the package manager. Private instances listen on loopback alone, keep everything in one temporary directory,
+# Each service comes from the first of: its TEST_…_URL in the environment, installed binaries, a running container engine,
+# the package manager. Private instances listen on loopback only, keep everything in one temporary directory,
 # share nothing with installed services (data, ports, node name, cookie, epmd), and are stopped by process id.
 #
-# With SERVICES_DURABLE=1 PostgreSQL keeps what it has committed through a crash of the machine, as in production: for
-# whoever measures. The process ids of private instances are in TEST_POSTGRES_PID and TEST_RABBITMQ_PID, except in containers.
+# With SERVICES_DURABLE=1 PostgreSQL's commits survive a crash of the machine, as in production; benchmarks use it. The process
+# ids of private instances are in TEST_POSTGRES_PID and TEST_RABBITMQ_PID, except in containers.
 
-SERVICES_DIR=''            # everything that private instances write
-SERVICES_PIDS=()           # "signal pid name" of what was started, in order
-SERVICES_CONTAINERS=()     # "engine name" of what was started
-SERVICES_FAILED=''         # set where something failed: the ends of the logs are shown then
+SERVICES_DIR=''            # all files of private instances
+SERVICES_PIDS=()           # "signal pid name" of started processes, in order
+SERVICES_CONTAINERS=()     # "engine name" of started containers
+SERVICES_FAILED=''         # set after a failure: the ends of the logs are then shown
 SERVICES_CHILD=''          # the process group of the command that services_run runs
 SERVICES_POLICY=''         # how to put /usr/sbin/policy-rc.d back: `remove` or `restore`
 
@@ -30,9 +30,9 @@ POSTGRES_PACKAGE=postgresql
 RABBITMQ_PACKAGE=rabbitmq-server
 PIKA_PACKAGE=python3-pika
 PGBOUNCER_PACKAGE=pgbouncer
-START_SECONDS=60           # how long an instance may take until it answers
-PYTHON_DIR=${CARGO_TARGET_DIR:-$PWD/target}/python   # where pika goes that no package brings
-PULL_SECONDS=300           # and a container, whose image may have to be fetched first
+START_SECONDS=60           # longest start of an instance
+PYTHON_DIR=${CARGO_TARGET_DIR:-$PWD/target}/python   # pika's folder, if no package has it
+PULL_SECONDS=300           # longest start of a container, including the download of its image
 
 say() { printf '%s\n' "services: $*" >&2; }
 services_failed() { SERVICES_FAILED=1; }
@@ -46,7 +46,7 @@ services_up() {
   service_up rabbitmq RabbitMQ TEST_AMQP_URL "$RABBITMQ_PACKAGE"
 }
 
-# No containers: their processes cannot be killed from out here.
+# Without containers: their processes cannot be killed from outside.
 services_find() {
   services_begin
   service_find postgres PostgreSQL "$POSTGRES_PACKAGE" || return
@@ -66,11 +66,11 @@ service_find() {
   local service=$1 name=$2 package=$3
   "${service}_find" && return
   install_package "$name" '' "$package" || return
-  "${service}_find" || fail "$name: installed, but its programs are not where they are expected"
+  "${service}_find" || fail "$name: installed, but its programs are not in the expected place"
 }
 
-# Takes the first way that leads to the service; a way that is there and fails is an error, except for containers, whose
-# images may be out of reach.
+# Uses the first available way to the service. A failure of that way is an error, except for containers, whose images may be
+# unreachable.
 service_up() {
   local service=$1 name=$2 variable=$3 package=$4 engine
   if [ -n "${!variable:-}" ]; then
@@ -83,10 +83,10 @@ service_up() {
   fi
   if engine=$(container_engine); then
     "${service}_start_container" "$engine" && return
-    say "$name: no container from $engine; trying the package manager"
+    say "$name: cannot start a container with $engine; trying the package manager"
   fi
   install_package "$name" "$variable" "$package" || return
-  "${service}_find" || { fail "$name: installed, but its programs are not where they are expected"; return; }
+  "${service}_find" || { fail "$name: installed, but its programs are not in the expected place"; return; }
   "${service}_start"
 }
 
@@ -121,8 +121,8 @@ show_logs() {
   done < <(find "$SERVICES_DIR" -name '*.log' 2>/dev/null)
 }
 
-# Runs a command to its end. Where nobody sits at a terminal, it gets a process group of its own, so that a TERM to this
-# script ends all of it at once, test binaries included; at a terminal, Ctrl-C reaches all of it anyway.
+# Runs a command to its end. Without a terminal, it gets its own process group, so that a TERM to this script ends all its
+# processes at once, test binaries included; at a terminal, Ctrl-C reaches them anyway.
 services_run() {
   if [ -t 0 ]; then
     "$@"
@@ -150,8 +150,8 @@ without_password() { printf '%s' "$1" | sed -E 's#//[^@/]*@#//#'; }
 
 # --- processes and ports ----------------------------------------------------------------------------------------
 
-# A free port below the ephemeral range: there, a reconnecting client could be given the very port of the server that it
-# waits for.
+# Prints a free port below the ephemeral range: within that range, a reconnecting client could get the port of the server
+# for which it waits.
 free_port() {
   local port
   for _ in $(seq 100); do
@@ -164,8 +164,8 @@ free_port() {
   fail 'no free port between 20000 and 32000 on 127.0.0.1'
 }
 
-# start_process SIGNAL NAME LOG COMMAND…: in a process group of its own, so that Ctrl-C does not take the services from
-# under a command that handles it. SIGNAL asks the process to stop.
+# start_process SIGNAL NAME LOG COMMAND…: starts a process in its own process group, so that Ctrl-C does not stop services
+# while a command handles it. SIGNAL stops the process.
 start_process() {
   local signal=$1 name=$2 log=$3
   shift 3
@@ -189,25 +189,25 @@ stop_process() {
   wait "$pid" 2>/dev/null || true
 }
 
-# wait_until SECONDS NAME PID COMMAND…: PID may be empty, where there is no process to watch.
+# wait_until SECONDS NAME PID COMMAND…: waits until COMMAND succeeds or process PID ends; PID may be empty.
 wait_until() {
   local end=$((SECONDS + $1)) seconds=$1 name=$2 pid=$3
   shift 3
   until "$@" >/dev/null 2>&1; do
     if [ -n "$pid" ] && ! kill -0 "$pid" 2>/dev/null; then
-      fail "$name ended while it started; its log is below"
+      fail "$name ended during its start; its log is below"
       return
     fi
     if [ "$SECONDS" -ge "$end" ]; then
-      fail "$name does not answer after $seconds s; its log is below"
+      fail "$name is not ready after $seconds s; its log is below"
       return
     fi
     sleep 0.1
   done
 }
 
-# unprivileged USER…: sets AS, the words to put before a command, and AS_USER. Empty unless we are root: PostgreSQL
-# refuses to run as root, and RabbitMQ need not. The first USER that exists is taken, else `nobody`.
+# unprivileged USER…: sets AS, the prefix of a command, and AS_USER; both are empty unless we are root. PostgreSQL refuses
+# to run as root, and RabbitMQ need not. Uses the first USER that exists, else `nobody`.
 unprivileged() {
   AS=() AS_USER=''
   [ "$(id -u)" = 0 ] || return 0
@@ -222,7 +222,7 @@ unprivileged() {
   fail 'PostgreSQL and RabbitMQ cannot run as root, and there is no other user: create one, or do not run this as root'
 }
 
-# A directory that the service's user owns, others may not enter.
+# Creates a directory that only the service's user may enter.
 private_dir() {
   mkdir -p "$1"
   chmod 700 "$1"
@@ -231,7 +231,7 @@ private_dir() {
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------
 
-# Sets TEST_POSTGRES_BIN to a directory with initdb and postgres: the highest version there is.
+# Sets TEST_POSTGRES_BIN to the directory of initdb and postgres with the highest version.
 postgres_find() {
   local directory
   while IFS= read -r directory; do
@@ -247,8 +247,8 @@ postgres_find() {
   return 1
 }
 
-# Sets POSTGRES_SETTINGS. No fsync for tests, as the instance lives as long as they do: its processes may still be killed
-# without losing a commit; only the machine may not.
+# Sets POSTGRES_SETTINGS. Tests run without fsync, as the instance ends with them: killing its processes loses no commit; only a
+# crash of the machine would.
 postgres_settings() {
   POSTGRES_SETTINGS=(-c max_connections=200)
   [ -n "${SERVICES_DURABLE:-}" ] || POSTGRES_SETTINGS+=(-c fsync=off -c full_page_writes=off)
@@ -270,7 +270,7 @@ postgres_start() {
   postgres_settings
   start_process INT PostgreSQL "$data/postgres.log" ${AS[@]+"${AS[@]}"} "$bin/postgres" -D "$data/data" -p "$port" \
     -k "$data" -c listen_addresses=127.0.0.1 "${POSTGRES_SETTINGS[@]}"
-  # The eighth line of its pid file is its state: no need for a client, which may not be installed.
+  # The eighth line of the pid file is the state; a client may not be installed.
   wait_until "$START_SECONDS" PostgreSQL "$LAST_PID" grep -q '^ready' "$data/data/postmaster.pid" || return
   export TEST_POSTGRES_PID=$LAST_PID
   export TEST_DATABASE_URL="postgres://assay:$password@127.0.0.1:$port/postgres"
@@ -285,7 +285,7 @@ postgres_start_container() {
   say "PostgreSQL: starting $POSTGRES_IMAGE with $engine on 127.0.0.1:$port"
   start_container "$engine" "$name" -p "127.0.0.1:$port:5432" -e POSTGRES_USER=assay -e "POSTGRES_PASSWORD=$password" \
     -e POSTGRES_DB=postgres "$POSTGRES_IMAGE" "${POSTGRES_SETTINGS[@]}" || return
-  # Over TCP: while the image initialises itself, its server answers on the socket alone.
+  # Over TCP: during the image's initialisation, its server listens on the socket only.
   wait_until "$START_SECONDS" PostgreSQL '' "$engine" exec "$name" pg_isready -q -h 127.0.0.1 -U assay -d postgres || return
   export TEST_DATABASE_URL="postgres://assay:$password@127.0.0.1:$port/postgres"
   say "PostgreSQL: ready after $((SECONDS - began)) s"
@@ -293,8 +293,8 @@ postgres_start_container() {
 
 # --- RabbitMQ ---------------------------------------------------------------------------------------------------
 
-# Sets TEST_RABBITMQ_SERVER to the server's own script. The one in /usr/sbin is a wrapper on Debian and Fedora, which
-# changes user and directory and forgets the environment.
+# Sets TEST_RABBITMQ_SERVER to the server's own script. On Debian and Fedora the one in /usr/sbin is a wrapper, which
+# changes user and directory and drops the environment.
 rabbitmq_find() {
   local candidate
   for candidate in /usr/lib/rabbitmq/bin/rabbitmq-server "$(command -v rabbitmq-server)" \
@@ -302,7 +302,7 @@ rabbitmq_find() {
     [ -x "$candidate" ] || continue
     case $(readlink -f "$candidate") in *script-wrapper) continue ;; esac
     if ! command -v erl >/dev/null || ! command -v epmd >/dev/null; then
-      say "RabbitMQ: found $candidate, but no erl and epmd in PATH; passing it over"
+      say "RabbitMQ: skipping $candidate, as erl or epmd is not in PATH"
       return 1
     fi
     export TEST_RABBITMQ_SERVER=$candidate
@@ -334,11 +334,11 @@ CONF
   chmod 400 "$home/.erlang.cookie"
   [ -z "$AS_USER" ] || chown "$AS_USER" "$home"/* "$home/.erlang.cookie"
   say "RabbitMQ: starting $TEST_RABBITMQ_SERVER on 127.0.0.1:$port"
-  # An epmd of our own, in the foreground and thus stoppable; else the node would leave a daemon behind.
+  # A private epmd in the foreground, which can be stopped; otherwise the node would leave a daemon behind.
   start_process TERM epmd "$home/epmd.log" ${AS[@]+"${AS[@]}"} env HOME="$home" epmd -port "$epmd_port" -address 127.0.0.1
   wait_until "$START_SECONDS" epmd "$LAST_PID" epmd -port "$epmd_port" -names || return
-  # RABBITMQ_ALLOW_INPUT makes the script become the node, instead of watching over it: one process, stopped by its id;
-  # -noinput takes back the shell which comes with it.
+  # RABBITMQ_ALLOW_INPUT makes the script become the node instead of supervising it: one process, stopped by its id;
+  # -noinput removes the shell that comes with it.
   start_process TERM RabbitMQ "$home/rabbitmq.log" ${AS[@]+"${AS[@]}"} env \
     HOME="$home" \
     ERL_EPMD_PORT="$epmd_port" ERL_EPMD_ADDRESS=127.0.0.1 \
@@ -371,8 +371,8 @@ rabbitmq_start_container() {
   say "RabbitMQ: ready after $((SECONDS - began)) s"
 }
 
-# Whether a broker answers our protocol header with a method frame, as it does when its listener is open. The broker's own
-# command line tools would tell the same, some seconds later each time.
+# Whether a broker answers a protocol header with a method frame, as it does once its listener is open. The broker's own
+# command line tools take some seconds each time.
 speaks_amqp() (
   exec 3<>"/dev/tcp/127.0.0.1/$1" || exit
   printf 'AMQP\0\0\011\001' >&3
@@ -383,7 +383,7 @@ random_word() { LC_ALL=C tr -dc 'a-z0-9' </dev/urandom 2>/dev/null | head -c 24 
 
 # --- Python and pika ---------------------------------------------------------------------------------------------
 
-# From the first of: TEST_PYTHON, a Python that has pika, Debian's package, the package index (into target/).
+# Uses the first of: TEST_PYTHON, a Python with pika, Debian's package, the package index (into target/).
 python_up() {
   [ -z "${TEST_PYTHON:-}" ] || return 0
   python_find && return
@@ -394,10 +394,10 @@ python_up() {
   say "pika: installing it from the package index into $PYTHON_DIR"
   python3 -m venv "$PYTHON_DIR" >"$SERVICES_DIR/python.log" 2>&1 &&
     "$PYTHON_DIR/bin/pip" install --quiet pika >>"$SERVICES_DIR/python.log" 2>&1 && python_find && return
-  fail "pika: not installed for any Python 3: install $PIKA_PACKAGE, or set TEST_PYTHON to a Python that has it"
+  fail "pika: no Python 3 has it: install $PIKA_PACKAGE, or set TEST_PYTHON to a Python with pika"
 }
 
-# `python3` may be another than the system's, which is the one that gets Debian's packages.
+# `python3` may not be the system's Python, which gets Debian's packages.
 python_find() {
   local candidate
   for candidate in /usr/bin/python3 "$(command -v python3)" "$PYTHON_DIR/bin/python3"; do
@@ -411,7 +411,7 @@ python_find() {
 
 # --- PgBouncer ---------------------------------------------------------------------------------------------------
 
-# Nothing fails where there is none: what takes it says so.
+# A missing PgBouncer is no failure: the tests that need it report that they are skipped.
 pgbouncer_up() {
   [ -z "${TEST_PGBOUNCER:-}" ] || return 0
   pgbouncer_find && return
@@ -419,7 +419,7 @@ pgbouncer_up() {
     install_package PgBouncer '' "$PGBOUNCER_PACKAGE" && pgbouncer_find && return
     SERVICES_FAILED=''
   fi
-  say "PgBouncer: not installed: poolers are not tested; install $PGBOUNCER_PACKAGE, or set TEST_PGBOUNCER to its program"
+  say "PgBouncer: not installed, so poolers are not tested; install $PGBOUNCER_PACKAGE, or set TEST_PGBOUNCER to its program"
 }
 
 pgbouncer_find() {
@@ -435,7 +435,7 @@ pgbouncer_find() {
 
 # --- containers -------------------------------------------------------------------------------------------------
 
-# Prints the container engine that answers.
+# Prints the first running container engine.
 container_engine() {
   local engine
   for engine in docker podman; do
@@ -461,16 +461,16 @@ start_container() {
 
 # --- packages ---------------------------------------------------------------------------------------------------
 
-# install_package NAME VARIABLE PACKAGE: says what it is going to install, and installs it where it may; else says what to
-# do, and returns 2. VARIABLE is empty where only an installed one will do.
+# install_package NAME VARIABLE PACKAGE: announces and installs a package if permitted; otherwise prints what to do, and
+# returns 2. VARIABLE is empty if only an installed program will do.
 install_package() {
   local name=$1 variable=$2 package=$3 began=$SECONDS missing='not installed' remedy=''
   if [ -n "$variable" ]; then
-    missing="neither installed, nor in a container engine that answers, nor in \$$variable"
+    missing="neither installed, nor in a running container engine, nor in \$$variable"
     remedy=", or set $variable,"
   fi
   if ! command -v apt-get >/dev/null; then
-    say "$name is $missing, and there is no apt-get."
+    say "$name is $missing, and apt-get is missing."
     say "Install it with this system's package manager$remedy and run this again."
     return 2
   fi
@@ -484,11 +484,11 @@ install_package() {
     as_root apt-get update -q &&
       as_root apt-get install --simulate --no-install-recommends "$package"
   } >"$SERVICES_DIR/apt.log" 2>&1 || { fail "$name: apt-get cannot install $package; its log is below"; return; }
-  say "$name: this brings $(sed -n 's/^Inst \([^ ]*\).*/\1/p' "$SERVICES_DIR/apt.log" | tr '\n' ' ')"
+  say "$name: this installs $(sed -n 's/^Inst \([^ ]*\).*/\1/p' "$SERVICES_DIR/apt.log" | tr '\n' ' ')"
   forbid_services || return
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
     -o DPkg::Lock::Timeout=120 "$package" >>"$SERVICES_DIR/apt.log" 2>&1 ||
-    { fail "$name: apt-get could not install $package; its log is below"; return; }
+    { fail "$name: apt-get failed to install $package; its log is below"; return; }
   restore_policy
   keep_disabled "$package"
   hash -r
@@ -498,7 +498,7 @@ install_package() {
 may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
-# Debian's maintainer scripts ask policy-rc.d whether they may start a service; 101 says no.
+# Debian's maintainer scripts ask policy-rc.d whether they may start a service; 101 forbids it.
 POLICY_FILE=/usr/sbin/policy-rc.d
 forbid_services() {
   if [ -e "$POLICY_FILE" ]; then
@@ -519,7 +519,7 @@ restore_policy() {
   SERVICES_POLICY=''
 }
 
-# The package we brought must not start its service at the next boot either.
+# An installed package must not start its service at the next boot either.
 keep_disabled() {
   command -v systemctl >/dev/null || return 0
   case $1 in
