@@ -154,7 +154,7 @@ fn describe(job: &Job, load: &Load) -> String {
 fn describe_job(job: &Job) -> String {
     let Job { rows, predicted, invalid, failed, seconds, rows_per_second, peak_mb } = job;
     format!(
-        "The baseline: {} rows in {seconds:.2} s, {} a second, with {peak_mb:.0} MB: {} predicted, {} invalid, {} failed.",
+        "The baseline: {} rows in {seconds:.2} s, {} per second, with {peak_mb:.0} MB: {} predicted, {} invalid, {} failed.",
         count(*rows),
         thousands(*rows_per_second),
         count(*predicted),
