@@ -94,7 +94,7 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
     };
     print(&report, arguments.json)?;
     let differs = report.comparison.as_ref().is_some_and(|comparison| !comparison.is_same);
-    Ok(if differs || matches!(report.outcome, RowOutcome::Lost) { Exit::FailedRows } else { Exit::Done })
+    Ok(if differs || matches!(report.outcome, ShownOutcome::Lost) { Exit::FailedRows } else { Exit::Done })
 }
 
 async fn outcome(
@@ -102,27 +102,27 @@ async fn outcome(
     run: &Run,
     recorded: RowFate,
     arguments: &RowArguments,
-) -> Result<RowOutcome, CommandError> {
+) -> Result<ShownOutcome, CommandError> {
     let row = arguments.row;
     Ok(match recorded {
-        RowFate::Predicted(record) => RowOutcome::Predicted { transaction: Box::new((*record).into()) },
-        RowFate::Invalid(record) => RowOutcome::invalid(&record, run),
+        RowFate::Predicted(record) => ShownOutcome::Predicted { transaction: Box::new((*record).into()) },
+        RowFate::Invalid(record) => ShownOutcome::invalid(&record, run),
         RowFate::Failed(record) if record.class == FailureClass::Removed.code() => {
-            RowOutcome::Removed { removal: run.removal.clone() }
+            ShownOutcome::Removed { removal: run.removal.clone() }
         }
-        RowFate::Failed(record) => RowOutcome::Failed(Box::new(record.into())),
+        RowFate::Failed(record) => ShownOutcome::Failed(Box::new(record.into())),
         RowFate::Duplicate { of, transaction_id } => {
-            RowOutcome::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
+            ShownOutcome::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
         }
         RowFate::Unrecorded => match location::locate(store, run, row).await? {
-            RowLocation::Lost => RowOutcome::Lost,
-            RowLocation::NeverRead { why } => RowOutcome::NeverRead { why },
+            RowLocation::Lost => ShownOutcome::Lost,
+            RowLocation::NeverRead { why } => ShownOutcome::NeverRead { why },
             RowLocation::OnItsWay(stage) => {
                 let startup = arguments.ledger.startup.startup_timeout;
                 let probe = QueueProbe::connect(&arguments.broker, "row", startup).await;
                 let queues = probe.snapshot().await;
                 probe.close().await;
-                RowOutcome::OnItsWay { stage, queues }
+                ShownOutcome::OnItsWay { stage, queues }
             }
         },
     })
@@ -136,7 +136,7 @@ struct RowReport {
     is_latest_of_source: bool,
     row: u64,
     #[serde(flatten)]
-    outcome: RowOutcome,
+    outcome: ShownOutcome,
     /// Its failures before each replay.
     #[serde(rename = "failed_before", skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<EarlierAttempt>,
@@ -147,7 +147,7 @@ struct RowReport {
 
 #[derive(Debug, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-enum RowOutcome {
+enum ShownOutcome {
     Predicted {
         transaction: Box<StoredTransactionView>,
     },
@@ -200,7 +200,7 @@ impl fmt::Display for EarlierAttempt {
     }
 }
 
-impl RowOutcome {
+impl ShownOutcome {
     fn invalid(record: &InvalidRecord, run: &Run) -> Self {
         let text = raw_text(record, run);
         Self::Invalid {
@@ -225,40 +225,40 @@ impl fmt::Display for RowReport {
         writeln!(out, "{}\n", one_line(&self.source, RAW))?;
         let mut fields = FieldList::default();
         match &self.outcome {
-            RowOutcome::Predicted { transaction } => {
+            ShownOutcome::Predicted { transaction } => {
                 writeln!(out, "predicted: {}", transaction.prediction_line())?;
                 transaction.show(&mut fields);
             }
-            RowOutcome::Invalid { reason, message, line, raw } => {
+            ShownOutcome::Invalid { reason, message, line, raw } => {
                 writeln!(out, "invalid: {reason}")?;
                 fields.add("rule", one_line(message, RAW));
                 fields.add("line", grouped(*line));
                 fields.add("raw text", one_line(raw, RAW));
             }
-            RowOutcome::Failed(unstored) => {
+            ShownOutcome::Failed(unstored) => {
                 writeln!(out, "failed: {}", unstored.class)?;
                 unstored.show(&mut fields);
             }
-            RowOutcome::Removed { removal } => {
+            ShownOutcome::Removed { removal } => {
                 let why = removal.as_ref().map_or_else(|| "removed".to_owned(), describe_removal);
                 writeln!(out, "{why}\nits content was deleted, and it cannot be replayed")?;
             }
-            RowOutcome::Duplicate { of: Some(of), .. } => {
+            ShownOutcome::Duplicate { of: Some(of), .. } => {
                 writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
                 fields.add("prediction", of.prediction_line());
                 of.show(&mut fields);
             }
-            RowOutcome::Duplicate { of: None, transaction_id } => {
+            ShownOutcome::Duplicate { of: None, transaction_id } => {
                 writeln!(out, "duplicate: of transaction {transaction_id}, which was deleted")?;
             }
-            RowOutcome::OnItsWay { stage, queues } => {
+            ShownOutcome::OnItsWay { stage, queues } => {
                 writeln!(out, "on its way: {stage}")?;
                 if let Some(queues) = queues {
                     write!(out, "\n{queues}")?;
                 }
             }
-            RowOutcome::NeverRead { why } => writeln!(out, "never read: {why}")?,
-            RowOutcome::Lost => {
+            ShownOutcome::NeverRead { why } => writeln!(out, "never read: {why}")?,
+            ShownOutcome::Lost => {
                 writeln!(out, "lost: its run is finished, but it has no outcome; run `assay audit {}`", self.run_id)?;
             }
         }
@@ -276,7 +276,7 @@ mod tests {
     use crate::commands::ledger::state::tests::{at, example};
     use crate::commands::ledger::transactions::tests::{failed, record};
 
-    fn row_report(outcome: RowOutcome, earlier: Vec<EarlierAttempt>) -> RowReport {
+    fn row_report(outcome: ShownOutcome, earlier: Vec<EarlierAttempt>) -> RowReport {
         RowReport {
             run_id: "second".parse().unwrap(),
             source: "/data/a.csv".into(),
@@ -288,7 +288,7 @@ mod tests {
         }
     }
 
-    fn report(outcome: RowOutcome) -> String {
+    fn report(outcome: ShownOutcome) -> String {
         row_report(outcome, Vec::new()).to_string()
     }
 
@@ -301,7 +301,7 @@ mod tests {
             attempts: 8,
             replayed_at: at("10:00:00"),
         };
-        let report = row_report(RowOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
+        let report = row_report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
         assert!(
             report.to_string().ends_with(
                 "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \
@@ -317,17 +317,17 @@ mod tests {
     fn a_removed_row() {
         let removal = Removal { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
         assert!(
-            report(RowOutcome::Removed { removal: Some(removal) }).ends_with(
+            report(ShownOutcome::Removed { removal: Some(removal) }).ends_with(
                 "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nits content was deleted, and it cannot be replayed\n"
             )
         );
-        assert!(report(RowOutcome::Removed { removal: None }).contains("\n\nremoved\nits content was deleted"));
+        assert!(report(ShownOutcome::Removed { removal: None }).contains("\n\nremoved\nits content was deleted"));
     }
 
     #[test]
     fn a_predicted_row() {
         assert_eq!(
-            report(RowOutcome::Predicted { transaction: Box::new(record().into()) }),
+            report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }),
             "\
 row 4,711 of run second, the latest run of that source
 /data/a.csv
@@ -358,7 +358,7 @@ predicted: fraud, score 0.9700, by model demo-1
             message: "`amount` has more than 4 decimals: `1.00001`".into(),
             raw: b"7;4111111111111111;1.00001".to_vec(),
         };
-        assert!(report(RowOutcome::invalid(&record, &example())).ends_with(
+        assert!(report(ShownOutcome::invalid(&record, &example())).ends_with(
             "
 invalid: amount_scale
   rule      `amount` has more than 4 decimals: `1.00001`
@@ -370,7 +370,7 @@ invalid: amount_scale
 
     #[test]
     fn a_failed_row() {
-        assert!(report(RowOutcome::Failed(Box::new(failed().into()))).ends_with(
+        assert!(report(ShownOutcome::Failed(Box::new(failed().into()))).ends_with(
             "
 failed: rejected
   reason          HTTP status 422
@@ -391,16 +391,16 @@ failed: rejected
     fn a_duplicate_names_the_row_that_stored_it() {
         let stored = StoredTransactionView::from(record());
         let transaction_id = record().transaction.id;
-        let text = report(RowOutcome::Duplicate { transaction_id, of: Some(Box::new(stored)) });
+        let text = report(ShownOutcome::Duplicate { transaction_id, of: Some(Box::new(stored)) });
         assert!(text.contains("\nduplicate: row 3 of run first stored this transaction\n  prediction "), "{text}");
     }
 
     #[test]
     fn rows_without_an_outcome() {
-        let text = report(RowOutcome::NeverRead { why: "the source has 10 rows".into() });
+        let text = report(ShownOutcome::NeverRead { why: "the source has 10 rows".into() });
         assert!(text.ends_with("\n\nnever read: the source has 10 rows\n"), "{text}");
-        assert!(report(RowOutcome::Lost).contains("run `assay audit second`"));
-        let json = serde_json::to_value(RowOutcome::NeverRead { why: String::new() }).unwrap();
+        assert!(report(ShownOutcome::Lost).contains("run `assay audit second`"));
+        let json = serde_json::to_value(ShownOutcome::NeverRead { why: String::new() }).unwrap();
         assert_eq!(json["outcome"], "never_read");
     }
 }
