@@ -10,7 +10,7 @@ use assay_loader::{
     WatchArguments, choose, describe_metrics, find, gravest, is_there, log_summary, run, run_many,
 };
 use assay_source::Sources;
-use assay_store::Act;
+use assay_store::AuditContext;
 use assay_telemetry::{CommonArgs, Health, print_json, run_program};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
@@ -116,6 +116,6 @@ async fn connect(options: &ConnectOptions, common: &CommonArgs, operator: &str) 
         drain: common.shutdown.drain_timeout,
         holder: Holder::new(),
         lease: options.lease.lease_timeout,
-        act: Act { operator: operator.to_owned(), reason: None },
+        act: AuditContext { operator: operator.to_owned(), reason: None },
     })
 }

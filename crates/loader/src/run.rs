@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assay_queue::Broker;
 use assay_source::{SourceUrl, Sources};
-use assay_store::{Act, Store};
+use assay_store::{AuditContext, Store};
 use assay_telemetry::name_run;
 use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use tokio::sync::mpsc;
@@ -39,7 +39,7 @@ pub struct Dependencies {
     /// Lifetime of a lease that is not renewed.
     pub lease: Duration,
     /// Recorded with forced loads and aborted runs.
-    pub act: Act,
+    pub act: AuditContext,
 }
 
 /// Result of a load.

@@ -61,7 +61,7 @@ impl<'a> RunFollower<'a> {
 
     pub(crate) async fn poll(&mut self) -> Result<(), LoadError> {
         loop {
-            let recorded = self.store.recorded_from(self.run_id, self.next_chunk, PAGE).await?;
+            let recorded = self.store.recorded_chunks(self.run_id, self.next_chunk, PAGE).await?;
             let before = self.next_chunk;
             for chunk in &recorded {
                 if chunk.chunk != self.next_chunk {

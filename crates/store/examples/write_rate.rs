@@ -75,7 +75,7 @@ fn chunks(run: Uuid, rows: u64) -> Result<Vec<ScoredChunk>, Box<dyn std::error::
 fn new_run(run_id: RunId) -> NewRun {
     let source = SourceIdentity { location: run_id.to_string(), version: "1".to_owned() };
     let settings = RunSettings::example();
-    let (holder, lease) = ("example".to_owned(), STARTUP);
+    let (owner, lease) = ("example".to_owned(), STARTUP);
     NewRun {
         run_id,
         explicit_id: true,
@@ -84,7 +84,7 @@ fn new_run(run_id: RunId) -> NewRun {
         force: false,
         source_bytes: None,
         fingerprint: None,
-        holder,
+        owner,
         lease,
     }
 }
@@ -127,7 +127,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     for row in [1, rows / 2, rows] {
         let began = Instant::now();
         let fate = store.row(&run_id, row).await?;
-        let is_there = !matches!(fate, assay_store::RowFate::Unrecorded);
+        let is_there = !matches!(fate, assay_store::RowOutcome::Unrecorded);
         println!("row {row}, there: {is_there}: {:?}", began.elapsed());
     }
     store.close().await;

@@ -12,7 +12,7 @@ use crate::{DatabaseOptions, Store, StoreError, postgres, sqlite};
 
 /// The result of [`migrate`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Migrated {
+pub struct MigrationReport {
     /// How many migrations were missing and are applied now.
     pub applied: usize,
     /// The version of the database.
@@ -54,7 +54,7 @@ pub async fn connect(options: &DatabaseOptions, stage: &str, startup: Duration) 
 
 /// Applies the missing migrations; safe to repeat and to run concurrently. Creates the file of a SQLite database.
 /// Waits for an unreachable server during `startup`.
-pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<Migrated, StoreError> {
+pub async fn migrate(options: &DatabaseOptions, startup: Duration) -> Result<MigrationReport, StoreError> {
     match DatabaseAddress::of(options)? {
         DatabaseAddress::Postgres(address) => {
             postgres::migrate(&PostgresServer::new(address.expose_secret(), options, "migrate")?, startup).await

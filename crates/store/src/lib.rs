@@ -22,22 +22,23 @@ mod store;
 mod values;
 mod write;
 
-pub use connect::{Migrated, connect, migrate};
+pub use connect::{MigrationReport, connect, migrate};
 pub use error::{ErrorClass, StoreError};
-pub use ledger::begin::{Begun, Earlier, Known, NewRun};
-pub use ledger::lease::{Lease, Renewed, Taken};
-pub use ledger::live::{LiveArrival, LiveCount, LiveLedger, Numbering};
-pub use ledger::sealing::Sealing;
-pub use ledger::{Progress, RecordedChunk, RunLedger};
+pub use ledger::begin::{EarlierIds, NewRun, RunStart, SourceState};
+pub use ledger::lease::{Lease, LeaseAttempt, LeaseRenewal};
+pub use ledger::live::{LiveCount, LiveLedger, Numbering, UnnumberedMessage};
+pub use ledger::sealing::SealOutcome;
+pub use ledger::{RecordedChunk, RecordedProgress, RunLedger};
 pub use operations::Operations;
-pub use operations::audit::{Audit, Breach, Stray, Strays};
-pub use operations::filters::{RunFilter, Selection};
-pub use operations::overview::{Counting, Overview, Pace, PredictionCount};
+pub use operations::audit::{Audit, AuditBreach, StrayRun, Strays};
+pub use operations::filters::{FailedRowSelection, RunFilter};
+pub use operations::overview::{PredictionCount, RunOverview, RunPace, TallySource};
 pub use operations::records::{
-    Act, DeadLetter, DeadLetterOutcome, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord,
-    OpenLetter, OpenRun, Operation, PredictionRecord, RowFate, Stopping, TransactionRecord,
+    AuditContext, DeadLetter, DeadLetterOutcome, DeadLetterRecord, EarlierFailure, FailedRecord, InvalidRecord,
+    OpenDeadLetter, OpenRun, OperationRecord, PredictionRecord, ReplayCounts, RowOutcome, StopOutcome,
+    TransactionRecord,
 };
-pub use operations::removal::{RemovalBegun, RemovalPlan, RemovalStep, Removed};
+pub use operations::removal::{RemovalCounts, RemovalPlan, RemovalStart, RemovalStep};
 pub use options::{DatabaseEndpoint, DatabaseOptions};
 pub use store::{Store, health_check};
-pub use write::{ChunkOutcome, ChunkWriter, IdConflict, Written};
+pub use write::{ChunkOutcome, ChunkWriter, IdConflict, WriteReport};

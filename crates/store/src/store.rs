@@ -15,7 +15,7 @@ use crate::{ChunkWriter, LiveLedger, Operations, RunLedger, StoreError};
 /// ([`Operations::tally`]). A transaction belongs for good to the run and row that stored it first: when
 /// [`IdConflict::Update`](crate::IdConflict::Update) replaces its content, the row that brought the new content counts as a
 /// duplicate of its own run, and `transaction_history` names it. So the counts of both runs stay, but for failed rows that are
-/// replayed ([`ChunkWriter::exchange`]), each of which trades one outcome for another.
+/// replayed ([`ChunkWriter::write_replay`]), each of which trades one outcome for another.
 #[async_trait]
 pub trait Store: RunLedger + ChunkWriter + LiveLedger + Operations {
     /// Server settings under which a crash loses or damages confirmed data, and which no program can override.

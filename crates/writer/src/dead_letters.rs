@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use assay_queue::{Death, Drained, Message};
-use assay_store::{ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, LiveArrival, Numbering, Store, StoreError};
+use assay_store::{
+    ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, Numbering, Store, StoreError, UnnumberedMessage,
+};
 use assay_transaction::{
     Chunk, ChunkId, FailureClass, Lane, LiveMessage, ReplayPart, RunId, ScoredChunk, ScoredLive, ScoredReplay,
     Timestamp,
@@ -84,7 +86,7 @@ impl DeadLetterDrain {
 
     /// Assigns row numbers to a live message, unless they were refused, and records its rows.
     async fn record_live(&self, live: &ScoredLive) -> Result<DeadLetterOutcome, StoreError> {
-        let arrival = LiveArrival { id: &live.id, rows: live.rows() };
+        let arrival = UnnumberedMessage { id: &live.id, rows: live.rows() };
         match self.store.number(&[arrival], Utc::now()).await?.pop() {
             Some(Numbering::Place(place)) => self.record_failed(&live.clone().numbered(place)).await,
             _ => Ok(DeadLetterOutcome::Refused),
@@ -92,7 +94,7 @@ impl DeadLetterDrain {
     }
 
     async fn is_recorded(&self, id: &ChunkId) -> Result<bool, StoreError> {
-        let found = self.store.recorded_from(&id.run_id, id.chunk, 1).await?;
+        let found = self.store.recorded_chunks(&id.run_id, id.chunk, 1).await?;
         Ok(found.first().is_some_and(|recorded| recorded.chunk == id.chunk))
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use assay_queue::{Broker, Message, PublishError};
-use assay_store::{ChunkOutcome, Written};
+use assay_store::{ChunkOutcome, WriteReport};
 use assay_transaction::{Predicted, PredictionNotice, ScoredChunk, WireError};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -100,13 +100,13 @@ impl Feed {
     }
 
     /// Queues the predictions that were stored by this write, as far as there is room. Does not wait.
-    pub(crate) fn announce(&self, chunks: &[ScoredChunk], written: &Written) {
+    pub(crate) fn announce(&self, chunks: &[ScoredChunk], written: &WriteReport) {
         if self.which == PredictionFeed::Off {
             return;
         }
         let places = chunks.iter().enumerate().zip(&written.outcomes);
         for ((place, chunk), _) in places.filter(|(_, outcome)| matches!(outcome, ChunkOutcome::Recorded)) {
-            self.announce_chunk(chunk, |row| !written.passed_over.contains(&(place, row)));
+            self.announce_chunk(chunk, |row| !written.unstored.contains(&(place, row)));
         }
     }
 
@@ -274,7 +274,7 @@ mod tests {
     }
 
     fn announce_one(feed: &Feed, chunk: &ScoredChunk) {
-        let written = Written { outcomes: vec![ChunkOutcome::Recorded], ..Written::default() };
+        let written = WriteReport { outcomes: vec![ChunkOutcome::Recorded], ..WriteReport::default() };
         feed.announce(std::slice::from_ref(chunk), &written);
     }
 
@@ -306,8 +306,8 @@ mod tests {
     async fn only_rows_stored_by_this_write_are_announced() {
         let FeedProbe { feed, feed_task, heard, .. } = listen(PredictionFeed::All, 1_000);
         let chunks = [chunk(2), chunk(1), chunk(3)];
-        let outcomes = vec![ChunkOutcome::Known, ChunkOutcome::Dropped, ChunkOutcome::Recorded];
-        feed.announce(&chunks, &Written { outcomes, passed_over: [(0, 3), (2, 1)].into(), ..Written::default() });
+        let outcomes = vec![ChunkOutcome::AlreadyRecorded, ChunkOutcome::Dropped, ChunkOutcome::Recorded];
+        feed.announce(&chunks, &WriteReport { outcomes, unstored: [(0, 3), (2, 1)].into(), ..WriteReport::default() });
         feed_task.close().await;
         assert_eq!(rows_heard(heard).await, [2, 3]);
     }

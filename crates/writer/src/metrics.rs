@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_store::{ChunkOutcome, DeadLetterOutcome, ErrorClass, OpenRun, Written};
+use assay_store::{ChunkOutcome, DeadLetterOutcome, ErrorClass, OpenRun, WriteReport};
 use assay_transaction::{FailureClass, Lane, RejectReason, RunState, ScoredChunk};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
@@ -83,7 +83,7 @@ pub(crate) fn write_took(took: Duration) {
     histogram!(DURATION).record(took);
 }
 
-pub(crate) fn wrote(chunks: &[ScoredChunk], written: &Written) {
+pub(crate) fn wrote(chunks: &[ScoredChunk], written: &WriteReport) {
     for (chunk, outcome) in chunks.iter().zip(&written.outcomes) {
         counter!(CHUNKS, "lane" => chunk.lane.as_str(), "outcome" => chunk_outcome(outcome)).increment(1);
         if *outcome == ChunkOutcome::Recorded {
@@ -113,7 +113,7 @@ pub(crate) fn wrote(chunks: &[ScoredChunk], written: &Written) {
 fn chunk_outcome(outcome: &ChunkOutcome) -> &'static str {
     match outcome {
         ChunkOutcome::Recorded => "recorded",
-        ChunkOutcome::Known => "known",
+        ChunkOutcome::AlreadyRecorded => "known",
         ChunkOutcome::Dropped => "dropped",
         ChunkOutcome::Refused { .. } => "refused",
     }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use assay_queue::{Broker, Message};
-use assay_store::{Act, OpenRun, Store, StoreError};
+use assay_store::{AuditContext, OpenRun, Store, StoreError};
 use assay_telemetry::about_run;
 use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::Utc;
@@ -113,7 +113,7 @@ async fn check_budget(store: &dyn Store, run: &Run) -> Result<(), StoreError> {
     let (failed, recorded) = store.failed_share(&run.run_id).await?;
     if let Some(reason) = run.settings.budgets.spent_on_failed(failed, recorded) {
         about_run(&run.run_id, || warn!("run {} is aborted: {reason}", run.run_id));
-        let act = Act { operator: "writer".to_owned(), reason: None };
+        let act = AuditContext { operator: "writer".to_owned(), reason: None };
         store.order_stop(&run.run_id, StopKind::Aborted, &reason, &act).await?;
     }
     Ok(())

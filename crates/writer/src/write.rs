@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_queue::Outcome;
-use assay_store::{ChunkOutcome, IdConflict, LiveArrival, Numbering, Store};
+use assay_store::{ChunkOutcome, IdConflict, Numbering, Store, UnnumberedMessage};
 use assay_transaction::{ChunkId, Lane, ScoredChunk, ScoredLive, ScoredReplay};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +69,7 @@ impl BatchWriter {
             return Vec::new();
         }
         let messages: Vec<_> =
-            live.iter().map(|(_, message)| LiveArrival { id: &message.id, rows: message.rows() }).collect();
+            live.iter().map(|(_, message)| UnnumberedMessage { id: &message.id, rows: message.rows() }).collect();
         let number = || self.store.number(&messages, Utc::now());
         let numbered = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, number).await;
         let Ok(numbered) = numbered else {
@@ -108,7 +108,7 @@ impl BatchWriter {
     }
 
     async fn replay(&self, part: &ScoredReplay) -> Outcome {
-        let replay = || self.store.exchange(part, self.id_conflict);
+        let replay = || self.store.write_replay(part, self.id_conflict);
         match retry_store(&self.name(), OnRefusal::GiveUp, &self.shutdown, replay).await {
             Ok(done) if done.is_new => {
                 let (stored, failed, gone) = (done.stored, done.failed, done.gone);
@@ -133,7 +133,7 @@ fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> Outcome {
     let ChunkId { run_id, chunk: number } = &chunk.id;
     let _span = error_span!("chunk", %run_id, chunk = number, lane = chunk.lane.as_str()).entered();
     match outcome {
-        ChunkOutcome::Recorded | ChunkOutcome::Known => {
+        ChunkOutcome::Recorded | ChunkOutcome::AlreadyRecorded => {
             debug!("chunk {} is stored", chunk.id);
             Outcome::Done
         }

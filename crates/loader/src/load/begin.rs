@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
-use assay_store::{Act, Begun, Lease, NewRun, Store, StoreError, Taken};
+use assay_store::{AuditContext, Lease, LeaseAttempt, NewRun, RunStart, Store, StoreError};
 use assay_telemetry::name_run;
 use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, SourceIdentity, StopKind};
 use chrono::{DateTime, Utc};
@@ -99,7 +99,7 @@ pub(crate) async fn begin_found(
         begun = store.begin_run(&new).await?;
     }
     match begun {
-        Begun::Started(run, lease) => {
+        RunStart::Started(run, lease) => {
             let prepare = async {
                 // Also if the previous loader died in between.
                 abort_runs_of_replaced_source(&**store, &run.source, &known, act).await?;
@@ -111,7 +111,7 @@ pub(crate) async fn begin_found(
             let first = or_release(dependencies, &lease, prepare.await).await?;
             Ok(read(run, Some(lease), PassScope { from: first, until: None, only_missing: false }))
         }
-        Begun::Resumed(run, lease) => {
+        RunStart::Resumed(run, lease) => {
             let prepare = async {
                 abort_runs_of_replaced_source(&**store, &run.source, &known, act).await?;
                 rest(dependencies, url, &run).await
@@ -124,17 +124,19 @@ pub(crate) async fn begin_found(
 }
 
 /// What is left to do if no run begins or resumes.
-async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: Begun) -> Result<LoadPlan, LoadError> {
+async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: RunStart) -> Result<LoadPlan, LoadError> {
     let survives_restart = dependencies.broker.survives_restart();
     match begun {
-        Begun::Held { run, by, remaining } => Ok(LoadPlan::Held { run, by, remaining }),
-        Begun::Copied(run) => Ok(LoadPlan::Copied(run)),
+        RunStart::Held { run, by, remaining } => Ok(LoadPlan::Held { run, by, remaining }),
+        RunStart::Copied(run) => Ok(LoadPlan::Copied(run)),
         // Chunks that were not recorded died with their in-process broker.
-        Begun::AlreadyLoaded(run) if !is_durable(&run, survives_restart) && !run.state.is_finished() => {
+        RunStart::AlreadyLoaded(run) if !is_durable(&run, survives_restart) && !run.state.is_finished() => {
             let scope = rest(dependencies, url, &run).await?;
             Ok(read(run, None, scope))
         }
-        Begun::Started(run, _) | Begun::Resumed(run, _) | Begun::AlreadyLoaded(run) => Ok(LoadPlan::NothingToDo(run)),
+        RunStart::Started(run, _) | RunStart::Resumed(run, _) | RunStart::AlreadyLoaded(run) => {
+            Ok(LoadPlan::NothingToDo(run))
+        }
     }
 }
 
@@ -150,7 +152,7 @@ pub(crate) async fn take_over(
         Some(by) if holder.outlives(&by) => store.evict(run_id, &by).await?,
         _ => {}
     }
-    let Taken::Granted(run, lease) = store.take_lease(run_id, &holder.to_string(), *lease).await? else {
+    let LeaseAttempt::Granted(run, lease) = store.take_lease(run_id, &holder.to_string(), *lease).await? else {
         return Ok(None);
     };
     let prepare = async {
@@ -203,7 +205,7 @@ pub(crate) fn new_run(
         force: options.force,
         source_bytes: Some(found.size),
         fingerprint: None,
-        holder: dependencies.holder.to_string(),
+        owner: dependencies.holder.to_string(),
         lease: dependencies.lease,
     }
 }
@@ -305,7 +307,7 @@ async fn abort_runs_of_replaced_source(
     store: &dyn Store,
     source: &SourceIdentity,
     known: &[Run],
-    act: &Act,
+    act: &AuditContext,
 ) -> Result<(), StoreError> {
     // A pipe replaces nothing.
     if source.piped_sha256().is_some() {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use assay_source::{Found, SourceError, SourceUrl, Sources};
-use assay_store::{Begun, Store, StoreError};
+use assay_store::{RunStart, Store, StoreError};
 use assay_transaction::{Mapping, PathError, Run, RunId, SourceIdentity};
 use tracing::info;
 
@@ -48,7 +48,7 @@ pub(crate) fn with_path_values(
 }
 
 /// The run that has a content, or is loading it.
-pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
+pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> Result<Option<RunStart>, StoreError> {
     let found = dependencies.store.copy_of(fingerprint).await?;
     match found {
         Some(begun) if evict_dead_owner(dependencies, &begun).await? => dependencies.store.copy_of(fingerprint).await,
@@ -57,10 +57,10 @@ pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> R
 }
 
 /// Evicts a dead lease owner of this machine. Returns whether there was one.
-pub(crate) async fn evict_dead_owner(dependencies: &Dependencies, begun: &Begun) -> Result<bool, StoreError> {
+pub(crate) async fn evict_dead_owner(dependencies: &Dependencies, begun: &RunStart) -> Result<bool, StoreError> {
     let Dependencies { store, holder, .. } = dependencies;
     match begun {
-        Begun::Held { run, by, .. } if holder.outlives(by) => {
+        RunStart::Held { run, by, .. } if holder.outlives(by) => {
             store.evict(&run.run_id, by).await?;
             Ok(true)
         }

@@ -1,7 +1,7 @@
 //! The end of a load: the run is sealed, failed, aborted or stopped. The only place that seals runs.
 
 use assay_source::SourceError;
-use assay_store::{Sealing, Stopping};
+use assay_store::{SealOutcome, StopOutcome};
 use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind, StopOrder, escaped};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -41,8 +41,8 @@ impl Load<'_> {
             return error.into();
         }
         match self.seal(run, at, Some(&error.to_string())).await {
-            Ok(Sealing::Done | Sealing::Elsewhere { .. }) => UnfinishedLoad { error, is_sealed: true },
-            Ok(Sealing::RecordedBeyond { reason }) => {
+            Ok(SealOutcome::Done | SealOutcome::Elsewhere { .. }) => UnfinishedLoad { error, is_sealed: true },
+            Ok(SealOutcome::RecordedBeyond { reason }) => {
                 warn!("{reason}");
                 error.into()
             }
@@ -77,14 +77,15 @@ impl Load<'_> {
         batches: &mpsc::UnboundedSender<ReadBatch>,
     ) -> UnfinishedLoad {
         let Dependencies { store, act, .. } = self.dependencies;
-        let aborting = retry_store("the order to stop the run", || {
-            store.order_stop(&run.run_id, StopKind::Aborted, &reason, act)
-        });
+        let aborting =
+            retry_store("the order to stop the run", || store.order_stop(&run.run_id, StopKind::Aborted, &reason, act));
         let Some(ordered) = self.shutdown.run_until_cancelled(aborting).await else {
             return self.stopped(run, at.rows_before()).into();
         };
         match ordered {
-            Ok(Stopping::Ordered(ordered) | Stopping::Before(ordered) | Stopping::Finished(ordered)) => {
+            Ok(
+                StopOutcome::Ordered(ordered) | StopOutcome::AlreadyOrdered(ordered) | StopOutcome::Finished(ordered),
+            ) => {
                 match &ordered.stop {
                     Some(order) => self.seal_stopped(run, at, order, batches).await,
                     // Another process closed it.
@@ -107,10 +108,10 @@ impl Load<'_> {
         loop {
             let reason = match self.seal(run, at, Some(&order.reason)).await {
                 // Another process took this loader for dead.
-                Ok(Sealing::Done | Sealing::Elsewhere { .. }) => {
+                Ok(SealOutcome::Done | SealOutcome::Elsewhere { .. }) => {
                     return UnfinishedLoad { error: ended, is_sealed: true };
                 }
-                Ok(Sealing::RecordedBeyond { reason }) => reason,
+                Ok(SealOutcome::RecordedBeyond { reason }) => reason,
                 Err(error) => return error.into(),
             };
             debug!("{reason}: missing chunks before it are published first");
@@ -145,16 +146,16 @@ impl Load<'_> {
 
     /// Seals the run, unless it is sealed, and closes it if its last chunk is stored already. Waits for an unreachable database.
     /// A loader that has taken over the run seals it itself.
-    pub(super) async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<Sealing, LoadError> {
+    pub(super) async fn seal(&self, run: &Run, at: Checkpoint, error: Option<&str>) -> Result<SealOutcome, LoadError> {
         let store = &self.dependencies.store;
         let error = error.map(escaped);
         let error = error.as_deref();
         let sealing = retry_store("the seal of the run", || async {
             let sealing = match &self.lease {
                 Some(lease) => store.seal(lease, Sealed::at(at), error).await?,
-                None => Sealing::Done,
+                None => SealOutcome::Done,
             };
-            if sealing == Sealing::Done {
+            if sealing == SealOutcome::Done {
                 store.close_run(&run.run_id).await?;
             }
             Ok(sealing)

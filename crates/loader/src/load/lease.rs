@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use assay_store::{Lease, Renewed, Store};
+use assay_store::{Lease, LeaseRenewal, Store};
 use assay_transaction::{Run, StopOrder};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -60,12 +60,12 @@ async fn renew_lease(
     let run_id = &lease.run_id;
     loop {
         match store.renew_lease(lease, timeout).await {
-            Ok(Renewed::Kept(order)) => {
+            Ok(LeaseRenewal::Kept(order)) => {
                 if let Some(order) = order {
                     on_order(order);
                 }
             }
-            Ok(Renewed::Lost { by }) => return by,
+            Ok(LeaseRenewal::Lost { by }) => return by,
             Err(error) => debug!("cannot renew the lease of run {run_id}: {error}"),
         }
         tokio::time::sleep(RENEWAL_INTERVAL.min(timeout / 3)).await;

@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use assay_source::{Found, SourceError, SourceUrl};
-use assay_store::{Lease, Sealing};
+use assay_store::{Lease, SealOutcome};
 use assay_transaction::{Checkpoint, Position, Run, Sealed, StopOrder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -164,11 +164,11 @@ impl<'a> Load<'a> {
                     return Err(self.seal_failed(run, at, error).await);
                 }
                 match self.seal(run, at, None).await? {
-                    Sealing::Done => {
+                    SealOutcome::Done => {
                         let remarks = Remarks::of(&stats, run.settings.time_zone);
                         Ok(FinishedLoad { sealed: Sealed::at(at), chunks, rows, remarks })
                     }
-                    Sealing::Elsewhere { reason } | Sealing::RecordedBeyond { reason } => {
+                    SealOutcome::Elsewhere { reason } | SealOutcome::RecordedBeyond { reason } => {
                         Err(LoadError::NotSealed(reason).into())
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use assay_store::{Earlier, ErrorClass, RecordedChunk, Store, StoreError};
+use assay_store::{EarlierIds, ErrorClass, RecordedChunk, Store, StoreError};
 use assay_transaction::{Chunk, Entry, Run, RunId};
 use tracing::info;
 
@@ -40,8 +40,7 @@ impl<'a> RecordedChunks<'a> {
                 (None, None) => return Ok(false),
                 (None, Some(beyond)) => {
                     let (store, run_id) = (self.store, self.run_id);
-                    let page =
-                        retry_store("the next chunk", || store.recorded_from(run_id, beyond.max(chunk), PAGE));
+                    let page = retry_store("the next chunk", || store.recorded_chunks(run_id, beyond.max(chunk), PAGE));
                     self.page = page.await?.into();
                     self.beyond = self.page.back().map(|last| last.chunk + 1);
                 }
@@ -56,7 +55,7 @@ pub(crate) async fn end_of_recorded_chunks(
     run_id: &RunId,
     mut chunk: u64,
 ) -> Result<u64, StoreError> {
-    while let Some(last) = store.recorded_from(run_id, chunk, PAGE).await?.last() {
+    while let Some(last) = store.recorded_chunks(run_id, chunk, PAGE).await?.last() {
         chunk = last.chunk + 1;
     }
     Ok(chunk)
@@ -70,7 +69,7 @@ pub(crate) struct StoredRowMarker<'a> {
     store: &'a dyn Store,
     run: &'a Run,
     /// Which ids may be stored. None before the first lookup.
-    earlier: Option<Earlier>,
+    earlier: Option<EarlierIds>,
     rows: u64,
 }
 
@@ -85,7 +84,7 @@ impl<'a> StoredRowMarker<'a> {
             // Most likely a missing privilege. Scoring the rows again is still right.
             Err(error) if error.class() != ErrorClass::Transient => {
                 info!("stored rows cannot be looked up, and are scored again: {error}");
-                self.earlier = Some(Earlier::Nothing);
+                self.earlier = Some(EarlierIds::Nothing);
                 Ok(())
             }
             looked_up => Ok(looked_up?),
@@ -97,19 +96,19 @@ impl<'a> StoredRowMarker<'a> {
         let earlier = if let Some(earlier) = self.earlier {
             earlier
         } else {
-            let earlier = retry_store("the lookup of earlier runs", || store.earlier(run)).await?;
+            let earlier = retry_store("the lookup of earlier runs", || store.earlier_ids(run)).await?;
             *self.earlier.insert(earlier)
         };
         let may_be_stored = |entry: &&Entry| match earlier {
-            Earlier::Nothing => false,
-            Earlier::Uuids => entry.external_id.is_none(),
-            Earlier::Any => true,
+            EarlierIds::Nothing => false,
+            EarlierIds::Uuids => entry.external_id.is_none(),
+            EarlierIds::Any => true,
         };
         let entries: Vec<&Entry> = chunk.transactions.iter().filter(may_be_stored).collect();
         if entries.is_empty() {
             return Ok(());
         }
-        let known = retry_store("the lookup of stored rows", || store.stored_alike(&entries)).await?;
+        let known = retry_store("the lookup of stored rows", || store.stored_predictions(&entries)).await?;
         self.rows += known.len() as u64;
         chunk.known = known;
         Ok(())

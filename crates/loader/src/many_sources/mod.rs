@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_source::{Named, SourcePattern, SourceUrl, Sources};
-use assay_store::{Known, Store};
+use assay_store::{SourceState, Store};
 use assay_telemetry::{Failure as _, about_run, one_of_several};
 use assay_transaction::{Exit, SourceIdentity};
 use clap::Args;
@@ -116,7 +116,7 @@ pub async fn choose(
     let identified: Vec<_> = identified.buffered(CONCURRENT_LOOKUPS).collect().await;
     let known: Vec<_> = identified.iter().filter_map(|(_, identity)| identity.clone()).collect();
     // A source whose run is still loading is resumed.
-    let mut unread = store.known(&known).await?.into_iter().map(|known| known != Known::Read);
+    let mut unread = store.source_states(&known).await?.into_iter().map(|known| known != SourceState::Read);
     // A source that cannot be identified is loaded, which reports the error.
     let mut is_new = |identity: &Option<SourceIdentity>| identity.is_none() || unread.next().unwrap_or(true);
     let new: Vec<_> = identified.into_iter().filter(|(_, identity)| is_new(identity)).map(|(url, _)| url).collect();

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use assay_source::SourceUrl;
-use assay_store::{Lease, Taken};
+use assay_store::{Lease, LeaseAttempt};
 use assay_transaction::{Checkpoint, Run, RunState, Sealed};
 use clap::Args;
 use tokio::sync::mpsc;
@@ -83,9 +83,9 @@ async fn take_lease(dependencies: &Dependencies, run: &Run) -> Result<Option<Lea
     }
     evict_if_gone(&**store, &run.run_id).await?;
     match store.take_lease(&run.run_id, &holder.to_string(), *lease).await? {
-        Taken::Granted(_, lease) => Ok(Some(lease)),
-        Taken::Held { run, by, .. } => Err(LoadError::Held { run_id: run.run_id, by }),
-        Taken::NotLoading(_) => Ok(None),
+        LeaseAttempt::Granted(_, lease) => Ok(Some(lease)),
+        LeaseAttempt::Held { run, by, .. } => Err(LoadError::Held { run_id: run.run_id, by }),
+        LeaseAttempt::NotLoading(_) => Ok(None),
     }
 }
 

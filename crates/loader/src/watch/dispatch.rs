@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
-use assay_store::{Begun, Known};
+use assay_store::{RunStart, SourceState};
 use assay_telemetry::{name_run, one_of_several, run_span};
 use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity, escaped};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -208,7 +208,7 @@ impl Dispatcher {
             Err(error) => return Err(error.into()),
         };
         if !self.options.wants(&self.watched, key, Some(found.size))
-            || store.known(std::slice::from_ref(&found.identity)).await? != [Known::Not]
+            || store.source_states(std::slice::from_ref(&found.identity)).await? != [SourceState::Not]
         {
             return Ok(None);
         }
@@ -250,7 +250,7 @@ impl Dispatcher {
             ..RunSettings::standard(Namespace::new(&namespace))
         };
         let new = new_run(&self.dependencies, found, &self.load, settings);
-        let Begun::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
+        let RunStart::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
         name_run(&run.run_id);
         warn!("{url} cannot be loaded, see run {}: {cause}", run.run_id);
         // The run has just begun: nothing of it is recorded.

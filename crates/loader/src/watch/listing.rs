@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use assay_source::{Listed, ObjectEvent, SourceUrl, Sources};
-use assay_store::Known;
+use assay_store::SourceState;
 use assay_transaction::SourceIdentity;
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
@@ -90,8 +90,8 @@ impl BucketLister {
         if identities.is_empty() {
             return Ok(());
         }
-        for (object, known) in objects.into_iter().zip(store.known(&identities).await?) {
-            if known == Known::Not {
+        for (object, known) in objects.into_iter().zip(store.source_states(&identities).await?) {
+            if known == SourceState::Not {
                 debug!("{} was not read yet", SourceUrl::S3 { bucket: object.bucket.clone(), key: object.key.clone() });
                 // Waits for room. Fails only if the watch has ended.
                 let _ = self.sender.send(object).await;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use assay_loader::{Ended, LoadError, run_many};
 use assay_source::SourceUrl;
-use assay_store::{Act, Begun, RemovalStep};
+use assay_store::{AuditContext, RemovalStep, RunStart};
 use assay_transaction::RunState;
 use tokio_util::sync::CancellationToken;
 
@@ -53,10 +53,10 @@ async fn a_copy_is_recognised_with_any_settings() {
 /// Removes a run.
 async fn remove(process: &LoaderProcess, ended: &Ended) {
     let (store, run_id) = (&process.dependencies.store, &ended.run.run_id);
-    store.begin_removal(run_id, &Act { operator: "test".to_owned(), reason: None }).await.unwrap();
+    store.begin_removal(run_id, &AuditContext { operator: "test".to_owned(), reason: None }).await.unwrap();
     let mut next = Some(RemovalStep::Start);
     while let Some(step) = next {
-        next = store.remove_some(run_id, &step).await.unwrap().1;
+        next = store.removal_step(run_id, &step).await.unwrap().1;
     }
 }
 
@@ -157,7 +157,7 @@ async fn a_load_waits_for_a_copy_in_progress() {
     assert!(taken.elapsed() >= TIME, "it began after {:?}", taken.elapsed());
     assert!(!ended.already_loaded && ended.run.run_id != run.run_id, "it may never have come to its end");
     let found = process.dependencies.store.copy_of("sha256:none").await.unwrap();
-    assert!(!matches!(found, Some(Begun::Copied(_))));
+    assert!(!matches!(found, Some(RunStart::Copied(_))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use assay_loader::{RepairOptions, repair};
-use assay_store::{Begun, IdConflict, NewRun, Selection};
+use assay_store::{FailedRowSelection, IdConflict, NewRun, RunStart};
 use assay_transaction::{
     Entry, Fields as _, Position, RawText, ReadingRules, RejectReason, RejectedRow, RowRange, Run, RunSettings,
     RunState, ScoredChunk,
@@ -49,7 +49,7 @@ const EXPECTED: &[&str] = &[
 async fn outcomes(process: &LoaderProcess, run: &Run) -> Vec<String> {
     let store = &process.dependencies.store;
     let mut rows = Vec::new();
-    for failed in store.failed_rows(&run.run_id, &Selection::default(), 1, 100).await.unwrap() {
+    for failed in store.failed_rows(&run.run_id, &FailedRowSelection::default(), 1, 100).await.unwrap() {
         let entry: Entry = serde_json::from_slice(&failed.payload).unwrap();
         let it = entry.transaction.decode().unwrap();
         let note = it.attributes.get("note").map_or("none", String::as_str);
@@ -76,10 +76,10 @@ async fn begun_by_the_first_version(fixture: &LoaderFixture) -> (LoaderProcess, 
         force: false,
         source_bytes: Some(found.size),
         fingerprint: None,
-        holder: "elsewhere/1/2/other".into(),
+        owner: "elsewhere/1/2/other".into(),
         lease: LEASE,
     };
-    let Begun::Started(run, lease) = process.dependencies.store.begin_run(&new).await.unwrap() else {
+    let RunStart::Started(run, lease) = process.dependencies.store.begin_run(&new).await.unwrap() else {
         panic!("it is new")
     };
     process.dependencies.store.release_lease(&lease).await.unwrap();

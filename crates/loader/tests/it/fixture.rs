@@ -9,7 +9,7 @@ use std::time::Duration;
 use assay_loader::{Dependencies, Ended, Holder, LoadError, LoadOptions, LoadProgress, WaitOptions};
 use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions, Work, serve};
 use assay_source::{S3Options, SourceUrl, Sources};
-use assay_store::{Act, DatabaseOptions, IdConflict, Store};
+use assay_store::{AuditContext, DatabaseOptions, IdConflict, Store};
 use assay_transaction::{Chunk, FailureClass, Lane, REQUIRED_COLUMNS, Run, ScoredChunk, Tally, Timestamp};
 use chrono::Utc;
 use clap::Parser;
@@ -83,7 +83,7 @@ impl LoaderFixture {
             tokio::spawn(record(Arc::clone(&broker), Arc::clone(&store), end.clone()));
         }
         let sources = Sources::new(&options.s3).unwrap();
-        let act = Act { operator: "test".to_owned(), reason: None };
+        let act = AuditContext { operator: "test".to_owned(), reason: None };
         let dependencies = Dependencies {
             sources,
             store,

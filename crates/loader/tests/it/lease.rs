@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_loader::{LoadError, RepairOptions, repair};
-use assay_store::{Lease, Taken};
+use assay_store::{Lease, LeaseAttempt};
 use assay_transaction::{Exit, RunState};
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ const OTHER: &str = "elsewhere/1/2/other";
 async fn take(process: &LoaderProcess, time: Duration) -> Lease {
     let (run, _) = process.only_run().await;
     match process.dependencies.store.take_lease(&run.run_id, OTHER, time).await.unwrap() {
-        Taken::Granted(_, lease) => lease,
+        LeaseAttempt::Granted(_, lease) => lease,
         other => panic!("{other:?}"),
     }
 }

@@ -16,7 +16,7 @@ async fn a_stopped_load_is_sealed_by_the_next_one() {
         assert!(matches!(error, LoadError::Stopped { .. }), "{error}");
         let store = &process.dependencies.store;
         for open in store.open_runs().await.unwrap() {
-            let recorded = store.recorded_from(&open.run.run_id, 0, 1_000).await.unwrap();
+            let recorded = store.recorded_chunks(&open.run.run_id, 0, 1_000).await.unwrap();
             let prefix = recorded.iter().zip(0..).take_while(|(chunk, number)| chunk.chunk == *number).count();
             assert!(open.run.checkpoint.chunk <= prefix as u64, "what is passed is recorded");
         }

@@ -1,7 +1,7 @@
 //! Runs that end early: cancelled, over budget, or with a replaced source.
 
 use assay_loader::LoadError;
-use assay_store::{Act, IdConflict, Stopping};
+use assay_store::{AuditContext, IdConflict, StopOutcome};
 use assay_transaction::{
     ChunkId, Exit, Lane, RawText, RejectReason, RejectedRow, RowRange, Run, RunState, ScoredChunk, StopKind,
 };
@@ -12,10 +12,10 @@ use crate::fixture::{LoaderFixture, LoaderProcess};
 /// Cancels the only run.
 async fn cancel(process: &LoaderProcess) {
     let (run, _) = process.only_run().await;
-    let act = Act { operator: "somebody".to_owned(), reason: None };
+    let act = AuditContext { operator: "somebody".to_owned(), reason: None };
     let store = &process.dependencies.store;
     let ordered = store.order_stop(&run.run_id, StopKind::Cancelled, "by mistake", &act).await.unwrap();
-    assert!(matches!(ordered, Stopping::Ordered(_)), "{ordered:?}");
+    assert!(matches!(ordered, StopOutcome::Ordered(_)), "{ordered:?}");
 }
 
 fn exit(error: &LoadError) -> Exit {

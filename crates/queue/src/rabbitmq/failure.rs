@@ -31,7 +31,9 @@ pub(super) fn classify(error: &Error) -> FailureKind {
     let ErrorKind::ProtocolError(error) = error.kind() else {
         return match error.kind() {
             ErrorKind::AuthProviderError(_) => FailureKind::Refused,
-            ErrorKind::IOError(error) => TlsFailure::from_error(&**error).map_or(FailureKind::Transient, FailureKind::Tls),
+            ErrorKind::IOError(error) => {
+                TlsFailure::from_error(&**error).map_or(FailureKind::Transient, FailureKind::Tls)
+            }
             _ => FailureKind::Transient,
         };
     };

@@ -25,14 +25,14 @@ pub struct NewRun {
     /// The digest of its content, if known: unless forced, no second run of the same content begins.
     pub fingerprint: Option<String>,
     /// The loader that asks, by a name that no other loader has.
-    pub holder: String,
+    pub owner: String,
     /// How long the lease lasts unless it is renewed.
     pub lease: Duration,
 }
 
 /// Which run a loader got.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
+pub enum RunStart {
     /// A new one.
     Started(Run, Lease),
     /// An unfinished one of this source; its settings hold.
@@ -56,7 +56,7 @@ pub enum Begun {
 
 /// How far runs have come with a version of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum SourceState {
     /// No run has begun to read it.
     Not,
     /// Its only runs are loading, or were abandoned while loading.
@@ -67,7 +67,7 @@ pub enum Known {
 
 /// Which ids other runs may have stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Earlier {
+pub enum EarlierIds {
     /// None: there is no other run.
     Nothing,
     /// Ids that are UUIDs in their source, and so the same in every namespace.

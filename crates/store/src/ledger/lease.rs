@@ -16,7 +16,7 @@ pub struct Lease {
     /// The run.
     pub run_id: RunId,
     /// The loader that owns it, by a name that no other loader has.
-    pub holder: String,
+    pub owner: String,
     /// How often the run has changed owners.
     pub epoch: u64,
 }
@@ -34,7 +34,7 @@ impl Lease {
 
 /// The result of taking a run over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub enum LeaseAttempt {
     /// The run is the loader's, as far as it is.
     Granted(Run, Lease),
     /// Another live loader has it.
@@ -52,7 +52,7 @@ pub enum Taken {
 
 /// The result of renewing a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Renewed {
+pub enum LeaseRenewal {
     /// Still the loader's; with the order to stop the run, if there is one.
     Kept(Option<StopOrder>),
     /// Lost: the run was taken over, or sealed.

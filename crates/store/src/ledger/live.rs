@@ -8,7 +8,7 @@ use crate::StoreError;
 
 /// A message that needs a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveArrival<'a> {
+pub struct UnnumberedMessage<'a> {
     /// Its identity.
     pub id: &'a LiveId,
     /// How many rows it has.
@@ -52,7 +52,11 @@ pub trait LiveLedger: Send + Sync {
     /// Gives each message its place in the run of its producer and day, which begins with its first message. A
     /// message with a place keeps it. One that comes after its run was sealed gets a place in the run of `now`, under
     /// a name that tells its own day; one whose name another message has is refused.
-    async fn number(&self, messages: &[LiveArrival<'_>], now: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError>;
+    async fn number(
+        &self,
+        messages: &[UnnumberedMessage<'_>],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Numbering>, StoreError>;
 
     /// Records the counts of a process. Count a message here before accepting it.
     async fn keep_count(&self, count: &LiveCount) -> Result<(), StoreError>;

@@ -7,7 +7,7 @@ use crate::{RecordedChunk, StoreError};
 
 /// The result of sealing a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sealing {
+pub enum SealOutcome {
     /// It is sealed as asked, by this call or by the same one before.
     Done,
     /// Another loader that took the run over sealed it elsewhere; nothing changed.
@@ -74,21 +74,21 @@ pub(crate) fn settled_seal(
     run: &Run,
     sealed: Sealed,
     last: Option<RecordedChunk>,
-) -> Result<Option<Sealing>, StoreError> {
+) -> Result<Option<SealOutcome>, StoreError> {
     let run_id = &run.run_id;
     if run.state == RunState::Loading {
         let beyond = last.and_then(|last| beyond_end(run_id, last.chunk, last.range, sealed));
         return Ok(beyond.map(|reason| {
             let reason = format!("run {run_id} cannot be sealed: {reason}");
-            Sealing::RecordedBeyond { reason }
+            SealOutcome::RecordedBeyond { reason }
         }));
     }
     match run.sealed {
-        Some(before) if before.ends_as(sealed) => Ok(Some(Sealing::Done)),
+        Some(before) if before.ends_as(sealed) => Ok(Some(SealOutcome::Done)),
         Some(Sealed { rows_read, chunks_total, .. }) => {
             let reason =
                 format!("run {run_id} was sealed at {rows_read} rows in {chunks_total} chunks by another loader");
-            Ok(Some(Sealing::Elsewhere { reason }))
+            Ok(Some(SealOutcome::Elsewhere { reason }))
         }
         None => Err(StoreError::data(format!("run {run_id} is {} and cannot be sealed", run.state))),
     }

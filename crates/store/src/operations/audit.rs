@@ -39,7 +39,7 @@ pub struct Audit {
 /// A violation of the law.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "breach", rename_all = "snake_case")]
-pub enum Breach {
+pub enum AuditBreach {
     /// Rows without an outcome, or outcomes without a row.
     Sum {
         /// Rows to account for: those that were read, or those of the recorded chunks while the run goes on.
@@ -88,7 +88,7 @@ pub enum Breach {
 
 /// Rows of a run that is not in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Stray {
+pub struct StrayRun {
     /// The name, as the rows have it.
     pub run_id: String,
     /// Recorded chunks.
@@ -107,14 +107,14 @@ pub struct Strays {
     /// Runs that have rows or chunks but are not in the ledger.
     pub runs: u64,
     /// The first of them by name, at most 100.
-    pub named: Vec<Stray>,
+    pub named: Vec<StrayRun>,
     /// Predictions without their transaction.
     pub predictions: u64,
 }
 
 impl Audit {
     /// All violations. While a run goes on, its recorded rows must be right; missing ones may come.
-    pub fn breaches(&self) -> Vec<Breach> {
+    pub fn breaches(&self) -> Vec<AuditBreach> {
         let is_finished = self.run.state.is_finished();
         let sealed = self.run.sealed.map_or(0, |sealed| sealed.rows_read);
         let expected = if is_finished { sealed } else { self.rows_covered };
@@ -122,32 +122,32 @@ impl Audit {
         let doubled = found.saturating_sub(self.distinct_rows);
         let mut breaches = Vec::new();
         if expected != found {
-            breaches.push(Breach::Sum { expected, found });
+            breaches.push(AuditBreach::Sum { expected, found });
         }
         if doubled > 0 {
-            breaches.push(Breach::Doubled { outcomes: doubled });
+            breaches.push(AuditBreach::Doubled { outcomes: doubled });
         }
         if self.uncovered_rows > 0 {
-            breaches.push(Breach::Uncovered { outcomes: self.uncovered_rows });
+            breaches.push(AuditBreach::Uncovered { outcomes: self.uncovered_rows });
         }
         if self.unpredicted > 0 {
-            breaches.push(Breach::Unpredicted { transactions: self.unpredicted });
+            breaches.push(AuditBreach::Unpredicted { transactions: self.unpredicted });
         }
         if self.unfounded_duplicates > 0 {
-            breaches.push(Breach::Unfounded { duplicates: self.unfounded_duplicates });
+            breaches.push(AuditBreach::Unfounded { duplicates: self.unfounded_duplicates });
         }
         // Missing rows and predictions are reported already. While a run is being removed, its transactions go before
         // its chunks are updated.
         let is_being_removed = self.run.removal.as_ref().is_some_and(|removal| removal.ended_at.is_none());
         let is_comparable = expected == found && self.unpredicted == 0 && !is_being_removed;
         if is_comparable && self.credited != self.tally.predicted {
-            breaches.push(Breach::Credited { expected: self.credited, found: self.tally.predicted });
+            breaches.push(AuditBreach::Credited { expected: self.credited, found: self.tally.predicted });
         }
         if is_finished && self.chunks_missing > 0 {
-            breaches.push(Breach::Missing { chunks: self.chunks_missing });
+            breaches.push(AuditBreach::Missing { chunks: self.chunks_missing });
         }
         if self.chunks_beyond > 0 {
-            breaches.push(Breach::Beyond { chunks: self.chunks_beyond });
+            breaches.push(AuditBreach::Beyond { chunks: self.chunks_beyond });
         }
         breaches
     }

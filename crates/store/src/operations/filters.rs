@@ -37,7 +37,7 @@ impl RunFilter {
 
 /// Selects failed transactions of a run. A field that is not set selects all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Selection {
+pub struct FailedRowSelection {
     /// Classes, by their codes.
     pub classes: Vec<String>,
     /// Ranges of row numbers, inclusive.
@@ -58,8 +58,8 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    pub(crate) fn new(selection: &Selection, from_row: u64) -> Result<Self, StoreError> {
-        let Selection { classes, rows } = selection;
+    pub(crate) fn new(selection: &FailedRowSelection, from_row: u64) -> Result<Self, StoreError> {
+        let FailedRowSelection { classes, rows } = selection;
         let first = rows.iter().map(|range| range.0).min().unwrap_or_default().max(from_row);
         let last = rows.iter().map(|range| range.1).max().unwrap_or(u64::MAX);
         let classes: Vec<_> = classes.iter().map(|class| [storable(class.into())]).collect();
@@ -87,9 +87,9 @@ mod tests {
 
     #[test]
     fn what_is_not_set_leaves_all() {
-        let all = Filter::new(&Selection::default(), 7).unwrap();
+        let all = Filter::new(&FailedRowSelection::default(), 7).unwrap();
         assert_eq!(all, Filter { first: 7, last: i64::MAX, classes: None, ranges: None });
-        let some = Selection { classes: vec!["a\"b".into(), "c\0".into()], rows: vec![(5, 9), (20, 20)] };
+        let some = FailedRowSelection { classes: vec!["a\"b".into(), "c\0".into()], rows: vec![(5, 9), (20, 20)] };
         let some = Filter::new(&some, 1).unwrap();
         assert_eq!((some.first, some.last), (5, 20));
         assert_eq!(some.classes.unwrap(), "[[\"a\\\"b\"],[\"c\u{fffd}\"]]");

@@ -16,9 +16,9 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::{
-    Act, Audit, Counting, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord, OpenLetter,
-    OpenRun, Operation, Overview, PredictionCount, RemovalBegun, RemovalPlan, RemovalStep, Removed, RowFate, RunFilter,
-    Selection, Stopping, StoreError, Strays, TransactionRecord,
+    Audit, AuditContext, DeadLetterRecord, EarlierFailure, FailedRecord, FailedRowSelection, InvalidRecord,
+    OpenDeadLetter, OpenRun, OperationRecord, PredictionCount, RemovalCounts, RemovalPlan, RemovalStart, RemovalStep,
+    ReplayCounts, RowOutcome, RunFilter, RunOverview, StopOutcome, StoreError, Strays, TallySource, TransactionRecord,
 };
 
 /// What operators ask and order. Every method is one transaction, or a read.
@@ -33,8 +33,13 @@ pub trait Operations: Send + Sync {
     /// Orders a run to end early, and records the operator. A sealed run ends as ordered once its chunks are recorded, and
     /// frees its source at once; a loading one still has to be sealed. A live run is sealed at once, whatever it lacks, but no
     /// earlier than an hour after its day.
-    async fn order_stop(&self, run_id: &RunId, kind: StopKind, reason: &str, act: &Act)
-    -> Result<Stopping, StoreError>;
+    async fn order_stop(
+        &self,
+        run_id: &RunId,
+        kind: StopKind,
+        reason: &str,
+        act: &AuditContext,
+    ) -> Result<StopOutcome, StoreError>;
 
     /// Seals a loading run that has a stop order and no live loader: at its checkpoint, or behind its last recorded chunk,
     /// whichever is further. Does nothing to any other run. Returns the state afterwards.
@@ -48,11 +53,11 @@ pub trait Operations: Send + Sync {
         &self,
         run_id: &RunId,
         window_seconds: u32,
-        counting: Counting,
-    ) -> Result<Option<Overview>, StoreError>;
+        counting: TallySource,
+    ) -> Result<Option<RunOverview>, StoreError>;
 
     /// The outcomes of a run's rows as its chunks record them, for lists. [`Operations::tally`] counts the rows.
-    async fn booked(&self, run_id: &RunId) -> Result<Tally, StoreError>;
+    async fn tally_by_chunk(&self, run_id: &RunId) -> Result<Tally, StoreError>;
 
     /// Recounts a run from its data rows and chunks, in one snapshot.
     async fn audit(&self, run_id: &RunId) -> Result<Option<Audit>, StoreError>;
@@ -61,7 +66,7 @@ pub trait Operations: Send + Sync {
     async fn strays(&self) -> Result<Strays, StoreError>;
 
     /// The outcome of a row.
-    async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError>;
+    async fn row(&self, run_id: &RunId, row: u64) -> Result<RowOutcome, StoreError>;
 
     /// How a row failed before each of its replays, the first replay first.
     async fn earlier_failures(&self, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError>;
@@ -82,31 +87,40 @@ pub trait Operations: Send + Sync {
     async fn failed_rows(
         &self,
         run_id: &RunId,
-        selection: &Selection,
+        selection: &FailedRowSelection,
         from_row: u64,
         limit: u32,
     ) -> Result<Vec<FailedRecord>, StoreError>;
 
     /// How many selected transactions of a run failed, by class, the most frequent first.
-    async fn count_failed(&self, run_id: &RunId, selection: &Selection) -> Result<Vec<(String, u64)>, StoreError>;
+    async fn count_failed(
+        &self,
+        run_id: &RunId,
+        selection: &FailedRowSelection,
+    ) -> Result<Vec<(String, u64)>, StoreError>;
 
     /// Begins a replay of a run, records the operator, and returns its number.
-    async fn begin_replay(&self, run_id: &RunId, details: &serde_json::Value, act: &Act) -> Result<u64, StoreError>;
+    async fn begin_replay(
+        &self,
+        run_id: &RunId,
+        details: &serde_json::Value,
+        act: &AuditContext,
+    ) -> Result<u64, StoreError>;
 
     /// How many parts of a replay are recorded, and the sum of their counts.
-    async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError>;
+    async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, ReplayCounts), StoreError>;
 
     /// Begins to remove a finished run, and records the operator. From then on nothing more of it is stored, and its source can
     /// be loaded again. A removal that was begun before continues.
-    async fn begin_removal(&self, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError>;
+    async fn begin_removal(&self, run_id: &RunId, act: &AuditContext) -> Result<RemovalStart, StoreError>;
 
     /// Takes one step of a removal; returns what it did, and the next step, unless it was the last. Each step is one
     /// transaction, after which the law holds. Steps may be repeated, and a removal may start again: what is done stays done.
-    async fn remove_some(
+    async fn removal_step(
         &self,
         run_id: &RunId,
         step: &RemovalStep,
-    ) -> Result<(Removed, Option<RemovalStep>), StoreError>;
+    ) -> Result<(RemovalCounts, Option<RemovalStep>), StoreError>;
 
     /// What a removal would do, apart from turning each row of the run into a tombstone.
     async fn plan_removal(&self, run_id: &RunId) -> Result<RemovalPlan, StoreError>;
@@ -118,10 +132,10 @@ pub trait Operations: Send + Sync {
     async fn blocking_dead_letters(&self, run_id: &RunId) -> Result<u64, StoreError>;
 
     /// The dead letters of a run that keep it from being complete.
-    async fn open_dead_letters(&self, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError>;
+    async fn open_dead_letters(&self, run_id: &RunId) -> Result<Vec<OpenDeadLetter>, StoreError>;
 
     /// Resolves dead letters, and returns how many: those that came again since they were listed stay open.
-    async fn resolve_dead_letters(&self, letters: &[OpenLetter]) -> Result<u64, StoreError>;
+    async fn resolve_dead_letters(&self, letters: &[OpenDeadLetter]) -> Result<u64, StoreError>;
 
     /// How many parts of a replay are dead letters and not recorded.
     async fn parts_given_up(&self, run_id: &RunId, replay: u64) -> Result<u64, StoreError>;
@@ -132,11 +146,11 @@ pub trait Operations: Send + Sync {
         action: &str,
         run_id: Option<&RunId>,
         details: Option<&serde_json::Value>,
-        act: &Act,
+        act: &AuditContext,
     ) -> Result<(), StoreError>;
 
     /// What operators did, the latest first; only to `run_id`, if given.
-    async fn operations(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError>;
+    async fn operations(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<OperationRecord>, StoreError>;
 
     /// The outcomes of a run's rows, counted from the data rows.
     async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError>;

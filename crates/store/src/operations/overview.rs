@@ -4,11 +4,11 @@ use assay_transaction::{Run, Tally};
 
 use serde::Serialize;
 
-use crate::Progress;
+use crate::RecordedProgress;
 
 /// How fast a run goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pace {
+pub struct RunPace {
     /// Rows recorded within the window.
     pub rows: u64,
     /// Milliseconds from the first chunk in the window to now.
@@ -28,7 +28,7 @@ pub struct PredictionCount {
 
 /// How the outcomes of a run's rows are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counting {
+pub enum TallySource {
     /// Row by row, with labels: slow for a large run.
     Rows,
     /// From the chunks: fast, without labels.
@@ -37,15 +37,15 @@ pub enum Counting {
 
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Overview {
+pub struct RunOverview {
     /// The run.
     pub run: Run,
     /// The owner of its live lease.
     pub held_by: Option<String>,
     /// How much of it is recorded.
-    pub progress: Progress,
+    pub progress: RecordedProgress,
     /// Its latest speed.
-    pub pace: Pace,
+    pub pace: RunPace,
     /// Milliseconds since the last chunk was recorded, or since the run began.
     pub quiet_millis: u64,
     /// The outcomes of its rows.

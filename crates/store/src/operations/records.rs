@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// Who gives an order, and why: for the table of operations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Act {
+pub struct AuditContext {
     /// The operator's name, as the system knows it.
     pub operator: String,
     /// The operator's reason, if given.
@@ -15,7 +15,7 @@ pub struct Act {
 
 /// An entry of the table of operations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Operation {
+pub struct OperationRecord {
     /// The operator.
     pub operator: String,
     /// `cancel`, `abort`, `replay`, `repair`, `force` or `remove`.
@@ -32,11 +32,11 @@ pub struct Operation {
 
 /// The result of an order to stop a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stopping {
+pub enum StopOutcome {
     /// Ordered now. A sealed run ends once its chunks are recorded; a loading one has to be sealed.
     Ordered(Run),
     /// Ordered before; that order stays.
-    Before(Run),
+    AlreadyOrdered(Run),
     /// The run is finished: there is nothing to stop.
     Finished(Run),
 }
@@ -141,7 +141,7 @@ pub struct PredictionRecord {
 
 /// The outcome of a row, as the tables tell.
 #[derive(Debug, Clone, PartialEq)]
-pub enum RowFate {
+pub enum RowOutcome {
     /// Scored and stored.
     Predicted(Box<TransactionRecord>),
     /// Rejected by a rule.
@@ -227,7 +227,7 @@ pub struct DeadLetterRecord {
 
 /// A dead letter that keeps its run from being complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenLetter {
+pub struct OpenDeadLetter {
     /// Its number.
     pub id: u64,
     /// How often it has come.
@@ -236,7 +236,7 @@ pub struct OpenLetter {
 
 /// The counts of a part of a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Exchanged {
+pub struct ReplayCounts {
     /// Whether the part came for the first time; otherwise nothing changed.
     pub is_new: bool,
     /// Rows that are stored now, or turned out to be duplicates.

@@ -29,11 +29,11 @@ pub(crate) const CONFLICT_GONE: &str =
 
 /// The result of beginning a removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RemovalBegun {
+pub enum RemovalStart {
     /// It began with this call.
-    Now(Run),
+    Started(Run),
     /// It was begun before, and continues.
-    Before(Run),
+    Resumed(Run),
     /// It is done already: nothing is left of the run.
     Done(Run),
     /// The run is not finished: cancel it first.
@@ -63,7 +63,7 @@ pub enum RemovalStep {
         chunk: u64,
     },
     /// Turns all other rows into tombstones from a chunk on.
-    Entomb {
+    Tombstones {
         /// The next chunk of the run.
         chunk: u64,
     },
@@ -73,7 +73,7 @@ pub enum RemovalStep {
 
 /// What a step did, or what all of them would do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Removed {
+pub struct RemovalCounts {
     /// Rows of the run that became tombstones.
     pub rows: u64,
     /// Transactions that now belong to other runs, which counted them as duplicates.
@@ -82,7 +82,7 @@ pub struct Removed {
     pub restored: u64,
 }
 
-impl std::ops::AddAssign for Removed {
+impl std::ops::AddAssign for RemovalCounts {
     fn add_assign(&mut self, other: Self) {
         self.rows += other.rows;
         self.passed_on += other.passed_on;

@@ -29,7 +29,7 @@ use self::sql::migrations::{applied, check};
 use self::write::{CopyMode, PostgresTransaction};
 use crate::schema;
 use crate::write::Attempt;
-use crate::{Migrated, StoreError};
+use crate::{MigrationReport, StoreError};
 
 /// Longest time of a call, for a server that falls silent: longer than the server's own limits.
 const CALL_TIMEOUT: Duration = Duration::from_secs(150);
@@ -50,7 +50,7 @@ const TAKEN: &str = "
 const MIGRATING_ALONE: &str = "SELECT pg_advisory_xact_lock(hashtextextended('assay migrate', 0))";
 
 /// Applies the missing migrations, all or none. Changes nothing if others have tables by our names.
-pub(crate) async fn migrate(server: &PostgresServer, startup: Duration) -> Result<Migrated, StoreError> {
+pub(crate) async fn migrate(server: &PostgresServer, startup: Duration) -> Result<MigrationReport, StoreError> {
     let mut connection = server.connect(startup).await?;
     server.check_pooler(&mut connection).await?;
     let mut transaction = connection.begin_with(server.opening().statement(MIGRATING)).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn migrate(server: &PostgresServer, startup: Duration) -> Resul
     transaction.commit().await?;
     // It is committed, whatever becomes of the connection.
     let _ = connection.close().await;
-    Ok(Migrated { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
+    Ok(MigrationReport { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
 }
 
 impl Postgres {

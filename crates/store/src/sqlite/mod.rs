@@ -26,7 +26,7 @@ use self::wal::WriteAheadLog;
 use self::write::SqliteTransaction;
 use crate::schema;
 use crate::write::Attempt;
-use crate::{Migrated, StoreError};
+use crate::{MigrationReport, StoreError};
 
 /// Longest wait for another process that writes to the same file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,7 +91,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
 
 /// Applies the missing migrations; creates the file. Of several processes that find none, one makes the tables and
 /// the others wait for its transaction.
-pub(crate) async fn migrate(address: &str) -> Result<Migrated, StoreError> {
+pub(crate) async fn migrate(address: &str) -> Result<MigrationReport, StoreError> {
     let options = options(address)?.create_if_missing(true);
     let mut connection = open(&options).await?;
     let place = place(options.get_filename());
@@ -101,7 +101,7 @@ pub(crate) async fn migrate(address: &str) -> Result<Migrated, StoreError> {
     let after = applied(&mut transaction).await?;
     transaction.commit().await?;
     connection.close().await?;
-    Ok(Migrated { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
+    Ok(MigrationReport { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
 }
 
 impl Sqlite {

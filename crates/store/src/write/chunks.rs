@@ -24,7 +24,7 @@ use crate::write::transaction::{
     ChunkAmendment, FailureRow, StagedRow, StoredTransaction, WriteTransaction, write_duplicates,
 };
 use crate::write::validate::{ValidatedChunks, failure_texts, invalid_rows, range_mismatch};
-use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError, Written};
+use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError, WriteReport};
 
 /// Writes validated chunks through an open transaction, and commits it. The result counts candidates.
 pub(crate) async fn write_chunks<T: WriteTransaction>(
@@ -32,13 +32,13 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
     validated: &ValidatedChunks<'_>,
     on_conflict: IdConflict,
     attempt: Attempt,
-) -> Result<Written, StoreError> {
+) -> Result<WriteReport, StoreError> {
     let outcomes = claim(&mut tx, &validated.chunks).await?;
     let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
     let claimed: Vec<usize> = (0..outcomes.len()).filter(|candidate| is_claimed(*candidate)).collect();
     if claimed.is_empty() {
         // Rolled back, so that a redelivery writes nothing at all.
-        return Ok(Written { outcomes, ..Written::default() });
+        return Ok(WriteReport { outcomes, ..WriteReport::default() });
     }
     let rows: Vec<&StagedRow<'_>> = validated.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
     let known = KnownRows::of(&validated.chunks);
@@ -80,8 +80,8 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
         .iter()
         .zip(&resolutions)
         .filter(|(_, resolution)| !matches!(resolution, Resolution::Stored | Resolution::Replaced));
-    let passed_over = without.map(|(row, _)| (row.candidate, row.entry.row)).collect();
-    Ok(Written { outcomes, transactions, passed_over, tally, failed: classes, is_bisected: false })
+    let unstored = without.map(|(row, _)| (row.candidate, row.entry.row)).collect();
+    Ok(WriteReport { outcomes, transactions, unstored, tally, failed: classes, is_bisected: false })
 }
 
 /// Claims the chunks; only the recorded ones are this transaction's to write.
@@ -104,7 +104,7 @@ async fn claim<T: WriteTransaction>(tx: &mut T, chunks: &[&ScoredChunk]) -> Resu
         outcomes.push(if recorded.range != range {
             ChunkOutcome::Refused { reason: range_mismatch(chunk, recorded.range) }
         } else if !is_new {
-            ChunkOutcome::Known
+            ChunkOutcome::AlreadyRecorded
         } else if run.is_none() {
             // Runs begin before anything of them is published. No audit would count these rows.
             tx.unclaim(chunk).await?;

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use assay_transaction::{ScoredChunk, ScoredReplay, Tally};
 use async_trait::async_trait;
 
-use crate::{DeadLetter, Exchanged, StoreError};
+use crate::{DeadLetter, ReplayCounts, StoreError};
 
 /// What happens to a transaction whose id is stored already with other content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -33,14 +33,14 @@ pub enum IdConflict {
 
 /// The result of [`ChunkWriter::write`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Written {
+pub struct WriteReport {
     /// Of each chunk, in the given order.
     pub outcomes: Vec<ChunkOutcome>,
     /// Newly stored transactions.
     pub transactions: u64,
     /// Index of the chunk, and row, of scored rows whose prediction was not stored, as their transaction is stored already
     /// or cannot be.
-    pub passed_over: BTreeSet<(usize, u64)>,
+    pub unstored: BTreeSet<(usize, u64)>,
     /// The outcomes of the rows of newly recorded chunks.
     pub tally: Tally,
     /// How many of them failed, by class.
@@ -55,7 +55,7 @@ pub enum ChunkOutcome {
     /// Newly recorded; each of its rows is accounted for.
     Recorded,
     /// Recorded before; nothing changed.
-    Known,
+    AlreadyRecorded,
     /// Beyond the end of its stopped run, or of a removed run: it does not count, and nothing of it is stored.
     Dropped,
     /// Contradicts itself or what is recorded; nothing of it is stored.
@@ -75,12 +75,12 @@ pub trait ChunkWriter: Send + Sync {
     ///
     /// Of several rows with one id, the first stored one wins; within one call, the first in (run, chunk, row) order. A row
     /// whose data the database refuses becomes a failed transaction, class `database`, and all others are stored.
-    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError>;
+    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<WriteReport, StoreError>;
 
     /// Gives replayed rows their new outcomes, in one transaction: scored ones are stored as [`ChunkWriter::write`] does, those
     /// that failed again keep failing, with their attempts added up. A row that is no longer failed changes nothing, and
     /// neither does a part that came before.
-    async fn exchange(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<Exchanged, StoreError>;
+    async fn write_replay(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<ReplayCounts, StoreError>;
 
     /// Records a dead letter; returns whether it was new. A known one that comes again is unresolved again, whatever was done
     /// about it.

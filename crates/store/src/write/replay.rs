@@ -15,7 +15,7 @@ use crate::write::chunks::{failure_row, storage_failure, store_rows};
 use crate::write::resolve_ids::Resolution;
 use crate::write::transaction::{ChunkAmendment, ChunkCounts, StagedRow, WriteTransaction, write_duplicates};
 use crate::write::validate::stage_row;
-use crate::{Exchanged, IdConflict, StoreError};
+use crate::{IdConflict, ReplayCounts, StoreError};
 
 /// A part of a replay, decoded. Of a repeated row, the first counts, a scored one before a failed one.
 pub(crate) struct StagedReplay<'a> {
@@ -64,12 +64,12 @@ pub(crate) async fn write_replay<T: WriteTransaction>(
     part: &StagedReplay<'_>,
     on_conflict: IdConflict,
     attempt: Attempt,
-) -> Result<Exchanged, StoreError> {
+) -> Result<ReplayCounts, StoreError> {
     let run_id = &part.id.run_id;
     // First of all: a removal waits for transactions that have asked this, and all later ones wait for the removal.
     let is_removed = tx.is_removed(run_id).await?;
     if !tx.claim_part(part.id).await? {
-        return Ok(Exchanged::default());
+        return Ok(ReplayCounts::default());
     }
     let taken = if is_removed { Vec::new() } else { tx.take_failed(part.id, &part.rows()).await? };
     let attempts: HashMap<u64, u32> = taken.iter().copied().collect();
@@ -98,7 +98,7 @@ pub(crate) async fn write_replay<T: WriteTransaction>(
         tx.amend_chunks(&amendments).await?;
     }
     let (taken, failed) = (taken.len() as u64, failures.len() as u64);
-    let done = Exchanged { is_new: true, stored: taken - failed, failed, gone: part.given as u64 - taken };
+    let done = ReplayCounts { is_new: true, stored: taken - failed, failed, gone: part.given as u64 - taken };
     tx.record_part(part.id, &done).await?;
     tx.commit().await?;
     Ok(done)

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::ledger::sealing::RunEnd;
 use crate::values::{to_json, unsigned};
-use crate::{Exchanged, StoreError};
+use crate::{ReplayCounts, StoreError};
 
 /// A scored row, decoded.
 pub(crate) struct StagedRow<'a> {
@@ -200,7 +200,7 @@ pub(crate) trait SharedStatements: Send {
     async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError>;
 
     /// Records the counts of a part of a replay that this transaction claimed.
-    async fn record_part(&mut self, id: &ReplayId, counts: &Exchanged) -> Result<(), StoreError>;
+    async fn record_part(&mut self, id: &ReplayId, counts: &ReplayCounts) -> Result<(), StoreError>;
 
     async fn savepoint(&mut self) -> Result<(), StoreError>;
 

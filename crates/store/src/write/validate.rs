@@ -8,7 +8,7 @@ use assay_transaction::{ChunkId, FailedRow, Lane, Predicted, RunId, ScoredChunk,
 
 use crate::values::storable;
 use crate::write::transaction::{InvalidRow, StagedRow};
-use crate::{ChunkOutcome, Written};
+use crate::{ChunkOutcome, WriteReport};
 
 /// Most characters of a label and of a model version. The predictor holds the ML API to the same limit.
 const MAX_LABEL: usize = 255;
@@ -70,24 +70,24 @@ impl<'a> ValidatedChunks<'a> {
     }
 
     /// The result of the whole call.
-    pub(crate) fn report(self, candidates: Written, is_bisected: bool) -> Written {
+    pub(crate) fn report(self, candidates: WriteReport, is_bisected: bool) -> WriteReport {
         let mut indices = vec![0; self.chunks.len()];
         for (index, validation) in self.validations.iter().enumerate() {
             if let Validation::Candidate(candidate) = validation {
                 indices[*candidate] = index;
             }
         }
-        let passed_over = candidates.passed_over.iter().map(|(candidate, row)| (indices[*candidate], *row)).collect();
+        let unstored = candidates.unstored.iter().map(|(candidate, row)| (indices[*candidate], *row)).collect();
         let outcome = |validation| match validation {
             Validation::Refused(reason) => ChunkOutcome::Refused { reason },
             Validation::Candidate(candidate) => candidates.outcomes[candidate].clone(),
             Validation::Repeats(candidate) => match &candidates.outcomes[candidate] {
-                ChunkOutcome::Recorded => ChunkOutcome::Known,
+                ChunkOutcome::Recorded => ChunkOutcome::AlreadyRecorded,
                 other => other.clone(),
             },
         };
         let outcomes = self.validations.into_iter().map(outcome).collect();
-        Written { outcomes, passed_over, is_bisected, ..candidates }
+        WriteReport { outcomes, unstored, is_bisected, ..candidates }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use assay_store::{Act, Begun, Lease, NewRun, Store};
+use assay_store::{AuditContext, Lease, NewRun, RunStart, Store};
 use assay_transaction::{
     ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, Lane, Predicted, Prediction, RawText, RejectReason,
     RejectedRow, ReplayId, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, ScoredReplay, Sealed,
@@ -131,7 +131,7 @@ pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
         force: false,
         source_bytes: Some(1_234),
         fingerprint: None,
-        holder: HOLDER.into(),
+        owner: HOLDER.into(),
         lease: LEASE,
     }
 }
@@ -143,13 +143,13 @@ pub(crate) const LEASE: Duration = Duration::from_hours(1);
 
 /// The first lease of a run.
 pub(crate) fn lease(name: &str) -> Lease {
-    Lease { run_id: run_id(name), holder: HOLDER.into(), epoch: 1 }
+    Lease { run_id: run_id(name), owner: HOLDER.into(), epoch: 1 }
 }
 
 /// Begins a run of a source of that name.
 pub(crate) async fn begin(store: &dyn Store, name: &str) -> Run {
     match store.begin_run(&new_run(name, &format!("s3://bank/{name}.csv"))).await.unwrap() {
-        Begun::Started(run, granted) => {
+        RunStart::Started(run, granted) => {
             assert_eq!(granted, lease(name));
             run
         }
@@ -164,6 +164,6 @@ pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks
 }
 
 /// An operator, for the table of operations.
-pub(crate) fn act() -> Act {
-    Act { operator: "ada".into(), reason: Some("as agreed".into()) }
+pub(crate) fn act() -> AuditContext {
+    AuditContext { operator: "ada".into(), reason: Some("as agreed".into()) }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use assay_connect::ExposeSecret as _;
-use assay_store::{DatabaseEndpoint, DatabaseOptions, IdConflict, Store, StoreError, Written};
+use assay_store::{DatabaseEndpoint, DatabaseOptions, IdConflict, Store, StoreError, WriteReport};
 use assay_transaction::{RunSettings, ScoredChunk};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
@@ -60,7 +60,11 @@ impl Database {
     }
 
     /// Writes chunks; their runs begin if they have not.
-    pub(crate) async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
+    pub(crate) async fn write(
+        &self,
+        chunks: &[ScoredChunk],
+        on_conflict: IdConflict,
+    ) -> Result<WriteReport, StoreError> {
         self.begin(chunks.iter().map(|chunk| chunk.id.run_id.as_str())).await;
         self.store.write(chunks, on_conflict).await
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use assay_store::{ChunkOutcome, Exchanged, IdConflict, RowFate, Selection, Store};
+use assay_store::{ChunkOutcome, FailedRowSelection, IdConflict, ReplayCounts, RowOutcome, Store};
 use assay_transaction::{Entry, RunState, ScoredChunk, ScoredReplay, StopKind, Transaction};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
@@ -130,7 +130,7 @@ impl LawWorld<'_> {
         for (chunk, outcome) in batch.iter().zip(written.outcomes) {
             let run = self.runs.iter_mut().find(|run| run.name == chunk.id.run_id.as_str()).unwrap();
             let expected = if run.recorded.contains(&chunk.id.chunk) {
-                ChunkOutcome::Known
+                ChunkOutcome::AlreadyRecorded
             } else if run.stopped.is_some_and(|(_, end)| chunk.id.chunk >= end) {
                 ChunkOutcome::Dropped
             } else {
@@ -146,7 +146,7 @@ impl LawWorld<'_> {
     async fn replay(&mut self, run: usize, rows: &[(prop::sample::Index, Again)]) {
         let known = &mut self.runs[run];
         let id = run_id(&known.name);
-        let failed = self.store.failed_rows(&id, &Selection::default(), 0, 1_000).await.unwrap();
+        let failed = self.store.failed_rows(&id, &FailedRowSelection::default(), 0, 1_000).await.unwrap();
         let failed: Vec<(u64, Transaction)> = failed
             .iter()
             .map(|failed| (failed.row, serde_json::from_slice::<Entry>(&failed.payload).unwrap()))
@@ -166,7 +166,7 @@ impl LawWorld<'_> {
             .collect();
         let part = part(&known.name, 1, known.parts, &rows);
         known.parts += 1;
-        let done = self.store.exchange(&part, self.on_conflict).await.unwrap();
+        let done = self.store.write_replay(&part, self.on_conflict).await.unwrap();
         let mut seen = HashSet::new();
         // The scored rows of a part come first.
         for predicted in &part.predicted {
@@ -180,7 +180,7 @@ impl LawWorld<'_> {
         let taken = seen.len() as u64;
         assert!(done.is_new && done.stored + done.failed == taken, "{done:?} of {taken}");
         assert_eq!(done.gone, rows.len() as u64 - taken);
-        let left = self.store.failed_rows(&id, &Selection::default(), 0, 1_000).await.unwrap();
+        let left = self.store.failed_rows(&id, &FailedRowSelection::default(), 0, 1_000).await.unwrap();
         assert_eq!(left.len() as u64 + done.stored, failed.len() as u64);
         self.parts.push(part);
     }
@@ -239,9 +239,9 @@ impl LawWorld<'_> {
             let counts = self.store.prediction_counts(&id).await.unwrap();
             assert_eq!(counts.iter().map(|count| count.count).sum::<u64>(), tally.predicted);
             for row in 1..=rows {
-                assert_ne!(self.store.row(&id, row).await.unwrap(), RowFate::Unrecorded, "{row}");
+                assert_ne!(self.store.row(&id, row).await.unwrap(), RowOutcome::Unrecorded, "{row}");
             }
-            assert_eq!(self.store.row(&id, rows + 1).await.unwrap(), RowFate::Unrecorded);
+            assert_eq!(self.store.row(&id, rows + 1).await.unwrap(), RowOutcome::Unrecorded);
             predicted += tally.predicted;
         }
         // Each id with acceptable data is stored, once.
@@ -270,8 +270,8 @@ async fn plays(store: &dyn Store, case: u128, history: &History) {
             }
             Step::Replay { run, rows } => world.replay(*run, rows).await,
             Step::Repeat(at) if !world.parts.is_empty() => {
-                let again = store.exchange(at.get(&world.parts), on_conflict).await.unwrap();
-                assert_eq!(again, Exchanged::default());
+                let again = store.write_replay(at.get(&world.parts), on_conflict).await.unwrap();
+                assert_eq!(again, ReplayCounts::default());
             }
             Step::Repeat(_) => {}
             Step::Stop { run, kind } => world.stop(*run, *kind).await,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use assay_store::{DatabaseOptions, LiveArrival, Numbering, Store, StoreError};
+use assay_store::{DatabaseOptions, Numbering, Store, StoreError, UnnumberedMessage};
 use assay_transaction::{LiveRun, RunId, RunState};
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -43,7 +43,7 @@ impl FakeLedger {
 
 #[async_trait]
 impl LiveLedger for FakeLedger {
-    async fn number(&self, _: &[LiveArrival<'_>], _: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError> {
+    async fn number(&self, _: &[UnnumberedMessage<'_>], _: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError> {
         Ok(Vec::new())
     }
 

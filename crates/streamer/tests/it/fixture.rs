@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions as Serving, Work, serve};
-use assay_store::{DatabaseOptions, IdConflict, LiveArrival, Numbering, Store};
+use assay_store::{DatabaseOptions, IdConflict, Numbering, Store, UnnumberedMessage};
 use assay_streamer::{ServeOptions, StreamError};
 use assay_transaction::{
     Day, Entry, FailedRow, FailureClass, Lane, LiveId, LiveMessage, LiveRun, Predicted, Prediction, Producer, RunId,
@@ -162,7 +162,7 @@ async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: Cancellation
     let work = move |message: LiveMessage| {
         let store = Arc::clone(&store);
         async move {
-            let arrival = LiveArrival { id: &message.id, rows: message.rows() };
+            let arrival = UnnumberedMessage { id: &message.id, rows: message.rows() };
             let numbering = store.number(&[arrival], Utc::now()).await.unwrap().remove(0);
             let Numbering::Place(place) = numbering else { panic!("{numbering:?}") };
             let is_refused = |entry: &Entry| entry.transaction.as_json().contains("refused");

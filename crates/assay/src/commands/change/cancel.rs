@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use assay_loader::evict_if_gone;
-use assay_store::{Stopping, Store};
+use assay_store::{StopOutcome, Store};
 use assay_transaction::{Exit, Run, RunId, RunState, StopKind};
 use clap::Args;
 use serde::Serialize;
@@ -63,10 +63,10 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
     let context = arguments.confirm.ask(&format!("Cancel run {run_id} of {}?", one_line(&run.source.location, 200)))?;
     let reason = context.reason.clone().unwrap_or_default();
     let was_ordered_before = match store.order_stop(run_id, StopKind::Cancelled, &reason, &context).await? {
-        Stopping::Finished(run) if run.state != RunState::Cancelled => {
+        StopOutcome::Finished(run) if run.state != RunState::Cancelled => {
             return Err(CommandError::Finished { run_id: run.run_id, state: run.state });
         }
-        Stopping::Finished(run) | Stopping::Before(run) => {
+        StopOutcome::Finished(run) | StopOutcome::AlreadyOrdered(run) => {
             // Only another reason is recorded.
             if run.stop.is_some_and(|stop| stop.reason != reason) {
                 let details = json!({ "was_ordered_before": true });
@@ -74,7 +74,7 @@ pub(crate) async fn cancel(arguments: &CancelArguments) -> Result<Exit, CommandE
             }
             true
         }
-        Stopping::Ordered(_) => false,
+        StopOutcome::Ordered(_) => false,
     };
     evict_if_gone(&*store, run_id).await?;
     wait_until_sealed(&*store, run_id).await?;

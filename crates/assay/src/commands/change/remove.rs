@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_store::{RemovalBegun, RemovalPlan, RemovalStep, Removed, Store};
+use assay_store::{RemovalCounts, RemovalPlan, RemovalStart, RemovalStep, Store};
 use assay_transaction::{Exit, Removal, Run, RunId, Tally};
 use clap::Args;
 use serde::Serialize;
@@ -83,28 +83,28 @@ async fn carry_out(
         arguments.confirm.ask(&format!("Remove run {} ({rows} of {source})?", run.run_id))?
     };
     match store.begin_removal(&run.run_id, &context).await? {
-        RemovalBegun::Now(_) => {}
-        RemovalBegun::Before(_) => info!("Resuming the removal of run {}", run.run_id),
-        RemovalBegun::Done(run) => {
+        RemovalStart::Started(_) => {}
+        RemovalStart::Resumed(_) => info!("Resuming the removal of run {}", run.run_id),
+        RemovalStart::Done(run) => {
             let removal = run.removal.clone().ok_or_else(|| CommandError::NoRun(run.run_id.to_string()))?;
             return Ok(RemovalReport { outcome: RemovalOutcome::Before { removal }, ..RemovalReport::of(&run) });
         }
-        RemovalBegun::Unfinished(run) => return Err(CommandError::Unfinished(run.run_id)),
-        RemovalBegun::Incomplete(run) => return Err(CommandError::Incomplete(run.run_id)),
-        RemovalBegun::Other(other) => return Err(CommandError::OtherRemoval(other)),
+        RemovalStart::Unfinished(run) => return Err(CommandError::Unfinished(run.run_id)),
+        RemovalStart::Incomplete(run) => return Err(CommandError::Incomplete(run.run_id)),
+        RemovalStart::Other(other) => return Err(CommandError::OtherRemoval(other)),
     }
     let removed = run_steps(store, &run, shutdown).await?;
     Ok(RemovalReport { outcome: RemovalOutcome::Done { removed }, ..RemovalReport::of(&run) })
 }
 
 /// Runs all steps.
-async fn run_steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Result<Removed, CommandError> {
-    let (mut next, mut removed, mut logged, mut failed) = (Some(RemovalStep::Start), Removed::default(), 0, 0);
+async fn run_steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Result<RemovalCounts, CommandError> {
+    let (mut next, mut removed, mut logged, mut failed) = (Some(RemovalStep::Start), RemovalCounts::default(), 0, 0);
     while let Some(step) = next.take() {
         if shutdown.is_cancelled() {
             return Err(CommandError::RemovalStopped(run.run_id.clone()));
         }
-        match store.remove_some(&run.run_id, &step).await {
+        match store.removal_step(&run.run_id, &step).await {
             Ok((done, after)) => {
                 removed += done;
                 next = after;
@@ -141,14 +141,14 @@ enum RemovalOutcome {
     /// A dry run.
     Planned { tally: Tally, plan: RemovalPlan },
     /// Removed now; after an interruption, only the rest.
-    Done { removed: Removed },
+    Done { removed: RemovalCounts },
     /// Removed before.
     Before { removal: Removal },
 }
 
 impl RemovalReport {
     fn of(run: &Run) -> Self {
-        let outcome = RemovalOutcome::Done { removed: Removed::default() };
+        let outcome = RemovalOutcome::Done { removed: RemovalCounts::default() };
         let (run_id, source) = (run.run_id.clone(), run.source.location.clone());
         Self { run_id, source, rows_read: rows_read(run), outcome }
     }
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_report_shows_what_was_removed() {
-        let removed = Removed { rows: 1_000, passed_on: 10, restored: 1 };
+        let removed = RemovalCounts { rows: 1_000, passed_on: 10, restored: 1 };
         let report = RemovalReport { outcome: RemovalOutcome::Done { removed }, ..RemovalReport::of(&example()) };
         assert_eq!(
             report.to_string(),

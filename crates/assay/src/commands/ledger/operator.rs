@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, IsTerminal as _, Write};
 use std::os::unix::fs::MetadataExt as _;
 
-use assay_store::Act;
+use assay_store::AuditContext;
 use clap::Args;
 
 use crate::error::CommandError;
@@ -26,9 +26,9 @@ pub(crate) struct OperatorOptions {
 
 impl OperatorOptions {
     /// What the table of operations records of the operator.
-    pub(crate) fn audit_context(&self) -> Act {
+    pub(crate) fn audit_context(&self) -> AuditContext {
         let name = [&self.operator, &self.user].into_iter().flatten().map(|name| name.trim()).find(|it| !it.is_empty());
-        Act { operator: name.map_or_else(system_user, str::to_owned), reason: self.reason.clone() }
+        AuditContext { operator: name.map_or_else(system_user, str::to_owned), reason: self.reason.clone() }
     }
 }
 
@@ -44,16 +44,16 @@ pub(crate) struct ConfirmOptions {
 
 impl ConfirmOptions {
     /// Asks for the reason and the confirmation, if they are missing. Without a terminal, that is an error.
-    pub(crate) fn ask(&self, question: &str) -> Result<Act, CommandError> {
+    pub(crate) fn ask(&self, question: &str) -> Result<AuditContext, CommandError> {
         let is_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         let asked = is_terminal.then(|| (std::io::stdin().lock(), std::io::stderr()));
         let context = self.operator.audit_context();
         let reason = decide(question, context.reason.as_deref(), self.yes, asked)?;
-        Ok(Act { reason: Some(reason), ..context })
+        Ok(AuditContext { reason: Some(reason), ..context })
     }
 
     /// For a change that was confirmed before.
-    pub(crate) fn without_asking(&self) -> Act {
+    pub(crate) fn without_asking(&self) -> AuditContext {
         self.operator.audit_context()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use assay_store::{DeadLetterRecord, FailedRecord, RunFilter, Selection, Store};
+use assay_store::{DeadLetterRecord, FailedRecord, FailedRowSelection, RunFilter, Store};
 use assay_transaction::{Exit, FailureClass, RunId, RunState, Timestamp, mask_card_numbers};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -74,7 +74,7 @@ pub(crate) async fn failures(arguments: &FailuresArguments) -> Result<Exit, Comm
     let run_id = arguments.run.as_ref().and_then(|_| runs.first()).map(|run| run.run_id.clone());
     let mut failures = FailureReport { runs: Vec::new(), dead_letters: Vec::new() };
     for run in runs {
-        let selection = Selection { classes: arguments.classes.clone(), rows: Vec::new() };
+        let selection = FailedRowSelection { classes: arguments.classes.clone(), rows: Vec::new() };
         let mut classes = Vec::new();
         for (class, count) in store.count_failed(&run.run_id, &selection).await? {
             let first = first_of_class(&*store, &run.run_id, &class, arguments.limit).await?;
@@ -102,7 +102,7 @@ async fn first_of_class(
     class: &str,
     limit: u32,
 ) -> Result<Vec<FailedRowLine>, CommandError> {
-    let selection = Selection { classes: vec![class.to_owned()], rows: Vec::new() };
+    let selection = FailedRowSelection { classes: vec![class.to_owned()], rows: Vec::new() };
     let (mut rows, mut from) = (Vec::<FailedRowLine>::new(), 0);
     loop {
         let missing = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(limit));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_store::Operation;
+use assay_store::OperationRecord;
 use assay_transaction::Exit;
 use clap::Args;
 use serde::Serialize;
@@ -50,7 +50,7 @@ pub(crate) async fn operations(arguments: &OperationsArguments) -> Result<Exit, 
 /// The operations.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
-struct OperationList(Vec<Operation>);
+struct OperationList(Vec<OperationRecord>);
 
 impl fmt::Display for OperationList {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn reads_as_a_table() {
-        let operation = Operation {
+        let operation = OperationRecord {
             operator: "ada".into(),
             action: "cancel".into(),
             run_id: Some("first".parse().unwrap()),
@@ -87,7 +87,7 @@ mod tests {
             details: None,
             done_at: at("10:00:00"),
         };
-        let replay = Operation {
+        let replay = OperationRecord {
             action: "replay".into(),
             reason: None,
             details: Some(serde_json::json!({ "rows_selected": 3 })),

@@ -83,7 +83,7 @@ async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<RunL
             if lines.len() < limit
                 && (arguments.states.is_empty() || arguments.states.iter().any(|asked| asked == state.as_str()))
             {
-                let (tally, live) = (store.booked(&run.run_id).await?, LiveCounts::of(store, &run).await?);
+                let (tally, live) = (store.tally_by_chunk(&run.run_id).await?, LiveCounts::of(store, &run).await?);
                 lines.push(RunLine::new(run, state, tally, live));
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_http_server::{Limits, serve};
 use assay_queue::InProcess;
 use assay_source::{S3Options, Sources};
-use assay_store::{Act, DatabaseOptions, NewRun};
+use assay_store::{AuditContext, DatabaseOptions, NewRun};
 use assay_transaction::{Namespace, RunSettings, SourceIdentity};
 use axum::Router;
 use axum::extract::Request;
@@ -75,7 +75,7 @@ pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> 
         drain: PATIENCE,
         holder: Holder::new(),
         lease: PATIENCE,
-        act: Act { operator: "test".to_owned(), reason: None },
+        act: AuditContext { operator: "test".to_owned(), reason: None },
     })
 }
 
@@ -100,7 +100,7 @@ async fn a_backlog_of_objects_hides_no_orphan() {
         force: false,
         source_bytes: None,
         fingerprint: None,
-        holder: "another machine".to_owned(),
+        owner: "another machine".to_owned(),
         lease: PATIENCE,
     };
     dependencies.store.begin_run(&new).await.unwrap();

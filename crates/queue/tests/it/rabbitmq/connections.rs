@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use assay_queue::{BrokerEndpoint, BrokerError, BrokerOptions, Outcome, PublishError, ServeOptions, connect, publish_until_confirmed};
+use assay_queue::{
+    BrokerEndpoint, BrokerError, BrokerOptions, Outcome, PublishError, ServeOptions, connect, publish_until_confirmed,
+};
 use assay_transaction::Exit;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;

@@ -9,7 +9,7 @@ use super::run_row::{read, run_columns};
 use super::runs::{by_id, find};
 use crate::ledger::begin::{BEGIN_ATTEMPTS, PriorRun, of_same_id, of_same_source, source_key};
 use crate::values::{signed, to_json, unsigned};
-use crate::{Begun, NewRun, StoreError, Taken};
+use crate::{LeaseAttempt, NewRun, RunStart, StoreError};
 
 const BEGIN: &str = concat!(
     "INSERT INTO runs (run_id, source_location, source_version, source_key, settings, source_bytes, lease_holder, ",
@@ -33,7 +33,7 @@ const BY_CONTENT: &str = concat!(
     ") ORDER BY CASE state WHEN 'complete' THEN 0 WHEN 'sealed' THEN 1 ELSE 2 END, started_at, run_id LIMIT 1"
 );
 
-pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreError> {
+pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<RunStart, StoreError> {
     let source = source_key(&new.source);
     let settings = to_json(&new.settings)?;
     for _ in 0..BEGIN_ATTEMPTS {
@@ -48,16 +48,16 @@ pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
             .bind((!new.force).then(|| key(source)))
             .bind(&settings)
             .bind(new.source_bytes.map(signed))
-            .bind(&new.holder)
+            .bind(&new.owner)
             .bind(new.lease.as_secs_f64())
             .bind(&new.fingerprint)
             .fetch_optional(&mut *transaction)
             .await?;
         if let Some(row) = started {
             let run = read(&row)?;
-            let lease = leases::granted(&row, &run.run_id, &new.holder)?;
+            let lease = leases::granted(&row, &run.run_id, &new.owner)?;
             transaction.commit().await?;
-            return Ok(Begun::Started(run, lease));
+            return Ok(RunStart::Started(run, lease));
         }
         transaction.rollback().await?;
         let mut connection = pool.begin_with(READING).await?;
@@ -69,12 +69,12 @@ pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
         };
         connection.commit().await?;
         match prior {
-            Some(PriorRun::Loaded(run)) => return Ok(Begun::AlreadyLoaded(run)),
-            Some(PriorRun::Loading(run)) => match leases::take(pool, &run.run_id, &new.holder, new.lease).await? {
-                Taken::Granted(run, lease) => return Ok(Begun::Resumed(run, lease)),
-                Taken::Held { run, by, remaining } => return Ok(Begun::Held { run, by, remaining }),
+            Some(PriorRun::Loaded(run)) => return Ok(RunStart::AlreadyLoaded(run)),
+            Some(PriorRun::Loading(run)) => match leases::take(pool, &run.run_id, &new.owner, new.lease).await? {
+                LeaseAttempt::Granted(run, lease) => return Ok(RunStart::Resumed(run, lease)),
+                LeaseAttempt::Held { run, by, remaining } => return Ok(RunStart::Held { run, by, remaining }),
                 // It was sealed meanwhile, and may have freed its source.
-                Taken::NotLoading(_) => {}
+                LeaseAttempt::NotLoading(_) => {}
             },
             None => {}
         }
@@ -88,7 +88,11 @@ pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<Begun, StoreE
 
 /// The run of another source, or of another version, with the content of a new one. Concurrent transactions with the
 /// same content wait here, so that one of two copies begins, and the other finds it.
-async fn copy_in_the_way(connection: &mut Connection, new: &NewRun, source: Uuid) -> Result<Option<Begun>, StoreError> {
+async fn copy_in_the_way(
+    connection: &mut Connection,
+    new: &NewRun,
+    source: Uuid,
+) -> Result<Option<RunStart>, StoreError> {
     let Some(fingerprint) = new.fingerprint.as_deref().filter(|_| !new.force) else { return Ok(None) };
     queue_up(connection, fingerprint).await?;
     // A run is no copy of itself.
@@ -98,7 +102,7 @@ async fn copy_in_the_way(connection: &mut Connection, new: &NewRun, source: Uuid
     copy_of(connection, fingerprint).await
 }
 
-pub(crate) async fn copy_of(connection: &mut Connection, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
+pub(crate) async fn copy_of(connection: &mut Connection, fingerprint: &str) -> Result<Option<RunStart>, StoreError> {
     let Some(row) = sqlx::query(BY_CONTENT).bind(fingerprint).fetch_optional(connection).await? else {
         return Ok(None);
     };
@@ -107,8 +111,8 @@ pub(crate) async fn copy_of(connection: &mut Connection, fingerprint: &str) -> R
     Ok(Some(match by {
         Some(by) => {
             let remaining = std::time::Duration::from_millis(unsigned(row.try_get("remaining")?));
-            Begun::Held { run, by, remaining }
+            RunStart::Held { run, by, remaining }
         }
-        None => Begun::Copied(run),
+        None => RunStart::Copied(run),
     }))
 }

@@ -12,7 +12,7 @@ use super::run_row::{self, run_columns};
 use super::runs;
 use crate::ledger::begin::BEGIN_ATTEMPTS;
 use crate::values::{signed, unsigned};
-use crate::{Lease, Renewed, StoreError, Taken};
+use crate::{Lease, LeaseAttempt, LeaseRenewal, StoreError};
 
 const TAKE: &str = concat!(
     "UPDATE runs SET lease_holder = $2, lease_epoch = lease_epoch + 1, lease_until = ",
@@ -41,26 +41,31 @@ const EVICT: &str = "
     UPDATE runs SET lease_holder = NULL, lease_until = NULL WHERE run_id = $1 AND lease_holder = $2";
 const HOLDER: &str = "SELECT state, lease_holder, lease_epoch FROM runs WHERE run_id = $1";
 
-pub(crate) async fn take(pool: &Pool, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
+pub(crate) async fn take(
+    pool: &Pool,
+    run_id: &RunId,
+    owner: &str,
+    lease: Duration,
+) -> Result<LeaseAttempt, StoreError> {
     for _ in 0..BEGIN_ATTEMPTS {
         let mut transaction = pool.begin_with(WRITING).await?;
         let taken = sqlx::query(TAKE)
             .bind(run_id.as_str())
-            .bind(holder)
+            .bind(owner)
             .bind(lease.as_secs_f64())
             .fetch_optional(&mut *transaction)
             .await?;
         transaction.commit().await?;
         if let Some(row) = taken {
-            return Ok(Taken::Granted(run_row::read(&row)?, granted(&row, run_id, holder)?));
+            return Ok(LeaseAttempt::Granted(run_row::read(&row)?, granted(&row, run_id, owner)?));
         }
         let mut reading = pool.begin_with(READING).await?;
         let run = runs::by_id(&mut reading, run_id).await?.ok_or_else(|| unknown(run_id))?;
         if run.state != RunState::Loading {
-            return Ok(Taken::NotLoading(run));
+            return Ok(LeaseAttempt::NotLoading(run));
         }
         if let Some((by, remaining)) = held(&mut reading, run_id).await? {
-            return Ok(Taken::Held { run, by, remaining });
+            return Ok(LeaseAttempt::Held { run, by, remaining });
         }
         reading.commit().await?;
         // It became free meanwhile.
@@ -71,9 +76,9 @@ pub(crate) async fn take(pool: &Pool, run_id: &RunId, holder: &str, lease: Durat
 }
 
 /// The lease that a row of `runs` grants.
-pub(crate) fn granted(row: &Row, run_id: &RunId, holder: &str) -> Result<Lease, StoreError> {
+pub(crate) fn granted(row: &Row, run_id: &RunId, owner: &str) -> Result<Lease, StoreError> {
     let epoch = unsigned(row.try_get("lease_epoch")?);
-    Ok(Lease { run_id: run_id.clone(), holder: holder.to_owned(), epoch })
+    Ok(Lease { run_id: run_id.clone(), owner: owner.to_owned(), epoch })
 }
 
 /// The owner of a live lease, and how long it lasts; none if the run is free.
@@ -85,60 +90,60 @@ pub(crate) async fn held(
     Ok(held.map(|(by, millis)| (by, Duration::from_millis(unsigned(millis)))))
 }
 
-pub(crate) async fn renew(pool: &Pool, lease: &Lease, time: Duration) -> Result<Renewed, StoreError> {
+pub(crate) async fn renew(pool: &Pool, lease: &Lease, time: Duration) -> Result<LeaseRenewal, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     let renewed = sqlx::query(RENEW)
         .bind(lease.run_id.as_str())
-        .bind(&lease.holder)
+        .bind(&lease.owner)
         .bind(signed(lease.epoch))
         .bind(time.as_secs_f64())
         .fetch_optional(&mut *transaction)
         .await?;
     let renewed = match renewed {
-        Some(row) => Renewed::Kept(run_row::read_stop(&row)?),
-        None => Renewed::Lost { by: holder(&mut transaction, lease).await?.and_then(|now| now.holder) },
+        Some(row) => LeaseRenewal::Kept(run_row::read_stop(&row)?),
+        None => LeaseRenewal::Lost { by: owner(&mut transaction, lease).await?.and_then(|now| now.owner) },
     };
     transaction.commit().await?;
     Ok(renewed)
 }
 
 pub(crate) async fn release(pool: &Pool, lease: &Lease) -> Result<(), StoreError> {
-    let Lease { run_id, holder, epoch } = lease;
+    let Lease { run_id, owner, epoch } = lease;
     let mut transaction = pool.begin_with(WRITING).await?;
-    sqlx::query(RELEASE).bind(run_id.as_str()).bind(holder).bind(signed(*epoch)).execute(&mut *transaction).await?;
+    sqlx::query(RELEASE).bind(run_id.as_str()).bind(owner).bind(signed(*epoch)).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
 }
 
-pub(crate) async fn evict(pool: &Pool, run_id: &RunId, holder: &str) -> Result<(), StoreError> {
+pub(crate) async fn evict(pool: &Pool, run_id: &RunId, owner: &str) -> Result<(), StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
-    sqlx::query(EVICT).bind(run_id.as_str()).bind(holder).execute(&mut *transaction).await?;
+    sqlx::query(EVICT).bind(run_id.as_str()).bind(owner).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
 }
 
 /// Refuses a loader that lost its lease. A lease that merely ran out is still its own.
 pub(crate) async fn check(connection: &mut Connection, lease: &Lease) -> Result<(), StoreError> {
-    match holder(connection, lease).await? {
-        Some(now) if now.epoch == lease.epoch && (!now.is_loading || now.holder.as_ref() == Some(&lease.holder)) => {
+    match owner(connection, lease).await? {
+        Some(now) if now.epoch == lease.epoch && (!now.is_loading || now.owner.as_ref() == Some(&lease.owner)) => {
             Ok(())
         }
-        now => Err(lease.lost(now.and_then(|now| now.holder).as_deref())),
+        now => Err(lease.lost(now.and_then(|now| now.owner).as_deref())),
     }
 }
 
 struct LeaseState {
     is_loading: bool,
-    holder: Option<String>,
+    owner: Option<String>,
     epoch: u64,
 }
 
-async fn holder(connection: &mut Connection, lease: &Lease) -> Result<Option<LeaseState>, StoreError> {
+async fn owner(connection: &mut Connection, lease: &Lease) -> Result<Option<LeaseState>, StoreError> {
     let found: Option<(String, Option<String>, i64)> =
         sqlx::query_as(HOLDER).bind(lease.run_id.as_str()).fetch_optional(connection).await?;
-    Ok(found.map(|(state, holder, epoch)| LeaseState {
+    Ok(found.map(|(state, owner, epoch)| LeaseState {
         is_loading: state == RunState::Loading.as_str(),
-        holder,
+        owner,
         epoch: unsigned(epoch),
     }))
 }

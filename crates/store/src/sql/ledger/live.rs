@@ -11,7 +11,7 @@ use super::dialect::{Connection, Pool, WRITING, as_json, for_update, json_elemen
 use super::runs;
 use crate::ledger::begin::source_key;
 use crate::values::{signed, to_json, unsigned};
-use crate::{LiveArrival, LiveCount, Numbering, StoreError};
+use crate::{LiveCount, Numbering, StoreError, UnnumberedMessage};
 
 const BEGIN: &str = concat!(
     "INSERT INTO runs (run_id, source_location, source_version, source_key, settings) VALUES ($1, $2, $3, $4, ",
@@ -69,11 +69,11 @@ struct PendingMessage<'a> {
 
 pub(crate) async fn number(
     pool: &Pool,
-    messages: &[LiveArrival<'_>],
+    messages: &[UnnumberedMessage<'_>],
     now: DateTime<Utc>,
 ) -> Result<Vec<Numbering>, StoreError> {
     let mut answers: Vec<Option<Numbering>> = messages.iter().map(|_| None).collect();
-    let pending = |(at, message): (usize, &LiveArrival<'_>)| PendingMessage {
+    let pending = |(at, message): (usize, &UnnumberedMessage<'_>)| PendingMessage {
         at,
         id: Cow::Owned(message.id.clone()),
         rows: message.rows,

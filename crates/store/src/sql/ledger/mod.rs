@@ -21,25 +21,25 @@ use chrono::{DateTime, Utc};
 use super::dialect::{Database, READING};
 use super::{ask, bounded, dialect, operations, rows};
 use crate::{
-    Begun, Earlier, Known, Lease, LiveArrival, LiveCount, LiveLedger, NewRun, Numbering, Progress, RecordedChunk,
-    Renewed, RunLedger, Sealing, StoreError, Taken,
+    EarlierIds, Lease, LeaseAttempt, LeaseRenewal, LiveCount, LiveLedger, NewRun, Numbering, RecordedChunk,
+    RecordedProgress, RunLedger, RunStart, SealOutcome, SourceState, StoreError, UnnumberedMessage,
 };
 
 #[async_trait]
 impl RunLedger for Database {
-    async fn begin_run(&self, run: &NewRun) -> Result<Begun, StoreError> {
+    async fn begin_run(&self, run: &NewRun) -> Result<RunStart, StoreError> {
         bounded(begin::begin_run(self.writing(), run)).await
     }
 
-    async fn copy_of(&self, fingerprint: &str) -> Result<Option<Begun>, StoreError> {
+    async fn copy_of(&self, fingerprint: &str) -> Result<Option<RunStart>, StoreError> {
         bounded(ask(self.reading(), READING, async |reading| begin::copy_of(reading, fingerprint).await)).await
     }
 
-    async fn take_lease(&self, run_id: &RunId, holder: &str, lease: Duration) -> Result<Taken, StoreError> {
-        bounded(leases::take(self.writing(), run_id, holder, lease)).await
+    async fn take_lease(&self, run_id: &RunId, owner: &str, lease: Duration) -> Result<LeaseAttempt, StoreError> {
+        bounded(leases::take(self.writing(), run_id, owner, lease)).await
     }
 
-    async fn renew_lease(&self, lease: &Lease, time: Duration) -> Result<Renewed, StoreError> {
+    async fn renew_lease(&self, lease: &Lease, time: Duration) -> Result<LeaseRenewal, StoreError> {
         bounded(leases::renew(self.writing(), lease, time)).await
     }
 
@@ -47,15 +47,15 @@ impl RunLedger for Database {
         bounded(leases::release(self.writing(), lease)).await
     }
 
-    async fn evict(&self, run_id: &RunId, holder: &str) -> Result<(), StoreError> {
-        bounded(leases::evict(self.writing(), run_id, holder)).await
+    async fn evict(&self, run_id: &RunId, owner: &str) -> Result<(), StoreError> {
+        bounded(leases::evict(self.writing(), run_id, owner)).await
     }
 
     async fn checkpoint(&self, lease: &Lease, at: Checkpoint) -> Result<(), StoreError> {
         bounded(runs::checkpoint(self.writing(), lease, at)).await
     }
 
-    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<Sealing, StoreError> {
+    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<SealOutcome, StoreError> {
         bounded(runs::seal(self.writing(), lease, sealed, error)).await
     }
 
@@ -67,23 +67,23 @@ impl RunLedger for Database {
         bounded(ask(self.reading(), READING, async |reading| runs::by_id(reading, run_id).await)).await
     }
 
-    async fn known(&self, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError> {
+    async fn source_states(&self, sources: &[SourceIdentity]) -> Result<Vec<SourceState>, StoreError> {
         bounded(sources::known(self.reading(), sources)).await
     }
 
-    async fn earlier(&self, run: &Run) -> Result<Earlier, StoreError> {
+    async fn earlier_ids(&self, run: &Run) -> Result<EarlierIds, StoreError> {
         bounded(sources::earlier(self.reading(), run)).await
     }
 
-    async fn stored_alike(&self, entries: &[&Entry]) -> Result<Vec<KnownRow>, StoreError> {
+    async fn stored_predictions(&self, entries: &[&Entry]) -> Result<Vec<KnownRow>, StoreError> {
         bounded(sources::stored_alike(self.reading(), entries)).await
     }
 
-    async fn progress(&self, run_id: &RunId) -> Result<Progress, StoreError> {
+    async fn progress(&self, run_id: &RunId) -> Result<RecordedProgress, StoreError> {
         bounded(ask(self.reading(), READING, async |reading| runs::progress(reading, run_id).await)).await
     }
 
-    async fn recorded_from(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
+    async fn recorded_chunks(&self, run_id: &RunId, chunk: u64, limit: u32) -> Result<Vec<RecordedChunk>, StoreError> {
         bounded(ask(self.reading(), READING, async |reading| runs::recorded_from(reading, run_id, chunk, limit).await))
             .await
     }
@@ -95,7 +95,11 @@ impl RunLedger for Database {
 
 #[async_trait]
 impl LiveLedger for Database {
-    async fn number(&self, messages: &[LiveArrival<'_>], now: DateTime<Utc>) -> Result<Vec<Numbering>, StoreError> {
+    async fn number(
+        &self,
+        messages: &[UnnumberedMessage<'_>],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Numbering>, StoreError> {
         bounded(live::number(self.writing(), messages, now)).await
     }
 

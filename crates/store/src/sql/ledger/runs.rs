@@ -11,7 +11,7 @@ use super::{ask, leases, rows};
 use crate::ledger::first_gap::FirstGaps;
 use crate::ledger::sealing::{end_state, settled_seal};
 use crate::values::{signed, storable, unsigned};
-use crate::{Lease, OpenRun, Pace, Progress, RecordedChunk, Sealing, StoreError};
+use crate::{Lease, OpenRun, RecordedChunk, RecordedProgress, RunPace, SealOutcome, StoreError};
 
 const BY_ID: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1");
 const BY_ID_LOCKED: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE run_id = $1", for_update!());
@@ -77,7 +77,7 @@ pub(crate) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Re
     let mut transaction = pool.begin_with(WRITING).await?;
     let moved = sqlx::query(CHECKPOINT)
         .bind(lease.run_id.as_str())
-        .bind(&lease.holder)
+        .bind(&lease.owner)
         .bind(signed(lease.epoch))
         .bind(signed(at.chunk))
         .bind(signed(at.at.row))
@@ -101,7 +101,7 @@ pub(crate) async fn seal(
     lease: &Lease,
     sealed: Sealed,
     error: Option<&str>,
-) -> Result<Sealing, StoreError> {
+) -> Result<SealOutcome, StoreError> {
     let run_id = &lease.run_id;
     let mut transaction = pool.begin_with(WRITING).await?;
     let Some(run) = locked_run(&mut transaction, run_id).await? else {
@@ -117,7 +117,7 @@ pub(crate) async fn seal(
     }
     put_seal(&mut transaction, run_id, sealed, error).await?;
     transaction.commit().await?;
-    Ok(Sealing::Done)
+    Ok(SealOutcome::Done)
 }
 
 pub(crate) async fn by_id(connection: &mut Connection, run_id: &RunId) -> Result<Option<Run>, StoreError> {
@@ -231,9 +231,9 @@ pub(crate) async fn open_runs(pool: &Pool) -> Result<Vec<OpenRun>, StoreError> {
         .collect()
 }
 
-pub(crate) async fn progress(connection: &mut Connection, run_id: &RunId) -> Result<Progress, StoreError> {
+pub(crate) async fn progress(connection: &mut Connection, run_id: &RunId) -> Result<RecordedProgress, StoreError> {
     let (chunks, rows): (i64, i64) = sqlx::query_as(PROGRESS).bind(run_id.as_str()).fetch_one(connection).await?;
-    Ok(Progress { chunks_recorded: unsigned(chunks), rows_recorded: unsigned(rows) })
+    Ok(RecordedProgress { chunks_recorded: unsigned(chunks), rows_recorded: unsigned(rows) })
 }
 
 pub(crate) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u64), StoreError> {
@@ -243,10 +243,14 @@ pub(crate) async fn failed_share(pool: &Pool, run_id: &RunId) -> Result<(u64, u6
     Ok((unsigned(failed), unsigned(rows)))
 }
 
-pub(crate) async fn pace(connection: &mut Connection, run_id: &RunId, window_seconds: u32) -> Result<Pace, StoreError> {
+pub(crate) async fn pace(
+    connection: &mut Connection,
+    run_id: &RunId,
+    window_seconds: u32,
+) -> Result<RunPace, StoreError> {
     let (rows, millis): (i64, i64) =
         sqlx::query_as(PACE).bind(run_id.as_str()).bind(f64::from(window_seconds)).fetch_one(connection).await?;
-    Ok(Pace { rows: unsigned(rows), millis: unsigned(millis) })
+    Ok(RunPace { rows: unsigned(rows), millis: unsigned(millis) })
 }
 
 pub(crate) async fn recorded_from(

@@ -12,7 +12,7 @@ use super::dialect::{Pool, READING, as_json, is_any_of, json_elements, keys};
 use super::operations::records::{read_content, stored_content};
 use crate::values::to_json;
 use crate::write::resolve_ids::is_same_content;
-use crate::{Earlier, Known, StoreError};
+use crate::{EarlierIds, SourceState, StoreError};
 
 /// Of a JSON array of locations, versions and positions: the positions that have runs, and whether one of those is
 /// past loading.
@@ -32,16 +32,16 @@ const STORED_ALIKE: &str = concat!(
     is_any_of!("t.id", "$1")
 );
 
-pub(crate) async fn earlier(pool: &Pool, run: &Run) -> Result<Earlier, StoreError> {
+pub(crate) async fn earlier(pool: &Pool, run: &Run) -> Result<EarlierIds, StoreError> {
     let namespace = run.settings.namespace.to_string();
     let (has_others, has_namespace): (bool, bool) = ask(pool, READING, async |reading| {
         sqlx::query_as(EARLIER).bind(run.run_id.as_str()).bind(namespace).fetch_one(reading).await
     })
     .await?;
     Ok(match (has_others, has_namespace) {
-        (_, true) => Earlier::Any,
-        (true, false) => Earlier::Uuids,
-        (false, false) => Earlier::Nothing,
+        (_, true) => EarlierIds::Any,
+        (true, false) => EarlierIds::Uuids,
+        (false, false) => EarlierIds::Nothing,
     })
 }
 
@@ -78,16 +78,16 @@ pub(crate) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<
     Ok(alike)
 }
 
-pub(crate) async fn known(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec<Known>, StoreError> {
+pub(crate) async fn known(pool: &Pool, sources: &[SourceIdentity]) -> Result<Vec<SourceState>, StoreError> {
     let asked: Vec<_> =
         sources.iter().zip(0_u64..).map(|(source, at)| (&source.location, &source.version, at)).collect();
     let asked = to_json(&asked)?;
     let found: Vec<(i64, bool)> =
         ask(pool, READING, async |reading| sqlx::query_as(KNOWN).bind(asked).fetch_all(reading).await).await?;
-    let mut known = vec![Known::Not; sources.len()];
+    let mut known = vec![SourceState::Not; sources.len()];
     for (at, is_read) in found {
         if let Some(known) = usize::try_from(at).ok().and_then(|at| known.get_mut(at)) {
-            *known = if is_read { Known::Read } else { Known::Loading };
+            *known = if is_read { SourceState::Read } else { SourceState::Loading };
         }
     }
     Ok(known)

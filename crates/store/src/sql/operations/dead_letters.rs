@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::dialect::{Pool, READING, Row, WRITING, as_json, clock, json_elements, key};
 use super::{ask, rows};
 use crate::values::{NO_BYTES, signed, storable, to_json, unsigned};
-use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, OpenLetter, StoreError};
+use crate::{DeadLetter, DeadLetterOutcome, DeadLetterRecord, OpenDeadLetter, StoreError};
 
 /// Dead letters that keep their run from being complete. One from before the run began belongs to another run of the
 /// same name, which a restored database does not know.
@@ -131,13 +131,13 @@ pub(crate) async fn blocking(pool: &Pool, run_id: &RunId) -> Result<u64, StoreEr
     Ok(unsigned(count))
 }
 
-pub(crate) async fn open(pool: &Pool, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError> {
+pub(crate) async fn open(pool: &Pool, run_id: &RunId) -> Result<Vec<OpenDeadLetter>, StoreError> {
     let letters: Vec<(i64, i64)> =
         ask(pool, READING, async |reading| sqlx::query_as(OPEN).bind(run_id.as_str()).fetch_all(reading).await).await?;
-    Ok(letters.into_iter().map(|(id, times)| OpenLetter { id: unsigned(id), times: unsigned(times) }).collect())
+    Ok(letters.into_iter().map(|(id, times)| OpenDeadLetter { id: unsigned(id), times: unsigned(times) }).collect())
 }
 
-pub(crate) async fn resolve(pool: &Pool, letters: &[OpenLetter]) -> Result<u64, StoreError> {
+pub(crate) async fn resolve(pool: &Pool, letters: &[OpenDeadLetter]) -> Result<u64, StoreError> {
     if letters.is_empty() {
         return Ok(0);
     }

@@ -7,7 +7,7 @@ use sqlx::Row as _;
 use super::dialect::{Connection, Pool, READING, Row, as_json};
 use super::rows;
 use crate::values::storable;
-use crate::{Act, Operation, StoreError};
+use crate::{AuditContext, OperationRecord, StoreError};
 
 const RECORD: &str = concat!(
     "INSERT INTO operations (operator, action, run_id, reason, details) VALUES ($1, $2, $3, $4, ",
@@ -23,7 +23,7 @@ pub(crate) async fn record(
     action: &str,
     run_id: Option<&RunId>,
     details: Option<&serde_json::Value>,
-    act: &Act,
+    act: &AuditContext,
 ) -> Result<(), StoreError> {
     sqlx::query(RECORD)
         .bind(storable(act.operator.as_str().into()))
@@ -36,16 +36,20 @@ pub(crate) async fn record(
     Ok(())
 }
 
-pub(crate) async fn latest(pool: &Pool, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError> {
+pub(crate) async fn latest(
+    pool: &Pool,
+    run_id: Option<&RunId>,
+    limit: u32,
+) -> Result<Vec<OperationRecord>, StoreError> {
     let query = sqlx::query(LATEST).bind(run_id.map(RunId::as_str)).bind(i64::from(limit));
     rows(pool, READING, query).await?.iter().map(read).collect()
 }
 
-fn read(row: &Row) -> Result<Operation, StoreError> {
+fn read(row: &Row) -> Result<OperationRecord, StoreError> {
     let unreadable = |what: &str| StoreError::configuration(format!("an operation has {what} that cannot be read"));
     let run_id: Option<String> = row.try_get("run_id")?;
     let details: Option<String> = row.try_get("details")?;
-    Ok(Operation {
+    Ok(OperationRecord {
         operator: row.try_get("operator")?,
         action: row.try_get("action")?,
         run_id: run_id.map(|run_id| run_id.parse()).transpose().map_err(|_| unreadable("a run"))?,

@@ -19,9 +19,10 @@ use super::dialect::{self, COUNTING, Database, READING, WRITING};
 use super::ledger::{leases, live, run_row, runs};
 use super::{ask, bounded, fragments, rows};
 use crate::{
-    Act, Audit, Counting, DeadLetterRecord, EarlierFailure, Exchanged, FailedRecord, InvalidRecord, OpenLetter,
-    OpenRun, Operation, Operations, Overview, PredictionCount, RemovalBegun, RemovalPlan, RemovalStep, Removed,
-    RowFate, RunFilter, Selection, Stopping, StoreError, Strays, TransactionRecord,
+    Audit, AuditContext, DeadLetterRecord, EarlierFailure, FailedRecord, FailedRowSelection, InvalidRecord,
+    OpenDeadLetter, OpenRun, OperationRecord, Operations, PredictionCount, RemovalCounts, RemovalPlan, RemovalStart,
+    RemovalStep, ReplayCounts, RowOutcome, RunFilter, RunOverview, StopOutcome, StoreError, Strays, TallySource,
+    TransactionRecord,
 };
 
 #[async_trait]
@@ -39,8 +40,8 @@ impl Operations for Database {
         run_id: &RunId,
         kind: StopKind,
         reason: &str,
-        act: &Act,
-    ) -> Result<Stopping, StoreError> {
+        act: &AuditContext,
+    ) -> Result<StopOutcome, StoreError> {
         bounded(stop_orders::order_stop(self.writing(), run_id, kind, reason, act)).await
     }
 
@@ -56,17 +57,17 @@ impl Operations for Database {
         &self,
         run_id: &RunId,
         window_seconds: u32,
-        counting: Counting,
-    ) -> Result<Option<Overview>, StoreError> {
+        counting: TallySource,
+    ) -> Result<Option<RunOverview>, StoreError> {
         let overview = overview::overview(self.reading(), run_id, window_seconds, counting);
         match counting {
             // Not bounded: it takes as long as it takes.
-            Counting::Rows => overview.await,
-            Counting::Chunks => bounded(overview).await,
+            TallySource::Rows => overview.await,
+            TallySource::Chunks => bounded(overview).await,
         }
     }
 
-    async fn booked(&self, run_id: &RunId) -> Result<Tally, StoreError> {
+    async fn tally_by_chunk(&self, run_id: &RunId) -> Result<Tally, StoreError> {
         bounded(ask(self.reading(), READING, async |reading| overview::booked(reading, run_id).await)).await
     }
 
@@ -78,7 +79,7 @@ impl Operations for Database {
         ask(self.reading(), COUNTING, async |counting| strays::find(counting).await).await
     }
 
-    async fn row(&self, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
+    async fn row(&self, run_id: &RunId, row: u64) -> Result<RowOutcome, StoreError> {
         bounded(ask(self.reading(), READING, async |reading| records::row(reading, run_id, row).await)).await
     }
 
@@ -105,34 +106,43 @@ impl Operations for Database {
     async fn failed_rows(
         &self,
         run_id: &RunId,
-        selection: &Selection,
+        selection: &FailedRowSelection,
         from_row: u64,
         limit: u32,
     ) -> Result<Vec<FailedRecord>, StoreError> {
         bounded(records::failed_rows(self.reading(), run_id, selection, from_row, limit)).await
     }
 
-    async fn count_failed(&self, run_id: &RunId, selection: &Selection) -> Result<Vec<(String, u64)>, StoreError> {
+    async fn count_failed(
+        &self,
+        run_id: &RunId,
+        selection: &FailedRowSelection,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
         bounded(records::count_failed(self.reading(), run_id, selection)).await
     }
 
-    async fn begin_replay(&self, run_id: &RunId, details: &serde_json::Value, act: &Act) -> Result<u64, StoreError> {
+    async fn begin_replay(
+        &self,
+        run_id: &RunId,
+        details: &serde_json::Value,
+        act: &AuditContext,
+    ) -> Result<u64, StoreError> {
         bounded(replays::begin(self.writing(), run_id, details, act)).await
     }
 
-    async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
+    async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, ReplayCounts), StoreError> {
         bounded(replays::replayed(self.reading(), run_id, replay)).await
     }
 
-    async fn begin_removal(&self, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError> {
+    async fn begin_removal(&self, run_id: &RunId, act: &AuditContext) -> Result<RemovalStart, StoreError> {
         bounded(removal::begin(self.writing(), run_id, act)).await
     }
 
-    async fn remove_some(
+    async fn removal_step(
         &self,
         run_id: &RunId,
         step: &RemovalStep,
-    ) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+    ) -> Result<(RemovalCounts, Option<RemovalStep>), StoreError> {
         bounded(removal::step(self.writing(), run_id, step)).await
     }
 
@@ -148,11 +158,11 @@ impl Operations for Database {
         bounded(dead_letters::blocking(self.reading(), run_id)).await
     }
 
-    async fn open_dead_letters(&self, run_id: &RunId) -> Result<Vec<OpenLetter>, StoreError> {
+    async fn open_dead_letters(&self, run_id: &RunId) -> Result<Vec<OpenDeadLetter>, StoreError> {
         bounded(dead_letters::open(self.reading(), run_id)).await
     }
 
-    async fn resolve_dead_letters(&self, letters: &[OpenLetter]) -> Result<u64, StoreError> {
+    async fn resolve_dead_letters(&self, letters: &[OpenDeadLetter]) -> Result<u64, StoreError> {
         bounded(dead_letters::resolve(self.writing(), letters)).await
     }
 
@@ -165,7 +175,7 @@ impl Operations for Database {
         action: &str,
         run_id: Option<&RunId>,
         details: Option<&serde_json::Value>,
-        act: &Act,
+        act: &AuditContext,
     ) -> Result<(), StoreError> {
         bounded(async {
             let mut transaction = self.writing().begin_with(WRITING).await?;
@@ -175,7 +185,7 @@ impl Operations for Database {
         .await
     }
 
-    async fn operations(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<Operation>, StoreError> {
+    async fn operations(&self, run_id: Option<&RunId>, limit: u32) -> Result<Vec<OperationRecord>, StoreError> {
         bounded(journal::latest(self.reading(), run_id, limit)).await
     }
 

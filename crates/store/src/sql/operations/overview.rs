@@ -10,7 +10,7 @@ use super::runs;
 use super::{ask, counts, rows};
 use crate::StoreError;
 use crate::values::unsigned;
-use crate::{Counting, Overview, RunFilter};
+use crate::{RunFilter, RunOverview, TallySource};
 
 const RUN: &str = concat!(
     "SELECT ",
@@ -44,11 +44,11 @@ pub(crate) async fn overview(
     pool: &Pool,
     run_id: &RunId,
     window_seconds: u32,
-    counting: Counting,
-) -> Result<Option<Overview>, StoreError> {
+    counting: TallySource,
+) -> Result<Option<RunOverview>, StoreError> {
     let begin = match counting {
-        Counting::Rows => COUNTING,
-        Counting::Chunks => READING,
+        TallySource::Rows => COUNTING,
+        TallySource::Chunks => READING,
     };
     ask(pool, begin, async |reading| read(reading, run_id, window_seconds, counting).await).await
 }
@@ -57,19 +57,19 @@ async fn read(
     connection: &mut Connection,
     run_id: &RunId,
     window_seconds: u32,
-    counting: Counting,
-) -> Result<Option<Overview>, StoreError> {
+    counting: TallySource,
+) -> Result<Option<RunOverview>, StoreError> {
     let Some(row) = sqlx::query(RUN).bind(run_id.as_str()).fetch_optional(&mut *connection).await? else {
         return Ok(None);
     };
     let (tally, predictions) = match counting {
-        Counting::Rows => {
+        TallySource::Rows => {
             let tally = counts::tally_by(connection, run_id, counts::TALLY).await?;
             (tally, Some(counts::predictions(connection, run_id).await?))
         }
-        Counting::Chunks => (booked(connection, run_id).await?, None),
+        TallySource::Chunks => (booked(connection, run_id).await?, None),
     };
-    Ok(Some(Overview {
+    Ok(Some(RunOverview {
         run: run_row::read(&row)?,
         held_by: row.try_get("held_by")?,
         quiet_millis: unsigned(row.try_get("quiet")?),

@@ -10,7 +10,9 @@ use super::fragments::{covering_chunk, invalid_columns};
 use super::{ask, rows};
 use crate::operations::filters::Filter;
 use crate::values::{signed, unsigned};
-use crate::{FailedRecord, InvalidRecord, PredictionRecord, RowFate, Selection, StoreError, TransactionRecord};
+use crate::{
+    FailedRecord, FailedRowSelection, InvalidRecord, PredictionRecord, RowOutcome, StoreError, TransactionRecord,
+};
 
 /// Most failed rows that are listed for one transaction id.
 const MAX_FAILED_WITH_ID: i64 = 100;
@@ -90,16 +92,16 @@ const COUNT_FAILED: &str = concat!(
 );
 
 /// In one snapshot: a row that moves between tables meanwhile is in exactly one of them.
-pub(crate) async fn row(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<RowFate, StoreError> {
+pub(crate) async fn row(connection: &mut Connection, run_id: &RunId, row: u64) -> Result<RowOutcome, StoreError> {
     // No row has a number beyond what the database takes.
     let place = (run_id.as_str(), signed(row));
     let failed = sqlx::query(FAILED_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
     if let Some(failed) = failed {
-        return Ok(RowFate::Failed(read_failed(&failed)?));
+        return Ok(RowOutcome::Failed(read_failed(&failed)?));
     }
     let invalid = sqlx::query(INVALID_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
     if let Some(invalid) = invalid {
-        return Ok(RowFate::Invalid(read_invalid(&invalid)?));
+        return Ok(RowOutcome::Invalid(read_invalid(&invalid)?));
     }
     let duplicates: Option<String> =
         sqlx::query_scalar(DUPLICATES_AROUND).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
@@ -107,12 +109,12 @@ pub(crate) async fn row(connection: &mut Connection, run_id: &RunId, row: u64) -
     if let Some((_, transaction_id)) = duplicates.into_iter().find(|(duplicate, _)| *duplicate == row) {
         let of = sqlx::query(BY_ID).bind(key(transaction_id)).fetch_optional(&mut *connection).await?;
         let of = of.as_ref().map(read_transaction).transpose()?.map(Box::new);
-        return Ok(RowFate::Duplicate { of, transaction_id });
+        return Ok(RowOutcome::Duplicate { of, transaction_id });
     }
     let stored = sqlx::query(BY_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
     Ok(match stored {
-        Some(stored) => RowFate::Predicted(Box::new(read_transaction(&stored)?)),
-        None => RowFate::Unrecorded,
+        Some(stored) => RowOutcome::Predicted(Box::new(read_transaction(&stored)?)),
+        None => RowOutcome::Unrecorded,
     })
 }
 
@@ -147,7 +149,7 @@ pub(crate) async fn invalid_rows(
 pub(crate) async fn failed_rows(
     pool: &Pool,
     run_id: &RunId,
-    selection: &Selection,
+    selection: &FailedRowSelection,
     from_row: u64,
     limit: u32,
 ) -> Result<Vec<FailedRecord>, StoreError> {
@@ -165,7 +167,7 @@ pub(crate) async fn failed_rows(
 pub(crate) async fn count_failed(
     pool: &Pool,
     run_id: &RunId,
-    selection: &Selection,
+    selection: &FailedRowSelection,
 ) -> Result<Vec<(String, u64)>, StoreError> {
     let filter = Filter::new(selection, 0)?;
     let query = sqlx::query_as(COUNT_FAILED)

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::dialect::{Pool, READING, WRITING};
 use super::{ask, journal, runs, stop_orders};
 use crate::values::{signed, unsigned};
-use crate::{Act, EarlierFailure, Exchanged, StoreError};
+use crate::{AuditContext, EarlierFailure, ReplayCounts, StoreError};
 
 const BEGIN: &str = "
     INSERT INTO replays (run_id, replay)
@@ -24,7 +24,7 @@ pub(crate) async fn begin(
     pool: &Pool,
     run_id: &RunId,
     details: &serde_json::Value,
-    act: &Act,
+    act: &AuditContext,
 ) -> Result<u64, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     // Of two concurrent replays, the second waits here, and then sees the number of the first.
@@ -37,12 +37,12 @@ pub(crate) async fn begin(
     Ok(unsigned(replay))
 }
 
-pub(crate) async fn replayed(pool: &Pool, run_id: &RunId, replay: u64) -> Result<(u64, Exchanged), StoreError> {
+pub(crate) async fn replayed(pool: &Pool, run_id: &RunId, replay: u64) -> Result<(u64, ReplayCounts), StoreError> {
     let (parts, stored, failed, gone): (i64, i64, i64, i64) = ask(pool, READING, async |reading| {
         sqlx::query_as(REPLAYED).bind(run_id.as_str()).bind(signed(replay)).fetch_one(reading).await
     })
     .await?;
-    let sum = Exchanged { is_new: false, stored: unsigned(stored), failed: unsigned(failed), gone: unsigned(gone) };
+    let sum = ReplayCounts { is_new: false, stored: unsigned(stored), failed: unsigned(failed), gone: unsigned(gone) };
     Ok((unsigned(parts), sum))
 }
 

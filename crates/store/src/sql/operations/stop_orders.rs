@@ -12,7 +12,7 @@ use super::runs;
 use super::{journal, leases, live};
 use crate::ledger::sealing::stopped_at;
 use crate::values::storable;
-use crate::{Act, Stopping, StoreError};
+use crate::{AuditContext, StopOutcome, StoreError};
 
 const ORDER: &str = concat!(
     "UPDATE runs SET stop_kind = $2, stop_reason = $3, stop_at = ",
@@ -26,16 +26,16 @@ pub(crate) async fn order_stop(
     run_id: &RunId,
     kind: StopKind,
     reason: &str,
-    act: &Act,
-) -> Result<Stopping, StoreError> {
+    act: &AuditContext,
+) -> Result<StopOutcome, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     live::lock_places(&mut transaction, run_id).await?;
     let run = runs::locked_run(&mut transaction, run_id).await?.ok_or_else(|| unknown(run_id))?;
     if run.state.is_finished() {
-        return Ok(Stopping::Finished(run));
+        return Ok(StopOutcome::Finished(run));
     }
     if run.stop.is_some() {
-        return Ok(Stopping::Before(run));
+        return Ok(StopOutcome::AlreadyOrdered(run));
     }
     if run.state == RunState::Loading && run.source.is_live() {
         live::seal_short(&mut transaction, run_id).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn order_stop(
     };
     journal::record(&mut transaction, action, Some(run_id), None, act).await?;
     transaction.commit().await?;
-    Ok(Stopping::Ordered(run))
+    Ok(StopOutcome::Ordered(run))
 }
 
 /// The error for a run that does not exist.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::dialect::Connection;
 use crate::values::unsigned;
-use crate::{StoreError, Stray, Strays};
+use crate::{StoreError, StrayRun, Strays};
 
 /// Most runs that are named.
 const MAX_NAMED: usize = 100;
@@ -47,7 +47,7 @@ pub(crate) async fn find(connection: &mut Connection) -> Result<Strays, StoreErr
     for run_id in unknown_runs.into_iter().take(MAX_NAMED) {
         let (chunks, transactions, invalid, failed): (i64, i64, i64, i64) =
             sqlx::query_as(COUNT).bind(&run_id).fetch_one(&mut *connection).await?;
-        named.push(Stray {
+        named.push(StrayRun {
             run_id,
             chunks: unsigned(chunks),
             transactions: unsigned(transactions),

@@ -13,7 +13,7 @@ use crate::write::Attempt;
 use crate::write::chunks::write_chunks;
 use crate::write::replay::{StagedReplay, write_replay};
 use crate::write::validate::ValidatedChunks;
-use crate::{ChunkWriter, DeadLetter, ErrorClass, Exchanged, IdConflict, StoreError, Written};
+use crate::{ChunkWriter, DeadLetter, ErrorClass, IdConflict, ReplayCounts, StoreError, WriteReport};
 
 impl Database {
     async fn attempt(
@@ -21,7 +21,7 @@ impl Database {
         validated: &ValidatedChunks<'_>,
         on_conflict: IdConflict,
         attempt: Attempt,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<WriteReport, StoreError> {
         write_chunks(self.begin_write(attempt).await?, validated, on_conflict, attempt).await
     }
 
@@ -30,17 +30,17 @@ impl Database {
         part: &StagedReplay<'_>,
         on_conflict: IdConflict,
         attempt: Attempt,
-    ) -> Result<Exchanged, StoreError> {
+    ) -> Result<ReplayCounts, StoreError> {
         write_replay(self.begin_write(attempt).await?, part, on_conflict, attempt).await
     }
 }
 
 #[async_trait]
 impl ChunkWriter for Database {
-    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<Written, StoreError> {
+    async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<WriteReport, StoreError> {
         let validated = ValidatedChunks::new(chunks);
         if validated.chunks.is_empty() {
-            return Ok(validated.report(Written::default(), false));
+            return Ok(validated.report(WriteReport::default(), false));
         }
         let mut result = bounded(self.attempt(&validated, on_conflict, Attempt::Copy)).await;
         if result.as_ref().is_err_and(StoreError::is_duplicate_key) {
@@ -55,7 +55,7 @@ impl ChunkWriter for Database {
         }
     }
 
-    async fn exchange(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<Exchanged, StoreError> {
+    async fn write_replay(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<ReplayCounts, StoreError> {
         let part = StagedReplay::new(part)?;
         bounded(async {
             match self.attempt_replay(&part, on_conflict, Attempt::Upsert).await {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use super::dialect::OpenTransaction;
 use crate::values::signed;
 use crate::write::transaction::SharedStatements;
-use crate::{Exchanged, StoreError};
+use crate::{ReplayCounts, StoreError};
 
 const UNCLAIM: &str = "DELETE FROM chunks WHERE run_id = $1 AND chunk = $2";
 const CLEAR_LEFTOVERS: [&str; 2] = [
@@ -56,7 +56,7 @@ impl SharedStatements for OpenTransaction {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn record_part(&mut self, id: &ReplayId, counts: &Exchanged) -> Result<(), StoreError> {
+    async fn record_part(&mut self, id: &ReplayId, counts: &ReplayCounts) -> Result<(), StoreError> {
         sqlx::query(RECORD_PART)
             .bind(id.run_id.as_str())
             .bind(signed(id.replay))

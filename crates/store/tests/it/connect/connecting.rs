@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use assay_store::{DatabaseOptions, Migrated, connect, migrate};
+use assay_store::{DatabaseOptions, MigrationReport, connect, migrate};
 use assay_transaction::Exit;
 
 use crate::database::{
     Database, STARTUP, address, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name,
 };
 
-const MIGRATED: Migrated = Migrated { applied: 7, version: 7 };
+const MIGRATED: MigrationReport = MigrationReport { applied: 7, version: 7 };
 
 /// The exit code and the one line of a failed connection.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
@@ -24,7 +24,7 @@ async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
 async fn tables_are_created_once() {
     for (options, _place) in [empty_postgres().await, empty_sqlite()] {
         assert_eq!(migrate(&options, STARTUP).await.unwrap(), MIGRATED);
-        assert_eq!(migrate(&options, STARTUP).await.unwrap(), Migrated { applied: 0, ..MIGRATED });
+        assert_eq!(migrate(&options, STARTUP).await.unwrap(), MigrationReport { applied: 0, ..MIGRATED });
         connect(&options, "test", STARTUP).await.unwrap().ping().await.unwrap();
     }
 }
@@ -75,7 +75,7 @@ async fn tables_of_others_are_left_alone() {
     assert!(error.starts_with("schema `assay` of database `") && error.ends_with("run `assay migrate`"), "{error}");
     let all = futures_util::future::join_all((0..4).map(|_| migrate(&beside, STARTUP))).await;
     assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == MIGRATED.version), "{all:?}");
-    assert_eq!(migrate(&beside, STARTUP).await.unwrap(), Migrated { applied: 0, ..MIGRATED });
+    assert_eq!(migrate(&beside, STARTUP).await.unwrap(), MigrationReport { applied: 0, ..MIGRATED });
     let store = connect(&beside, "test", STARTUP).await.unwrap();
     store.ping().await.unwrap();
     let count = |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&pool);

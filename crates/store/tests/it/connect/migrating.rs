@@ -1,6 +1,6 @@
 //! From the first version of the tables to the newest, with data in them.
 
-use assay_store::{DeadLetterOutcome, IdConflict, Migrated, RowFate, Store, connect, migrate};
+use assay_store::{DeadLetterOutcome, IdConflict, MigrationReport, RowOutcome, Store, connect, migrate};
 use assay_transaction::{RunSettings, RunState};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnection;
@@ -55,15 +55,15 @@ async fn works_on(store: &dyn Store) {
     let run = store.run(&a).await.unwrap().unwrap();
     assert_eq!((run.state, &run.stop, run.source_bytes), (RunState::Sealed, &None, None));
     assert_eq!(store.open_runs().await.unwrap().len(), 2);
-    assert!(matches!(store.row(&a, 1).await.unwrap(), RowFate::Predicted(_)));
-    assert!(matches!(store.row(&a, 3).await.unwrap(), RowFate::Duplicate { of: Some(_), .. }));
+    assert!(matches!(store.row(&a, 1).await.unwrap(), RowOutcome::Predicted(_)));
+    assert!(matches!(store.row(&a, 3).await.unwrap(), RowOutcome::Duplicate { of: Some(_), .. }));
     let letters = store.dead_letters(None, 10).await.unwrap();
     assert_eq!((letters.len(), letters[0].letter.outcome), (1, DeadLetterOutcome::Unreadable));
     assert_eq!(store.operations(None, 10).await.unwrap()[0].action, "force");
     store.write(&[chunk_of_ids("a", 1, 4, &[4])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Complete);
     assert_eq!(store.audit(&a).await.unwrap().unwrap().breaches(), []);
-    let exchanged = store.exchange(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
+    let exchanged = store.write_replay(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
     assert_eq!(exchanged.stored, 1);
     assert_eq!(store.audit(&a).await.unwrap().unwrap().breaches(), []);
 }
@@ -75,7 +75,7 @@ const OLDER: [&str; 4] = [
     "INSERT INTO dead_letters (queue, reason, attempt, body) SELECT queue, reason, attempt, body FROM dead_letters",
     "INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ('d', 0, 1, 1, 0) ON CONFLICT (run_id, chunk) DO NOTHING",
 ];
-const NEWEST: Migrated = Migrated { applied: 6, version: 7 };
+const NEWEST: MigrationReport = MigrationReport { applied: 6, version: 7 };
 
 #[tokio::test]
 async fn postgres_is_migrated_with_its_data() {

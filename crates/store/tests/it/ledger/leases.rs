@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_store::{Begun, ErrorClass, Lease, NewRun, Renewed, StoreError, Taken};
+use assay_store::{ErrorClass, Lease, LeaseAttempt, LeaseRenewal, NewRun, RunStart, StoreError};
 use assay_transaction::{Checkpoint, Exit, Position, RunState, Sealed};
 use futures_util::future::join_all;
 
@@ -23,7 +23,7 @@ const OTHER: &str = "host/2/bob";
 const SEALED: Sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
 
 fn by_other(name: &str) -> NewRun {
-    NewRun { holder: OTHER.into(), ..new_run("other", &format!("s3://bank/{name}.csv")) }
+    NewRun { owner: OTHER.into(), ..new_run("other", &format!("s3://bank/{name}.csv")) }
 }
 
 fn at(chunk: u64) -> Checkpoint {
@@ -47,9 +47,9 @@ async fn take_over(database: &Database, name: &str) -> Lease {
     let taken = async {
         loop {
             match store.take_lease(&run_id(name), OTHER, LEASE).await.unwrap() {
-                Taken::Granted(_, lease) => return lease,
-                Taken::Held { remaining, .. } => tokio::time::sleep(remaining).await,
-                Taken::NotLoading(run) => panic!("{run:?}"),
+                LeaseAttempt::Granted(_, lease) => return lease,
+                LeaseAttempt::Held { remaining, .. } => tokio::time::sleep(remaining).await,
+                LeaseAttempt::NotLoading(run) => panic!("{run:?}"),
             }
         }
     };
@@ -61,13 +61,13 @@ async fn a_second_loader_learns_the_owner(database: &Database) {
     let run = begin(store, "a").await;
     let before = stored(database).await;
     for _ in 0..2 {
-        let Begun::Held { run: held, by, remaining } = store.begin_run(&by_other("a")).await.unwrap() else {
+        let RunStart::Held { run: held, by, remaining } = store.begin_run(&by_other("a")).await.unwrap() else {
             panic!("it is held")
         };
         assert_eq!((&held, by.as_str()), (&run, HOLDER));
         assert!(remaining <= LEASE && remaining > LEASE / 2, "{remaining:?}");
         let taken = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap();
-        assert!(matches!(taken, Taken::Held { run: held, by, .. } if held == run && by == HOLDER));
+        assert!(matches!(taken, LeaseAttempt::Held { run: held, by, .. } if held == run && by == HOLDER));
     }
     assert_eq!(stored(database).await, before, "asking changes nothing");
     let error = store.take_lease(&run_id("nobody"), OTHER, LEASE).await.unwrap_err();
@@ -79,22 +79,22 @@ async fn an_expired_lease_is_free(database: &Database) {
     let run = begin(store, "a").await;
     store.checkpoint(&lease("a"), at(3)).await.unwrap();
     let short = Duration::from_millis(300);
-    assert_eq!(store.renew_lease(&lease("a"), short).await.unwrap(), Renewed::Kept(None));
-    let Taken::Held { remaining, .. } = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap() else {
+    assert_eq!(store.renew_lease(&lease("a"), short).await.unwrap(), LeaseRenewal::Kept(None));
+    let LeaseAttempt::Held { remaining, .. } = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap() else {
         panic!("it is held for so long")
     };
     assert!(remaining <= short, "{remaining:?}");
-    assert_eq!(take_over(database, "a").await, Lease { run_id: run.run_id, holder: OTHER.into(), epoch: 2 });
+    assert_eq!(take_over(database, "a").await, Lease { run_id: run.run_id, owner: OTHER.into(), epoch: 2 });
 
     // An expired lease that no other loader took can still be renewed.
     begin(store, "b").await;
-    assert_eq!(store.renew_lease(&lease("b"), Duration::ZERO).await.unwrap(), Renewed::Kept(None));
+    assert_eq!(store.renew_lease(&lease("b"), Duration::ZERO).await.unwrap(), LeaseRenewal::Kept(None));
     store.checkpoint(&lease("b"), at(3)).await.unwrap();
-    assert_eq!(store.renew_lease(&lease("b"), LEASE).await.unwrap(), Renewed::Kept(None));
-    assert!(matches!(store.begin_run(&by_other("b")).await.unwrap(), Begun::Held { .. }));
-    assert_eq!(store.renew_lease(&lease("b"), Duration::ZERO).await.unwrap(), Renewed::Kept(None));
-    let Begun::Resumed(run, granted) = store.begin_run(&by_other("b")).await.unwrap() else { panic!("it is free") };
-    assert_eq!((run.checkpoint, granted), (at(3), Lease { holder: OTHER.into(), epoch: 2, ..lease("b") }));
+    assert_eq!(store.renew_lease(&lease("b"), LEASE).await.unwrap(), LeaseRenewal::Kept(None));
+    assert!(matches!(store.begin_run(&by_other("b")).await.unwrap(), RunStart::Held { .. }));
+    assert_eq!(store.renew_lease(&lease("b"), Duration::ZERO).await.unwrap(), LeaseRenewal::Kept(None));
+    let RunStart::Resumed(run, granted) = store.begin_run(&by_other("b")).await.unwrap() else { panic!("it is free") };
+    assert_eq!((run.checkpoint, granted), (at(3), Lease { owner: OTHER.into(), epoch: 2, ..lease("b") }));
 }
 
 #[track_caller]
@@ -119,7 +119,7 @@ async fn a_paused_loader_changes_nothing(database: &Database) {
     for error in [None, Some("it broke off")] {
         is_lost(store.seal(&paused, SEALED, error).await, " by host/2/bob");
     }
-    assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), Renewed::Lost { by: Some(OTHER.into()) });
+    assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), LeaseRenewal::Lost { by: Some(OTHER.into()) });
     store.release_lease(&paused).await.unwrap();
     store.evict(&run_id("a"), HOLDER).await.unwrap();
     assert_eq!(stored(database).await, before);
@@ -130,7 +130,7 @@ async fn a_paused_loader_changes_nothing(database: &Database) {
     is_lost(store.seal(&paused, Sealed { rows_read: 9, ..SEALED }, None).await, "");
     // It has read the same rows: there is no error.
     store.seal(&paused, SEALED, None).await.unwrap();
-    assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), Renewed::Lost { by: None });
+    assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), LeaseRenewal::Lost { by: None });
     assert_eq!(stored(database).await, before);
 }
 
@@ -141,7 +141,7 @@ async fn a_released_lease_is_free_at_once(database: &Database) {
         begin(store, &name).await;
         if by_force {
             store.evict(&run_id(&name), "host/3/somebody else").await.unwrap();
-            assert!(matches!(store.begin_run(&by_other(&name)).await.unwrap(), Begun::Held { .. }));
+            assert!(matches!(store.begin_run(&by_other(&name)).await.unwrap(), RunStart::Held { .. }));
             store.evict(&run_id(&name), HOLDER).await.unwrap();
         } else {
             store.release_lease(&lease(&name)).await.unwrap();
@@ -150,15 +150,17 @@ async fn a_released_lease_is_free_at_once(database: &Database) {
         assert!(store.checkpoint(&lease(&name), at(1)).await.unwrap_err().is_lease_lost());
         assert!(store.seal(&lease(&name), SEALED, None).await.unwrap_err().is_lease_lost());
         let begun = store.begin_run(&by_other(&name)).await.unwrap();
-        assert!(matches!(begun, Begun::Resumed(run, lease) if run.checkpoint == Checkpoint::START && lease.epoch == 2));
+        assert!(
+            matches!(begun, RunStart::Resumed(run, lease) if run.checkpoint == Checkpoint::START && lease.epoch == 2)
+        );
     }
 }
 
 async fn an_owner_that_asks_again_gets_a_new_lease(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let Begun::Resumed(_, second) = store.begin_run(&new_run("b", "s3://bank/a.csv")).await.unwrap() else {
-        panic!("it is the holder's own")
+    let RunStart::Resumed(_, second) = store.begin_run(&new_run("b", "s3://bank/a.csv")).await.unwrap() else {
+        panic!("it is the owner's own")
     };
     assert_eq!(second, Lease { epoch: 2, ..lease("a") });
     is_lost(store.checkpoint(&lease("a"), at(1)).await, &format!(" by {HOLDER}"));
@@ -177,14 +179,14 @@ async fn one_of_many_takes_a_run_over(database: &Database) {
     let granted: Vec<_> = taken
         .iter()
         .filter_map(|taken| match taken {
-            Taken::Granted(_, lease) => Some(lease),
+            LeaseAttempt::Granted(_, lease) => Some(lease),
             _ => None,
         })
         .collect();
     let [winner] = granted[..] else { panic!("{granted:?}") };
     assert_eq!(winner.epoch, 2);
-    for held in taken.iter().filter(|taken| !matches!(taken, Taken::Granted(..))) {
-        assert!(matches!(held, Taken::Held { by, .. } if *by == winner.holder), "{held:?}");
+    for held in taken.iter().filter(|taken| !matches!(taken, LeaseAttempt::Granted(..))) {
+        assert!(matches!(held, LeaseAttempt::Held { by, .. } if *by == winner.owner), "{held:?}");
     }
 }
 
@@ -196,10 +198,10 @@ async fn a_sealed_run_has_no_owner(database: &Database) {
     }
     // A checkpoint after the seal changes nothing.
     store.checkpoint(&lease("a"), at(1)).await.unwrap();
-    let Taken::NotLoading(run) = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap() else {
+    let LeaseAttempt::NotLoading(run) = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap() else {
         panic!("it is sealed")
     };
     assert_eq!((run.state, run.checkpoint), (RunState::Sealed, Checkpoint::START));
-    assert!(matches!(store.begin_run(&by_other("a")).await.unwrap(), Begun::AlreadyLoaded(_)));
+    assert!(matches!(store.begin_run(&by_other("a")).await.unwrap(), RunStart::AlreadyLoaded(_)));
     assert_eq!(database.count("SELECT count(*) FROM runs WHERE lease_holder IS NOT NULL").await, 0);
 }

@@ -1,6 +1,6 @@
 //! The ledger of live runs.
 
-use assay_store::{ChunkOutcome, IdConflict, LiveArrival, LiveCount, Numbering, Stopping, Store};
+use assay_store::{ChunkOutcome, IdConflict, LiveCount, Numbering, StopOutcome, Store, UnnumberedMessage};
 use assay_transaction::{Day, LiveId, Numbered, RunState, ScoredChunk};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -36,7 +36,7 @@ fn counted(message: &str) -> LiveId {
 }
 
 async fn number(store: &dyn Store, messages: &[(&LiveId, u64)]) -> Vec<Numbering> {
-    let arrivals: Vec<_> = messages.iter().map(|(id, rows)| LiveArrival { id, rows: *rows }).collect();
+    let arrivals: Vec<_> = messages.iter().map(|(id, rows)| UnnumberedMessage { id, rows: *rows }).collect();
     store.number(&arrivals, now()).await.unwrap()
 }
 
@@ -111,7 +111,7 @@ async fn a_message_after_the_seal_gets_a_place_today(database: &Database) {
     assert_eq!([run_of(0), run_of(1)], ["amqp_shop_20260111", "amqp_shop_20260112"]);
     assert_eq!(numbered, number(store, &[(&first, 1), (&late, 1)]).await, "there it stays");
     // Also on a later day, and once that run is over as well.
-    let arrival = [LiveArrival { id: &late, rows: 1 }];
+    let arrival = [UnnumberedMessage { id: &late, rows: 1 }];
     let later = now() + chrono::TimeDelta::days(2);
     assert_eq!(store.number(&arrival, later).await.unwrap(), numbered[1..]);
     let today = LiveId { day: Day::of(now()), ..id("b", b"another", false) };
@@ -154,7 +154,7 @@ async fn an_uncounted_run_accepts_what_is_placed(database: &Database) {
 
 async fn a_live_run_is_not_stopped_before_its_day_is_over(database: &Database) {
     let store = &*database.store;
-    let act = assay_store::Act { operator: "me".into(), reason: None };
+    let act = assay_store::AuditContext { operator: "me".into(), reason: None };
     let kind = assay_transaction::StopKind::Cancelled;
     let today = LiveId { day: Day::of(Utc::now()), ..counted("today") };
     number(store, &[(&today, 1)]).await;
@@ -169,13 +169,16 @@ async fn a_past_day_with_lost_rows_ends_by_order(database: &Database) {
     number(store, &[(&first, 1), (&second, 1)]).await;
     write(store, chunk_of_ids(RUN, 0, 1, &[1])).await;
     assert_eq!(store.seal_live(&run_id(RUN)).await.unwrap(), RunState::Loading, "one row is lost");
-    let act = assay_store::Act { operator: "ada".into(), reason: Some("the disk is gone".into()) };
+    let act = assay_store::AuditContext { operator: "ada".into(), reason: Some("the disk is gone".into()) };
     let kind = assay_transaction::StopKind::Cancelled;
     let ordered = store.order_stop(&run_id(RUN), kind, "the disk is gone", &act).await.unwrap();
-    let Stopping::Ordered(run) = ordered else { panic!("{ordered:?}") };
+    let StopOutcome::Ordered(run) = ordered else { panic!("{ordered:?}") };
     let sealed = run.sealed.unwrap();
     assert_eq!((run.state, sealed.rows_read, sealed.chunks_total), (RunState::Sealed, 2, 2));
-    assert!(matches!(store.order_stop(&run_id(RUN), kind, "again", &act).await.unwrap(), Stopping::Before(_)));
+    assert!(matches!(
+        store.order_stop(&run_id(RUN), kind, "again", &act).await.unwrap(),
+        StopOutcome::AlreadyOrdered(_)
+    ));
     // Placed messages keep their place, and later ones get a place in the run of their day.
     assert_eq!(places(&number(store, &[(&second, 1)]).await), [(1, 2)]);
     let late = counted("c");

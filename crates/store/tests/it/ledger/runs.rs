@@ -1,6 +1,8 @@
 //! The ledger of runs.
 
-use assay_store::{Begun, ChunkOutcome, IdConflict, Known, Lease, NewRun, Progress, Sealing, Store};
+use assay_store::{
+    ChunkOutcome, IdConflict, Lease, NewRun, RecordedProgress, RunStart, SealOutcome, SourceState, Store,
+};
 use assay_transaction::{Checkpoint, Counted, Position, RunState, Sealed, SourceIdentity};
 use futures_util::future::join_all;
 
@@ -33,7 +35,7 @@ on_both! {
 async fn a_run_begins_resumes_and_ends(database: &Database) {
     let store = &*database.store;
     let new = new_run("first", "s3://bank/a.csv");
-    let Begun::Started(run, lease) = store.begin_run(&new).await.unwrap() else { panic!("it is new") };
+    let RunStart::Started(run, lease) = store.begin_run(&new).await.unwrap() else { panic!("it is new") };
     assert_eq!((&run.run_id, &run.source, run.state), (&new.run_id, &new.source, RunState::Loading));
     assert_eq!((run.settings.clone(), run.checkpoint, run.sealed), (new.settings.clone(), Checkpoint::START, None));
     assert_eq!(store.run(&new.run_id).await.unwrap(), Some(run.clone()));
@@ -42,11 +44,15 @@ async fn a_run_begins_resumes_and_ends(database: &Database) {
     let mut again = NewRun { run_id: run_id("second"), ..new.clone() };
     again.settings.chunk_rows = 7.try_into().unwrap();
     let next = Lease { epoch: 2, ..lease };
-    assert_eq!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run, next.clone()), "the frozen settings hold");
+    assert_eq!(
+        store.begin_run(&again).await.unwrap(),
+        RunStart::Resumed(run, next.clone()),
+        "the frozen settings hold"
+    );
 
     let sealed = Sealed { rows_read: 0, chunks_total: 1, amount: None };
     store.seal(&next, sealed, None).await.unwrap();
-    let Begun::AlreadyLoaded(run) = store.begin_run(&again).await.unwrap() else { panic!("it was read to its end") };
+    let RunStart::AlreadyLoaded(run) = store.begin_run(&again).await.unwrap() else { panic!("it was read to its end") };
     assert_eq!((run.run_id, run.state, run.sealed), (new.run_id, RunState::Sealed, Some(sealed)));
 }
 
@@ -54,19 +60,19 @@ async fn another_version_is_another_run(database: &Database) {
     begin(&*database.store, "a").await;
     let mut newer = new_run("b", "s3://bank/a.csv");
     newer.source.version = "etag-2".into();
-    assert!(matches!(database.store.begin_run(&newer).await.unwrap(), Begun::Started(..)));
+    assert!(matches!(database.store.begin_run(&newer).await.unwrap(), RunStart::Started(..)));
 }
 
 async fn force_begins_a_new_run(database: &Database) {
     let store = &*database.store;
     let first = begin(store, "a").await;
     let forced = NewRun { force: true, ..new_run("b", &first.source.location) };
-    assert!(matches!(store.begin_run(&forced).await.unwrap(), Begun::Started(..)));
+    assert!(matches!(store.begin_run(&forced).await.unwrap(), RunStart::Started(..)));
     let third = new_run("c", &first.source.location);
     let found = store.begin_run(&third).await.unwrap();
-    assert!(matches!(found, Begun::Resumed(run, _) if run == first), "the natural key stays with the first");
+    assert!(matches!(found, RunStart::Resumed(run, _) if run == first), "the natural key stays with the first");
     let resumed = NewRun { explicit_id: true, ..forced };
-    assert!(matches!(store.begin_run(&resumed).await.unwrap(), Begun::Resumed(..)), "by its name it can be resumed");
+    assert!(matches!(store.begin_run(&resumed).await.unwrap(), RunStart::Resumed(..)), "by its name it can be resumed");
     store
         .seal(&Lease { epoch: 2, ..lease("b") }, Sealed { rows_read: 0, chunks_total: 0, amount: None }, None)
         .await
@@ -97,8 +103,8 @@ async fn one_of_many_concurrent_loaders_starts(database: &Database) {
         async move { store.begin_run(&new_run(&format!("run-{number}"), "s3://bank/a.csv")).await.unwrap() }
     };
     let begun = join_all((0..8).map(try_one)).await;
-    let started = begun.iter().filter(|begun| matches!(begun, Begun::Started(..))).count();
-    let resumed = begun.iter().filter(|begun| matches!(begun, Begun::Resumed(..))).count();
+    let started = begun.iter().filter(|begun| matches!(begun, RunStart::Started(..))).count();
+    let resumed = begun.iter().filter(|begun| matches!(begun, RunStart::Resumed(..))).count();
     assert_eq!((started, resumed), (1, 7));
     assert_eq!(database.count("SELECT count(*) FROM runs").await, 1);
 }
@@ -170,11 +176,11 @@ async fn the_first_seal_counts(database: &Database) {
     store.seal(&lease("a"), sealed, None).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     for state in [RunState::Sealed, RunState::Complete] {
-        assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), Sealing::Done);
+        assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), SealOutcome::Done);
         for other in [Sealed { rows_read: 1, ..sealed }, Sealed { chunks_total: 2, ..sealed }] {
             let reason = "run a was sealed at 2 rows in 1 chunks by another loader".to_owned();
             let sealing = store.seal(&lease("a"), other, Some("lost")).await.unwrap();
-            assert_eq!(sealing, Sealing::Elsewhere { reason });
+            assert_eq!(sealing, SealOutcome::Elsewhere { reason });
         }
         let run = store.run(&run_id("a")).await.unwrap().unwrap();
         assert_eq!((run.sealed, run.error, run.state), (Some(sealed), None, state));
@@ -192,7 +198,7 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
         let reason = format!(
             "run a cannot be sealed: chunk a/2 lies beyond the end of its run: {rows_read} rows in {chunks_total} chunks"
         );
-        assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), Sealing::RecordedBeyond { reason });
+        assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), SealOutcome::RecordedBeyond { reason });
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().state, RunState::Loading);
     }
     store.seal(&lease("a"), Sealed { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
@@ -214,7 +220,7 @@ async fn nothing_is_recorded_beyond_the_end(database: &Database) {
             chunks.push(chunk_of_ids("a", 1, 3, &[3, 16]));
         }
         let outcomes = store.write(&chunks, IdConflict::Fail).await.unwrap().outcomes;
-        assert_eq!(outcomes[0], ChunkOutcome::Known);
+        assert_eq!(outcomes[0], ChunkOutcome::AlreadyRecorded);
         assert!(!matches!(outcomes[1], ChunkOutcome::Refused { .. }), "a run that is loading has no end");
         for (chunk, outcome) in chunks.iter().zip(&outcomes).skip(2) {
             let id = &chunk.id;
@@ -234,7 +240,10 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     let why = "row 3: the object changed\0 while it was read";
     store.seal(&lease("a"), Sealed { rows_read: 2, chunks_total: 1, amount: None }, Some(why)).await.unwrap();
     let again = new_run("b", &first.source.location);
-    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)), "its last chunk is still on its way");
+    assert!(
+        matches!(store.begin_run(&again).await.unwrap(), RunStart::Started(..)),
+        "its last chunk is still on its way"
+    );
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Sealed);
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Failed);
@@ -245,7 +254,7 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     let by_the_same_name = NewRun { explicit_id: true, force: true, run_id: run_id("a"), ..again.clone() };
     let error = store.begin_run(&by_the_same_name).await.unwrap_err().to_string();
     assert!(error.contains("run a is failed") && error.contains("BATCH_RUN_ID"), "{error}");
-    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Resumed(run, _) if run.run_id == again.run_id));
+    assert!(matches!(store.begin_run(&again).await.unwrap(), RunStart::Resumed(run, _) if run.run_id == again.run_id));
 }
 
 async fn a_long_location_works(database: &Database) {
@@ -253,8 +262,8 @@ async fn a_long_location_works(database: &Database) {
     let noise: String =
         (0..200_u128).map(|number| uuid::Uuid::new_v5(&uuid::Uuid::from_u128(number), b"noise").to_string()).collect();
     let new = new_run("a", &noise);
-    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Started(..)));
-    assert!(matches!(database.store.begin_run(&new).await.unwrap(), Begun::Resumed(..)));
+    assert!(matches!(database.store.begin_run(&new).await.unwrap(), RunStart::Started(..)));
+    assert!(matches!(database.store.begin_run(&new).await.unwrap(), RunStart::Resumed(..)));
 }
 
 async fn an_empty_source_is_complete_at_once(database: &Database) {
@@ -269,7 +278,7 @@ async fn recorded_chunks_come_in_order(database: &Database) {
     let chunks = [chunk_of_ids("a", 3, 31, &[1]), chunk_of_ids("a", 0, 1, &[2, 3]), chunk_of_ids("a", 2, 21, &[4])];
     store.write(&chunks, IdConflict::Fail).await.unwrap();
     let numbers = async |from, limit| {
-        let recorded = store.recorded_from(&run_id("a"), from, limit).await.unwrap();
+        let recorded = store.recorded_chunks(&run_id("a"), from, limit).await.unwrap();
         recorded.iter().map(|chunk| (chunk.chunk, chunk.range.first_row, chunk.range.rows)).collect::<Vec<_>>()
     };
     assert_eq!(numbers(0, 10).await, [(0, 1, 2), (2, 21, 1), (3, 31, 1)]);
@@ -277,7 +286,7 @@ async fn recorded_chunks_come_in_order(database: &Database) {
     assert!(numbers(4, 10).await.is_empty());
     let progress = store.progress(&run_id("a")).await.unwrap();
     assert_eq!((progress.chunks_recorded, progress.rows_recorded), (3, 4));
-    assert_eq!(store.progress(&run_id("b")).await.unwrap(), Progress::default());
+    assert_eq!(store.progress(&run_id("b")).await.unwrap(), RecordedProgress::default());
 }
 
 async fn a_run_of_a_newer_version_is_skipped(database: &Database) {
@@ -296,11 +305,11 @@ async fn a_run_of_a_newer_version_is_skipped(database: &Database) {
 }
 
 async fn without_run(store: &dyn Store, sources: &[SourceIdentity]) -> Vec<bool> {
-    store.known(sources).await.unwrap().into_iter().map(|known| known == Known::Not).collect()
+    store.source_states(sources).await.unwrap().into_iter().map(|known| known == SourceState::Not).collect()
 }
 
 async fn unread(store: &dyn Store, sources: &[SourceIdentity]) -> Vec<bool> {
-    store.known(sources).await.unwrap().into_iter().map(|known| known != Known::Read).collect()
+    store.source_states(sources).await.unwrap().into_iter().map(|known| known != SourceState::Read).collect()
 }
 
 async fn sources_without_a_run_are_found(database: &Database) {
@@ -382,7 +391,7 @@ async fn rows_of_a_run_that_never_began_are_refused(database: &Database) {
     begin(store, "a").await;
     let chunks =
         [chunk_of_ids("nobody", 0, 1, &[1]), chunk_of_ids("a", 0, 1, &[2]), chunk_of_ids("nobody", 7, 8, &[3])];
-    for repeated in [ChunkOutcome::Recorded, ChunkOutcome::Known] {
+    for repeated in [ChunkOutcome::Recorded, ChunkOutcome::AlreadyRecorded] {
         let outcomes = store.write(&chunks, IdConflict::Fail).await.unwrap().outcomes;
         assert_eq!(outcomes[1], repeated);
         for (chunk, outcome) in [(0, &outcomes[0]), (7, &outcomes[2])] {
@@ -393,5 +402,5 @@ async fn rows_of_a_run_that_never_began_are_refused(database: &Database) {
     assert_eq!(database.texts("SELECT run_id FROM chunks UNION ALL SELECT run_id FROM transactions").await, ["a", "a"]);
     // Chunks that were recorded while their run existed still count as recorded.
     database.execute("DELETE FROM runs").await;
-    assert_eq!(store.write(&chunks[1..2], IdConflict::Fail).await.unwrap().outcomes, [ChunkOutcome::Known]);
+    assert_eq!(store.write(&chunks[1..2], IdConflict::Fail).await.unwrap().outcomes, [ChunkOutcome::AlreadyRecorded]);
 }

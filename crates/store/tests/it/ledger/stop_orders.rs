@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use assay_store::{Begun, ChunkOutcome, IdConflict, Lease, Operation, Renewed, Stopping, Taken};
+use assay_store::{
+    ChunkOutcome, IdConflict, Lease, LeaseAttempt, LeaseRenewal, OperationRecord, RunStart, StopOutcome,
+};
 use assay_transaction::{Checkpoint, Position, RunState, Sealed, StopKind};
 
 use crate::chunks::{HOLDER, LEASE, act, begin, chunk_of_ids, lease, new_run, run_id};
@@ -24,8 +26,8 @@ on_both! {
 async fn an_order_is_given_once(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), Renewed::Kept(None));
-    let Stopping::Ordered(run) =
+    assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), LeaseRenewal::Kept(None));
+    let StopOutcome::Ordered(run) =
         store.order_stop(&run_id("a"), StopKind::Cancelled, "wrong\0 file", &act()).await.unwrap()
     else {
         panic!("it was loading")
@@ -35,17 +37,17 @@ async fn an_order_is_given_once(database: &Database) {
     assert_eq!((order.kind, reason.as_str()), (StopKind::Cancelled, "wrong\0 file"));
     assert!(order.at >= run.started_at);
     assert_eq!((run.state, &run.error), (RunState::Loading, &None));
-    assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), Renewed::Kept(Some(order)));
+    assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), LeaseRenewal::Kept(Some(order)));
     assert_eq!(store.run(&run_id("a")).await.unwrap().as_ref(), Some(&run));
 
     let again = store.order_stop(&run_id("a"), StopKind::Aborted, "other", &act()).await.unwrap();
-    assert_eq!(again, Stopping::Before(run.clone()));
+    assert_eq!(again, StopOutcome::AlreadyOrdered(run.clone()));
     // It keeps its source until it is sealed: the next loader finds it, and the order.
     let found = store.begin_run(&new_run("b", &run.source.location)).await.unwrap();
-    assert_eq!(found, Begun::Resumed(run, Lease { epoch: 2, ..lease("a") }));
+    assert_eq!(found, RunStart::Resumed(run, Lease { epoch: 2, ..lease("a") }));
 
     let operations = store.operations(None, 10).await.unwrap();
-    let [Operation { operator, action, run_id: of, reason, details: None, .. }] = &operations[..] else {
+    let [OperationRecord { operator, action, run_id: of, reason, details: None, .. }] = &operations[..] else {
         panic!("{operations:?}")
     };
     assert_eq!((operator.as_str(), action.as_str(), of), ("ada", "cancel", &Some(run_id("a"))));
@@ -54,7 +56,7 @@ async fn an_order_is_given_once(database: &Database) {
     let error = store.order_stop(&run_id("nobody"), StopKind::Cancelled, "x", &act()).await.unwrap_err();
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
     assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
-    assert_eq!(store.renew_lease(&lease("nobody"), LEASE).await.unwrap(), Renewed::Lost { by: None });
+    assert_eq!(store.renew_lease(&lease("nobody"), LEASE).await.unwrap(), LeaseRenewal::Lost { by: None });
 }
 
 async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
@@ -66,13 +68,13 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
         let run = begin(store, &name).await;
         store.seal(&lease(&name), Sealed { rows_read: 2, chunks_total: 2, amount: None }, None).await.unwrap();
         store.write(&[chunk_of_ids(&name, 0, 1, &[10 * number])], IdConflict::Fail).await.unwrap();
-        let Stopping::Ordered(stopped) = store.order_stop(&id, kind, "enough", &act()).await.unwrap() else {
+        let StopOutcome::Ordered(stopped) = store.order_stop(&id, kind, "enough", &act()).await.unwrap() else {
             panic!("it was sealed")
         };
         assert_eq!((stopped.state, stopped.error.as_deref()), (RunState::Sealed, Some("enough")));
         assert_eq!(store.operations(Some(&id), 10).await.unwrap()[0].action, action);
         let again = new_run(&format!("again-{number}"), &run.source.location);
-        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)), "its source is free");
+        assert!(matches!(store.begin_run(&again).await.unwrap(), RunStart::Started(..)), "its source is free");
         assert_eq!(store.close_run(&id).await.unwrap(), RunState::Sealed);
         store.write(&[chunk_of_ids(&name, 1, 2, &[10 * number + 1])], IdConflict::Fail).await.unwrap();
         for _ in 0..2 {
@@ -100,7 +102,7 @@ async fn a_finished_run_is_not_stopped(database: &Database) {
     assert_eq!(crate::chunks::finish(store, "a", 0, 0).await, RunState::Complete);
     let run = store.run(&run_id("a")).await.unwrap().unwrap();
     let stopping = store.order_stop(&run_id("a"), StopKind::Cancelled, "late", &act()).await.unwrap();
-    assert_eq!(stopping, Stopping::Finished(run.clone()));
+    assert_eq!(stopping, StopOutcome::Finished(run.clone()));
     assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
     assert!(store.operations(None, 10).await.unwrap().is_empty());
 }
@@ -118,7 +120,7 @@ async fn the_loader_seals_a_stopped_run(database: &Database) {
             store.seal(&lease(name), sealed, error).await.unwrap();
         }
         let begun = store.begin_run(&new_run(&format!("again-{name}"), &run.source.location)).await.unwrap();
-        assert!(matches!(begun, Begun::Started(..)), "{begun:?}");
+        assert!(matches!(begun, RunStart::Started(..)), "{begun:?}");
         assert_eq!(store.seal_stopped(&id).await.unwrap(), RunState::Sealed, "it is not loading any more");
         assert_eq!(store.close_run(&id).await.unwrap(), RunState::Cancelled);
         let run = store.run(&id).await.unwrap().unwrap();
@@ -155,7 +157,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
             0 => store.release_lease(&lease(&name)).await.unwrap(),
             1 => assert!(matches!(
                 store.renew_lease(&lease(&name), Duration::ZERO).await.unwrap(),
-                Renewed::Kept(Some(_))
+                LeaseRenewal::Kept(Some(_))
             )),
             _ => store.evict(&id, HOLDER).await.unwrap(),
         }
@@ -167,7 +169,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
         assert_eq!((end.rows_read, end.chunks_total), (rows_read, chunks_total), "{name}");
         assert_eq!(sealed.error.as_deref(), Some("enough"));
         let again = new_run(&format!("again-{number}"), &run.source.location);
-        assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)));
+        assert!(matches!(store.begin_run(&again).await.unwrap(), RunStart::Started(..)));
         if state.is_finished() {
             assert!(store.audit(&id).await.unwrap().unwrap().breaches().is_empty());
         }
@@ -181,7 +183,9 @@ async fn only_a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Loading);
     assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
     assert_eq!(store.seal_stopped(&run_id("nobody")).await.unwrap(), RunState::Loading);
-    let Taken::Granted(_, lease) = store.take_lease(&run_id("a"), HOLDER, LEASE).await.unwrap() else { panic!("free") };
+    let LeaseAttempt::Granted(_, lease) = store.take_lease(&run_id("a"), HOLDER, LEASE).await.unwrap() else {
+        panic!("free")
+    };
     store.seal(&lease, Sealed { rows_read: 0, chunks_total: 0, amount: None }, None).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Complete);
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Complete);
@@ -205,10 +209,10 @@ async fn chunks_beyond_a_stopped_run_are_dropped(database: &Database) {
     let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
     let expected = [
         ChunkOutcome::Dropped,
-        ChunkOutcome::Known,
+        ChunkOutcome::AlreadyRecorded,
         ChunkOutcome::Recorded,
         ChunkOutcome::Dropped,
-        ChunkOutcome::Known,
+        ChunkOutcome::AlreadyRecorded,
     ];
     assert_eq!((&written.outcomes[..], written.transactions), (&expected[..], 1));
     assert_eq!(database.count("SELECT count(*) FROM transactions WHERE run_id = 'a'").await, 3);
@@ -251,9 +255,9 @@ async fn an_order_concurrent_with_the_last_chunk(database: &Database) {
         let act = act();
         let (state, stopping) = tokio::join!(last, other.order_stop(&id, StopKind::Cancelled, "enough", &act));
         let expected = match stopping.unwrap() {
-            Stopping::Ordered(_) => RunState::Cancelled,
-            Stopping::Finished(_) => RunState::Complete,
-            Stopping::Before(run) => panic!("{run:?}"),
+            StopOutcome::Ordered(_) => RunState::Cancelled,
+            StopOutcome::Finished(_) => RunState::Complete,
+            StopOutcome::AlreadyOrdered(run) => panic!("{run:?}"),
         };
         assert_eq!(state, expected);
         assert_eq!(database.store.run(&id).await.unwrap().unwrap().state, expected);

@@ -1,6 +1,6 @@
 //! An audit trusts only data rows and chunks, and notices everything that is missing or superfluous.
 
-use assay_store::{Audit, Breach, ChunkOutcome, IdConflict, Store, Stray, Strays};
+use assay_store::{Audit, AuditBreach, ChunkOutcome, IdConflict, Store, StrayRun, Strays};
 use assay_transaction::{RunState, Sealed, Tally};
 
 use crate::chunks::{Row, begin, chunk, chunk_of_ids, finish, lease, run_id, scored, transaction};
@@ -59,9 +59,9 @@ async fn a_whole_run_is_lawful(database: &Database) {
 
 async fn each_deleted_row_is_noticed(database: &Database) {
     let store = &*database.store;
-    let one_less = Breach::Sum { expected: 9, found: 8 };
-    let unpredicted = Breach::Unpredicted { transactions: 1 };
-    let cases: [(&str, Vec<Breach>); 7] = [
+    let one_less = AuditBreach::Sum { expected: 9, found: 8 };
+    let unpredicted = AuditBreach::Unpredicted { transactions: 1 };
+    let cases: [(&str, Vec<AuditBreach>); 7] = [
         ("DELETE FROM transactions WHERE run_id = '{run}' AND row_number = 5", vec![one_less.clone()]),
         (
             "DELETE FROM predictions WHERE run_id = '{run}' AND transaction_id IN
@@ -75,17 +75,17 @@ async fn each_deleted_row_is_noticed(database: &Database) {
             "DELETE FROM chunks WHERE run_id = '{run}' AND chunk = 0",
             // The chunk's duplicate goes with it; its other rows remain, unaccounted for.
             vec![
-                Breach::Sum { expected: 9, found: 8 },
-                Breach::Uncovered { outcomes: 3 },
-                Breach::Missing { chunks: 1 },
+                AuditBreach::Sum { expected: 9, found: 8 },
+                AuditBreach::Uncovered { outcomes: 3 },
+                AuditBreach::Missing { chunks: 1 },
             ],
         ),
         (
             "DELETE FROM chunks WHERE run_id = '{run}' AND chunk = 1",
             vec![
-                Breach::Sum { expected: 9, found: 8 },
-                Breach::Uncovered { outcomes: 4 },
-                Breach::Missing { chunks: 1 },
+                AuditBreach::Sum { expected: 9, found: 8 },
+                AuditBreach::Uncovered { outcomes: 4 },
+                AuditBreach::Missing { chunks: 1 },
             ],
         ),
     ];
@@ -96,7 +96,7 @@ async fn each_deleted_row_is_noticed(database: &Database) {
         database.execute(&deletion).await;
         let audit = audit(store, &run).await;
         assert_eq!(audit.breaches(), expected, "{deletion}");
-        if expected.contains(&Breach::Missing { chunks: 1 }) {
+        if expected.contains(&AuditBreach::Missing { chunks: 1 }) {
             let missing = if deletion.ends_with('0') { (0, 0) } else { (1, 1) };
             assert_eq!((audit.missing, audit.chunks_missing), (vec![missing], 1));
         }
@@ -119,16 +119,16 @@ async fn each_doubled_outcome_is_noticed(database: &Database) {
         let run = format!("run-{number}");
         prepare(store, &run, number).await;
         database.execute(&insertion.replace("{run}", &run)).await;
-        let mut expected = vec![Breach::Sum { expected: 9, found: 10 }, Breach::Doubled { outcomes: 1 }];
+        let mut expected = vec![AuditBreach::Sum { expected: 9, found: 10 }, AuditBreach::Doubled { outcomes: 1 }];
         if insertion.contains("duplicate_rows") {
-            expected.push(Breach::Unfounded { duplicates: 2 });
+            expected.push(AuditBreach::Unfounded { duplicates: 2 });
         }
         assert_eq!(audit(store, &run).await.breaches(), expected, "{insertion}");
     }
     // A surplus row that hides a missing one.
     prepare(store, "a", 9).await;
     database.execute("UPDATE invalid_transactions SET row_number = 4 WHERE run_id = 'a' AND row_number = 3").await;
-    assert_eq!(audit(store, "a").await.breaches(), [Breach::Doubled { outcomes: 1 }]);
+    assert_eq!(audit(store, "a").await.breaches(), [AuditBreach::Doubled { outcomes: 1 }]);
     // A transaction without a prediction is no outcome.
     prepare(store, "b", 10).await;
     database.execute("DELETE FROM predictions WHERE run_id = 'b'").await;
@@ -141,7 +141,7 @@ async fn each_doubled_outcome_is_noticed(database: &Database) {
     let found = audit(store, "b").await;
     assert_eq!(
         found.breaches(),
-        [Breach::Sum { expected: 9, found: 7 }, Breach::Unpredicted { transactions: 3 }],
+        [AuditBreach::Sum { expected: 9, found: 7 }, AuditBreach::Unpredicted { transactions: 3 }],
         "{found:?}"
     );
 }
@@ -164,7 +164,7 @@ async fn recorded_rows_of_an_open_run_must_be_right(database: &Database) {
     assert_eq!((found.breaches(), found.missing), (vec![], vec![(0, 0), (2, 3), (6, 7)]));
     assert_eq!((found.chunks_recorded, found.rows_covered, found.chunks_missing), (3, 6, 5));
     database.execute("DELETE FROM transactions WHERE row_number = 9").await;
-    assert_eq!(audit(store, "a").await.breaches(), [Breach::Sum { expected: 6, found: 5 }]);
+    assert_eq!(audit(store, "a").await.breaches(), [AuditBreach::Sum { expected: 6, found: 5 }]);
 }
 
 async fn chunks_beyond_the_end_are_noticed(database: &Database) {
@@ -173,7 +173,7 @@ async fn chunks_beyond_the_end_are_noticed(database: &Database) {
     database
         .execute("INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ('a', 2, 10, 0, 0), ('a', 7, 99, 1, 0)")
         .await;
-    assert_eq!(audit(store, "a").await.breaches(), [Breach::Beyond { chunks: 2 }]);
+    assert_eq!(audit(store, "a").await.breaches(), [AuditBreach::Beyond { chunks: 2 }]);
 }
 
 async fn an_unknown_run_has_no_audit(database: &Database) {
@@ -194,7 +194,7 @@ async fn many_chunks_are_read_in_pages(database: &Database) {
     let found = audit(&*database.store, "a").await;
     assert_eq!((found.chunks_recorded, found.rows_covered, found.chunks_missing), (24_999, 24_999, 2));
     assert_eq!(found.missing, [(9_999, 9_999), (19_999, 19_999)]);
-    assert_eq!(found.breaches(), [Breach::Sum { expected: 24_999, found: 0 }]);
+    assert_eq!(found.breaches(), [AuditBreach::Sum { expected: 24_999, found: 0 }]);
 }
 
 /// Hiding a deleted transaction as a duplicate takes another stored one, and a change of the chunk's counts.
@@ -209,15 +209,15 @@ async fn a_duplicate_of_nothing_is_noticed(database: &Database) {
     };
     prepare(store, "run-1", 1).await;
     database.execute(&hide(1)).await;
-    let credited = Breach::Credited { expected: 3, found: 2 };
-    assert_eq!(audit(store, "run-1").await.breaches(), [Breach::Unfounded { duplicates: 2 }, credited.clone()]);
+    let credited = AuditBreach::Credited { expected: 3, found: 2 };
+    assert_eq!(audit(store, "run-1").await.breaches(), [AuditBreach::Unfounded { duplicates: 2 }, credited.clone()]);
 
     // The number of this run is the id of a transaction: 200 in hexadecimal.
     prepare(store, "run-2", 2).await;
     database.execute(&hide(2).replace("000000000002", "0000000000c8")).await;
     assert_eq!(audit(store, "run-2").await.breaches(), [credited]);
     database.execute("UPDATE chunks SET predicted = 1 WHERE run_id = 'run-1' AND chunk = 1").await;
-    assert_eq!(audit(store, "run-1").await.breaches(), [Breach::Unfounded { duplicates: 2 }]);
+    assert_eq!(audit(store, "run-1").await.breaches(), [AuditBreach::Unfounded { duplicates: 2 }]);
 }
 
 async fn rows_of_no_run_are_found(database: &Database) {
@@ -229,8 +229,8 @@ async fn rows_of_no_run_are_found(database: &Database) {
     assert_eq!(store.strays().await.unwrap(), Strays::default());
     database.execute("DELETE FROM runs WHERE run_id IN ('a', 'c'); DELETE FROM chunks WHERE run_id = 'c'").await;
     database.execute("DELETE FROM transactions WHERE run_id = 'c'").await;
-    let a = Stray { run_id: "a".into(), chunks: 2, transactions: 3, invalid: 2, failed: 2 };
-    let c = Stray { run_id: "c".into(), chunks: 0, transactions: 0, ..a.clone() };
+    let a = StrayRun { run_id: "a".into(), chunks: 2, transactions: 3, invalid: 2, failed: 2 };
+    let c = StrayRun { run_id: "c".into(), chunks: 0, transactions: 0, ..a.clone() };
     assert_eq!(store.strays().await.unwrap(), Strays { runs: 2, named: vec![a, c], predictions: 3 });
 
     let many =

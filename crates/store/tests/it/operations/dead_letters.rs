@@ -137,7 +137,7 @@ async fn parts_of_a_replay_are_given_up_once(database: &Database) {
     assert_eq!(store.parts_given_up(&a, 10).await.unwrap(), 1);
     assert_eq!(store.parts_given_up(&a, 2).await.unwrap(), 0);
     // One that was recorded after all, and came again afterwards.
-    store.exchange(&part("a", 1, 7, &[]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("a", 1, 7, &[]), IdConflict::Fail).await.unwrap();
     assert_eq!(store.parts_given_up(&a, 1).await.unwrap(), 599);
 }
 

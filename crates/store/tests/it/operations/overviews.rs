@@ -1,6 +1,6 @@
 //! How far runs are, and lists of runs: their numbers agree.
 
-use assay_store::{Counting, IdConflict, NewRun, RunFilter};
+use assay_store::{IdConflict, NewRun, RunFilter, TallySource};
 use assay_transaction::Tally;
 
 use crate::chunks::act;
@@ -16,20 +16,20 @@ on_both! {
 async fn both_ways_of_counting_agree(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
-    assert!(store.overview(&a, 60, Counting::Chunks).await.unwrap().is_none());
+    assert!(store.overview(&a, 60, TallySource::Chunks).await.unwrap().is_none());
     begin(store, "a").await;
     let rows = [scored(1, "1"), Row::Failed(transaction(2, "1")), Row::Invalid(b"x"), scored(1, "1"), scored(1, "2")];
     store.write(&[chunk("a", 0, 1, &rows), chunk_of_ids("a", 1, 6, &[7, 8])], IdConflict::Fail).await.unwrap();
     let expected = Tally { predicted: 3, invalid: 1, failed: 2, duplicate: 1 };
     let agreed = async |expected: Tally| {
-        let rows = store.overview(&a, 60, Counting::Rows).await.unwrap().unwrap();
-        let chunks = store.overview(&a, 60, Counting::Chunks).await.unwrap().unwrap();
+        let rows = store.overview(&a, 60, TallySource::Rows).await.unwrap().unwrap();
+        let chunks = store.overview(&a, 60, TallySource::Chunks).await.unwrap().unwrap();
         for overview in [&rows, &chunks] {
             assert_eq!(overview.tally, expected);
             assert_eq!(overview.tally.total(), overview.progress.rows_recorded);
             assert_eq!(overview.failed.iter().map(|(_, count)| count).sum::<u64>(), expected.failed);
         }
-        assert_eq!(store.booked(&a).await.unwrap(), expected);
+        assert_eq!(store.tally_by_chunk(&a).await.unwrap(), expected);
         let labels = rows.predictions.unwrap();
         assert_eq!(labels.iter().map(|label| label.count).sum::<u64>(), expected.predicted);
         assert_eq!(chunks.predictions, None, "that takes its time");
@@ -38,7 +38,7 @@ async fn both_ways_of_counting_agree(database: &Database) {
     agreed(expected).await;
     // A replay trades one outcome for another.
     store.begin_replay(&a, &serde_json::json!({}), &act()).await.unwrap();
-    store.exchange(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
     agreed(Tally { predicted: 4, failed: 1, ..expected }).await;
 }
 
@@ -56,12 +56,12 @@ async fn an_overview_is_of_one_point_in_time(database: &Database) {
         }
     });
     while !writing.is_finished() {
-        for counting in [Counting::Rows, Counting::Chunks] {
+        for counting in [TallySource::Rows, TallySource::Chunks] {
             let overview = store.overview(&run_id("a"), 60, counting).await.unwrap().unwrap();
             assert_eq!(overview.tally.total(), overview.progress.rows_recorded, "{counting:?}");
             assert_eq!(overview.tally.predicted, 2 * overview.progress.chunks_recorded);
             let labels = overview.predictions.into_iter().flatten().map(|label| label.count).sum::<u64>();
-            assert!(counting == Counting::Chunks || labels == overview.tally.predicted);
+            assert!(counting == TallySource::Chunks || labels == overview.tally.predicted);
         }
     }
     writing.await.unwrap();

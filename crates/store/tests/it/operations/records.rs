@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_store::{Act, Counting, FailedRecord, IdConflict, NewRun, RowFate, Selection};
+use assay_store::{AuditContext, FailedRecord, FailedRowSelection, IdConflict, NewRun, RowOutcome, TallySource};
 use assay_transaction::{Entry, Lane, Namespace};
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ async fn every_row_has_an_outcome(database: &Database) {
     // An empty chunk covers no row.
     database.write(&[chunk("a", 2, 7, &[]), chunk("a", 3, 7, &[scored(3, "-952.4")])], IdConflict::Fail).await.unwrap();
 
-    let RowFate::Predicted(stored) = store.row(&a, 1).await.unwrap() else { panic!("it is stored") };
+    let RowOutcome::Predicted(stored) = store.row(&a, 1).await.unwrap() else { panic!("it is stored") };
     assert_eq!((&stored.transaction, stored.external_id.as_deref()), (&transaction(3, "-952.40"), Some("id 3")));
     assert_eq!((&stored.run_id, stored.row, stored.processing_type.as_str(), stored.replaced), (&a, 1, "streaming", 0));
     let prediction = stored.prediction.clone().unwrap();
@@ -45,33 +45,33 @@ async fn every_row_has_an_outcome(database: &Database) {
     assert_eq!(prediction.predicted_at, first.predicted_at);
     assert!(stored.created_at > prediction.predicted_at, "by the database's clock");
 
-    let RowFate::Invalid(invalid) = store.row(&a, 2).await.unwrap() else { panic!("it is rejected") };
+    let RowOutcome::Invalid(invalid) = store.row(&a, 2).await.unwrap() else { panic!("it is rejected") };
     assert_eq!((invalid.row, invalid.line, invalid.reason.as_str()), (2, 3, "amount_scale"));
     assert_eq!((invalid.message.as_str(), &invalid.raw[..]), ("`amount` has more than 4 decimals", &b"caf\xe9\0"[..]));
 
-    let RowFate::Failed(failed) = store.row(&a, 3).await.unwrap() else { panic!("it failed") };
+    let RowOutcome::Failed(failed) = store.row(&a, 3).await.unwrap() else { panic!("it failed") };
     assert_eq!((failed.row, failed.transaction_id, failed.attempts), (3, Uuid::from_u128(2), 3));
     assert_eq!((failed.class.as_str(), failed.reason.as_str()), ("rejected", "422 Unprocessable Entity"));
     assert_eq!(serde_json::from_slice::<Entry>(&failed.payload).unwrap(), first.failed[0].entry);
 
-    let duplicate = RowFate::Duplicate { of: Some(stored.clone()), transaction_id: Uuid::from_u128(3) };
+    let duplicate = RowOutcome::Duplicate { of: Some(stored.clone()), transaction_id: Uuid::from_u128(3) };
     for row in [4, 7] {
         assert_eq!(store.row(&a, row).await.unwrap(), duplicate, "{row}");
     }
-    let RowFate::Predicted(stored) = store.row(&a, 6).await.unwrap() else { panic!("it is stored") };
+    let RowOutcome::Predicted(stored) = store.row(&a, 6).await.unwrap() else { panic!("it is stored") };
     assert_eq!((stored.transaction, stored.processing_type.as_str()), (transaction(6, "-12.50"), "batch"));
     for row in [0, 8, u64::MAX] {
-        assert_eq!(store.row(&a, row).await.unwrap(), RowFate::Unrecorded, "{row}");
+        assert_eq!(store.row(&a, row).await.unwrap(), RowOutcome::Unrecorded, "{row}");
     }
-    assert_eq!(store.row(&run_id("b"), 1).await.unwrap(), RowFate::Unrecorded);
+    assert_eq!(store.row(&run_id("b"), 1).await.unwrap(), RowOutcome::Unrecorded);
 
     database.execute("DELETE FROM predictions").await;
-    let RowFate::Predicted(stored) = store.row(&a, 1).await.unwrap() else { panic!("it is stored") };
+    let RowOutcome::Predicted(stored) = store.row(&a, 1).await.unwrap() else { panic!("it is stored") };
     assert_eq!(stored.prediction, None);
     database.execute("DELETE FROM transactions").await;
-    let duplicate = RowFate::Duplicate { of: None, transaction_id: Uuid::from_u128(3) };
+    let duplicate = RowOutcome::Duplicate { of: None, transaction_id: Uuid::from_u128(3) };
     assert_eq!(store.row(&a, 4).await.unwrap(), duplicate);
-    assert_eq!(store.row(&a, 1).await.unwrap(), RowFate::Unrecorded);
+    assert_eq!(store.row(&a, 1).await.unwrap(), RowOutcome::Unrecorded);
 }
 
 async fn a_transaction_is_found_by_its_id(database: &Database) {
@@ -120,12 +120,12 @@ async fn failed_rows_are_selected(database: &Database) {
     chunk.failed[6].class = "tricky \" \\ '\0".into();
     database.write(&[chunk], IdConflict::Fail).await.unwrap();
 
-    let select = |classes: &[&str], rows: &[(u64, u64)]| Selection {
+    let select = |classes: &[&str], rows: &[(u64, u64)]| FailedRowSelection {
         classes: classes.iter().map(|class| (*class).to_owned()).collect(),
         rows: rows.to_vec(),
     };
     let numbers = |found: Vec<FailedRecord>| found.iter().map(|failed| failed.row).collect::<Vec<_>>();
-    let cases: [(Selection, Vec<u64>); 8] = [
+    let cases: [(FailedRowSelection, Vec<u64>); 8] = [
         (select(&[], &[]), (1..=25).collect()),
         (select(&["id_conflict"], &[]), (21..=25).collect()),
         (select(&["tricky \" \\ '\0"], &[]), vec![7]),
@@ -147,7 +147,7 @@ async fn failed_rows_are_selected(database: &Database) {
         async move { numbers(store.failed_rows(a, &selection, from, limit).await.unwrap()) }
     };
     assert_eq!((page(0, 3).await, page(21, 3).await, page(22, 3).await), (vec![3, 4, 20], vec![21], vec![]));
-    let counts = store.count_failed(&a, &Selection::default()).await.unwrap();
+    let counts = store.count_failed(&a, &FailedRowSelection::default()).await.unwrap();
     let counts: Vec<_> = counts.iter().map(|(class, count)| (class.as_str(), *count)).collect();
     assert_eq!(counts, [("rejected", 19), ("id_conflict", 5), ("tricky \" \\ '\u{fffd}", 1)]);
 }
@@ -205,8 +205,8 @@ async fn the_pace_covers_the_window(database: &Database) {
     let store = &*database.store;
     let a = run_id("a");
     begin(store, "a").await;
-    let pace = async |window| store.overview(&a, window, Counting::Chunks).await.unwrap().unwrap().pace;
-    assert_eq!(pace(60).await, assay_store::Pace::default());
+    let pace = async |window| store.overview(&a, window, TallySource::Chunks).await.unwrap().unwrap().pace;
+    assert_eq!(pace(60).await, assay_store::RunPace::default());
     let chunks = [chunk_of_ids("a", 0, 1, &[1, 2, 3]), chunk_of_ids("a", 1, 4, &[4, 5]), chunk_of_ids("b", 0, 1, &[6])];
     database.write(&chunks, IdConflict::Fail).await.unwrap();
     let ago = |chunk, seconds| {
@@ -224,7 +224,7 @@ async fn the_pace_covers_the_window(database: &Database) {
     let all = pace(1_000).await;
     assert!(all.rows == 5 && (500_000..530_000).contains(&all.millis), "{all:?}");
     assert_eq!(pace(5).await.rows, 0);
-    let quiet = store.overview(&a, 5, Counting::Chunks).await.unwrap().unwrap().quiet_millis;
+    let quiet = store.overview(&a, 5, TallySource::Chunks).await.unwrap().unwrap().quiet_millis;
     assert!((20_000..50_000).contains(&quiet), "{quiet}");
 }
 
@@ -241,7 +241,7 @@ async fn operations_come_latest_first(database: &Database) {
     let store = &*database.store;
     let details = serde_json::json!({"chunks": [[0, 7]], "of": "é"});
     store.record_operation("repair", Some(&run_id("a")), Some(&details), &act()).await.unwrap();
-    let nobody = Act { operator: "b\0b".into(), reason: None };
+    let nobody = AuditContext { operator: "b\0b".into(), reason: None };
     store.record_operation("purge", None, None, &nobody).await.unwrap();
     store.record_operation("force", Some(&run_id("b")), None, &act()).await.unwrap();
     let all = store.operations(None, 10).await.unwrap();

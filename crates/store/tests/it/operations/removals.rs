@@ -1,7 +1,8 @@
 //! Removing a finished run keeps nothing but its row numbers. `removals_law` covers any history before it.
 
 use assay_store::{
-    Begun, ChunkOutcome, DeadLetter, Exchanged, IdConflict, RemovalBegun, RemovalStep, Removed, RowFate, Store,
+    ChunkOutcome, DeadLetter, IdConflict, RemovalCounts, RemovalStart, RemovalStep, ReplayCounts, RowOutcome, RunStart,
+    Store,
 };
 use assay_transaction::{ScoredChunk, Tally, TimeZone, Timestamp};
 
@@ -45,14 +46,14 @@ async fn load(store: &dyn Store, name: &str, rows: &[Row], on_conflict: IdConfli
 }
 
 /// Removes a run, and checks after each step that the law holds for these runs.
-pub(crate) async fn remove(store: &dyn Store, name: &str, all: &[&str]) -> Removed {
+pub(crate) async fn remove(store: &dyn Store, name: &str, all: &[&str]) -> RemovalCounts {
     assert!(matches!(
         store.begin_removal(&run_id(name), &act()).await.unwrap(),
-        RemovalBegun::Now(_) | RemovalBegun::Before(_)
+        RemovalStart::Started(_) | RemovalStart::Resumed(_)
     ));
-    let (mut at, mut sum) = (Some(RemovalStep::Start), Removed::default());
+    let (mut at, mut sum) = (Some(RemovalStep::Start), RemovalCounts::default());
     while let Some(step) = at {
-        let (done, next) = store.remove_some(&run_id(name), &step).await.unwrap();
+        let (done, next) = store.removal_step(&run_id(name), &step).await.unwrap();
         sum += done;
         at = next;
         for run in all {
@@ -77,9 +78,9 @@ async fn each_row_leaves_a_tombstone(database: &Database) {
     ];
     store.write(&chunks, IdConflict::Fail).await.unwrap();
     finish(store, "a", 6, 2).await;
-    store.exchange(&part("a", 1, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("a", 1, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
     let removed = remove(store, "a", &["a"]).await;
-    assert_eq!(removed, Removed { rows: 6, passed_on: 0, restored: 0 });
+    assert_eq!(removed, RemovalCounts { rows: 6, passed_on: 0, restored: 0 });
     assert_eq!(tally(store, "a").await, Tally { failed: 6, ..Tally::default() });
     let nobody = uuid::Uuid::nil();
     let expected: Vec<String> = (1..=6).map(|row| format!("{row}|removed|removed with its run|0|0|{nobody}")).collect();
@@ -87,7 +88,7 @@ async fn each_row_leaves_a_tombstone(database: &Database) {
     for table in ["transactions", "predictions", "invalid_transactions", "transaction_history", "row_history"] {
         assert_eq!(database.count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
     }
-    let RowFate::Failed(row) = store.row(&run_id("a"), 4).await.unwrap() else { panic!("it is a tombstone") };
+    let RowOutcome::Failed(row) = store.row(&run_id("a"), 4).await.unwrap() else { panic!("it is a tombstone") };
     assert_eq!((row.class.as_str(), row.payload.len()), ("removed", 0));
     let run = store.run(&run_id("a")).await.unwrap().unwrap();
     let removal = run.removal.unwrap();
@@ -104,7 +105,7 @@ async fn duplicates_in_other_runs_inherit(database: &Database) {
     load(store, "b", &rows(&[3, 2, 1, 9]), IdConflict::Fail).await;
     // The run that began first inherits, whatever its name.
     let removed = remove(store, "a", &["a", "b", "c"]).await;
-    assert_eq!(removed, Removed { rows: 3, passed_on: 3, restored: 0 });
+    assert_eq!(removed, RemovalCounts { rows: 3, passed_on: 3, restored: 0 });
     assert_eq!(
         database.texts(OWNERS).await,
         ["000000000001|b|3|1|b", "000000000002|c|2|1|c", "000000000003|c|3|1|c", "000000000009|c|1|1|c"]
@@ -114,7 +115,7 @@ async fn duplicates_in_other_runs_inherit(database: &Database) {
     let predicted = "SELECT run_id || predicted FROM chunks ORDER BY 1";
     assert_eq!(database.texts(predicted).await, ["a0", "b1", "c3"]);
     let removed = remove(store, "c", &["a", "b", "c"]).await;
-    assert_eq!(removed, Removed { rows: 4, passed_on: 3, restored: 0 });
+    assert_eq!(removed, RemovalCounts { rows: 4, passed_on: 3, restored: 0 });
     assert_eq!(tally(store, "b").await, Tally { predicted: 4, ..Tally::default() });
     remove(store, "b", &["a", "b", "c"]).await;
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 0);
@@ -201,7 +202,7 @@ async fn one_transaction_records_one_time(database: &Database) {
     begin(store, "c").await;
     store.write(&[chunk("c", 0, 1, &failed)], IdConflict::Update).await.unwrap();
     let again: Vec<_> = (1..=1_998_u64).map(|row| (row, scored(u128::from(row) + 2, "4"))).collect();
-    store.exchange(&part("c", 1, 0, &again), IdConflict::Update).await.unwrap();
+    store.write_replay(&part("c", 1, 0, &again), IdConflict::Update).await.unwrap();
     let times = "SELECT count(*) FROM (SELECT replayed_at FROM row_history UNION SELECT replaced_at \
         FROM transaction_history WHERE replaced_by_run = 'c') AS times";
     assert_eq!(database.count(times).await, 1);
@@ -223,11 +224,11 @@ async fn nothing_of_a_removed_run_returns(database: &Database) {
     remove(store, "a", &["a"]).await;
     // What was on its way arrives: a chunk again, one whose record is lost, a part of a replay, a dead letter.
     let written = store.write(&chunks, IdConflict::Fail).await.unwrap();
-    assert_eq!(written.outcomes, [ChunkOutcome::Known, ChunkOutcome::Known]);
+    assert_eq!(written.outcomes, [ChunkOutcome::AlreadyRecorded, ChunkOutcome::AlreadyRecorded]);
     let late = part("a", 1, 0, &[(3, scored(3, "1"))]);
     assert_eq!(
-        store.exchange(&late, IdConflict::Fail).await.unwrap(),
-        Exchanged { is_new: true, stored: 0, failed: 0, gone: 1 }
+        store.write_replay(&late, IdConflict::Fail).await.unwrap(),
+        ReplayCounts { is_new: true, stored: 0, failed: 0, gone: 1 }
     );
     assert!(!store.record_dead_letter(&before).await.unwrap());
     assert!(store.record_dead_letter(&letter("Café 2")).await.unwrap());
@@ -243,13 +244,13 @@ async fn its_source_is_free(database: &Database) {
     let store = &*database.store;
     load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
     let again = new_run("again", "s3://bank/a.csv");
-    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::AlreadyLoaded(_)));
+    assert!(matches!(store.begin_run(&again).await.unwrap(), RunStart::AlreadyLoaded(_)));
     remove(store, "a", &["a"]).await;
     let mut same_id = new_run("a", "s3://bank/a.csv");
     same_id.explicit_id = true;
     let refused = store.begin_run(&same_id).await.unwrap_err();
     assert!(refused.to_string().starts_with("run a was removed: choose another BATCH_RUN_ID"), "{refused}");
-    assert!(matches!(store.begin_run(&again).await.unwrap(), Begun::Started(..)));
+    assert!(matches!(store.begin_run(&again).await.unwrap(), RunStart::Started(..)));
     store.write(&[chunk("again", 0, 1, &[scored(1, "1")])], IdConflict::Fail).await.unwrap();
     finish(store, "again", 1, 1).await;
     assert_eq!(tally(store, "again").await, Tally { predicted: 1, ..Tally::default() });
@@ -267,7 +268,7 @@ async fn conflicts_with_it_no_longer_quote_it(database: &Database) {
         ["another transaction with this id was stored, but part of it was removed since: replay it"]
     );
     // Now it can be removed.
-    store.exchange(&part("b", 1, 0, &[(1, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("b", 1, 0, &[(1, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
     assert_eq!(tally(store, "b").await, Tally { predicted: 1, ..Tally::default() });
 }
 
@@ -287,13 +288,13 @@ async fn conflicts_no_longer_quote_replaced_content(database: &Database) {
 async fn an_open_run_is_not_removed(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Unfinished(_)));
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Unfinished(_)));
     let unknown = store.begin_removal(&run_id("nobody"), &act()).await.unwrap_err();
     assert!(unknown.to_string().starts_with("run nobody is not in the ledger"), "{unknown}");
     // A step of a removal that never began does nothing.
-    let entomb = RemovalStep::Entomb { chunk: 0 };
+    let entomb = RemovalStep::Tombstones { chunk: 0 };
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
-    assert_eq!(store.remove_some(&run_id("a"), &entomb).await.unwrap(), (Removed::default(), None));
+    assert_eq!(store.removal_step(&run_id("a"), &entomb).await.unwrap(), (RemovalCounts::default(), None));
     assert_eq!(tally(store, "a").await, Tally { predicted: 1, ..Tally::default() });
     assert_eq!(store.operations(None, 9).await.unwrap(), []);
 }
@@ -302,7 +303,7 @@ async fn a_run_without_all_its_chunks_is_not_removed(database: &Database) {
     let store = &*database.store;
     load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
     database.execute("DELETE FROM chunks").await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Incomplete(_)));
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Incomplete(_)));
     assert_eq!(store.operations(None, 9).await.unwrap(), []);
 }
 
@@ -310,10 +311,10 @@ async fn one_removal_runs_at_a_time(database: &Database) {
     let store = &*database.store;
     load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
     load(store, "b", &[scored(2, "1")], IdConflict::Fail).await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Now(_)));
-    assert_eq!(store.begin_removal(&run_id("b"), &act()).await.unwrap(), RemovalBegun::Other(run_id("a")));
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Started(_)));
+    assert_eq!(store.begin_removal(&run_id("b"), &act()).await.unwrap(), RemovalStart::Other(run_id("a")));
     remove(store, "a", &["a", "b"]).await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalBegun::Done(_)));
+    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Done(_)));
     remove(store, "b", &["a", "b"]).await;
 }
 
@@ -326,12 +327,12 @@ async fn a_row_replayed_meanwhile_inherits(database: &Database) {
     store.begin_removal(&run_id("a"), &act()).await.unwrap();
     // All duplicates were searched, and then one more comes.
     let mut step = RemovalStep::Start;
-    while !matches!(step, RemovalStep::Entomb { .. }) {
-        step = store.remove_some(&run_id("a"), &step).await.unwrap().1.unwrap();
+    while !matches!(step, RemovalStep::Tombstones { .. }) {
+        step = store.removal_step(&run_id("a"), &step).await.unwrap().1.unwrap();
     }
-    store.exchange(&part("b", 1, 0, &[(3, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
-    let (removed, _) = store.remove_some(&run_id("a"), &step).await.unwrap();
-    assert_eq!(removed, Removed { rows: 2, passed_on: 1, restored: 0 });
+    store.write_replay(&part("b", 1, 0, &[(3, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
+    let (removed, _) = store.removal_step(&run_id("a"), &step).await.unwrap();
+    assert_eq!(removed, RemovalCounts { rows: 2, passed_on: 1, restored: 0 });
     assert_eq!(tally(store, "b").await, Tally { predicted: 2, duplicate: 1, ..Tally::default() });
 }
 
@@ -351,13 +352,13 @@ async fn an_interrupted_removal_resumes(database: &Database) {
         finish(store, run, 12_003, 5).await;
     }
     store.begin_removal(&run_id("a"), &act()).await.unwrap();
-    let mut sum = Removed::default();
+    let mut sum = RemovalCounts::default();
     for steps in 1.. {
         // Each starts again, and stops after this many steps.
         let mut at = Some(RemovalStep::Start);
         for _ in 0..steps {
             let Some(step) = at else { break };
-            let (done, next) = store.remove_some(&run_id("a"), &step).await.unwrap();
+            let (done, next) = store.removal_step(&run_id("a"), &step).await.unwrap();
             sum += done;
             at = next;
         }
@@ -369,7 +370,7 @@ async fn an_interrupted_removal_resumes(database: &Database) {
             break;
         }
     }
-    assert_eq!(sum, Removed { rows: 12_003, passed_on: 12_000, restored: 0 });
+    assert_eq!(sum, RemovalCounts { rows: 12_003, passed_on: 12_000, restored: 0 });
     assert_eq!(tally(store, "a").await, Tally { failed: 12_003, ..Tally::default() });
     assert_eq!(tally(store, "b").await, Tally { predicted: 12_000, duplicate: 3, ..Tally::default() });
     // The same without an heir.
@@ -388,5 +389,5 @@ async fn a_plan_tells_what_would_happen(database: &Database) {
     assert_eq!((plan.restored, plan.dead_letters), (1, 1));
     assert_eq!(tally(store, "a").await.predicted, 3, "nothing is done");
     let removed = remove(store, "a", &["z", "a", "b", "c"]).await;
-    assert_eq!(removed, Removed { rows: 4, passed_on: 3, restored: 1 });
+    assert_eq!(removed, RemovalCounts { rows: 4, passed_on: 3, restored: 1 });
 }

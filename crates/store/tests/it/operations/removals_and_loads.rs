@@ -1,7 +1,7 @@
 //! Loads during a removal: no row is the duplicate of a transaction that is gone. Only PostgreSQL has concurrent
 //! writers.
 
-use assay_store::{IdConflict, RemovalStep, Removed};
+use assay_store::{IdConflict, RemovalCounts, RemovalStep};
 use assay_transaction::Tally;
 use futures_util::future::join_all;
 
@@ -36,12 +36,12 @@ async fn a_removal_waits_for_a_writer_that_compared() {
     .unwrap();
     let removing = tokio::spawn({
         let store = database.another().await;
-        async move { store.remove_some(&run_id("a"), &RemovalStep::Entomb { chunk: 0 }).await.unwrap() }
+        async move { store.removal_step(&run_id("a"), &RemovalStep::Tombstones { chunk: 0 }).await.unwrap() }
     });
     wait_for_blocked_connections(pool(&database), "assay-other", 1).await;
     writer.commit().await.unwrap();
     let (removed, next) = removing.await.unwrap();
-    assert_eq!(removed, Removed { rows: 2, passed_on: 1, restored: 0 }, "it sees what it has waited for");
+    assert_eq!(removed, RemovalCounts { rows: 2, passed_on: 1, restored: 0 }, "it sees what it has waited for");
     assert_eq!(next, Some(RemovalStep::Restore));
     assert_eq!(store.tally(&run_id("b")).await.unwrap(), Tally { predicted: 1, ..Tally::default() });
 }

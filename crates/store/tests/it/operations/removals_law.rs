@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_store::{IdConflict, RowFate, Selection, Store};
+use assay_store::{FailedRowSelection, IdConflict, RowOutcome, Store};
 use assay_transaction::Entry;
 use proptest::prelude::*;
 
@@ -106,7 +106,7 @@ impl RemovalWorld<'_> {
 
     async fn replay(&mut self, at: usize) {
         let name = self.runs[at].name.clone();
-        let failed = self.store().failed_rows(&run_id(&name), &Selection::default(), 0, 1_000).await.unwrap();
+        let failed = self.store().failed_rows(&run_id(&name), &FailedRowSelection::default(), 0, 1_000).await.unwrap();
         let content = |payload: &[u8]| serde_json::from_slice::<Entry>(payload).ok()?.transaction.decode().ok();
         let rows: Vec<_> = failed
             .iter()
@@ -114,7 +114,7 @@ impl RemovalWorld<'_> {
             .collect();
         self.is_replayed |= !rows.is_empty();
         self.parts += 1;
-        self.store().exchange(&part(&name, 1, self.parts, &rows), self.on_conflict).await.unwrap();
+        self.store().write_replay(&part(&name, 1, self.parts, &rows), self.on_conflict).await.unwrap();
     }
 
     async fn remove(&mut self, at: usize) {
@@ -146,7 +146,7 @@ impl RemovalWorld<'_> {
             }
             for (row, kind) in (1..).zip(&run.rows) {
                 let fate = self.store().row(&run_id(&run.name), row).await.unwrap();
-                if let (RowFate::Duplicate { of, .. }, RowKind::Scored { .. }) = (&fate, kind) {
+                if let (RowOutcome::Duplicate { of, .. }, RowKind::Scored { .. }) = (&fate, kind) {
                     assert!(of.is_some(), "row {row} of {} is a duplicate of nothing", run.name);
                 }
             }

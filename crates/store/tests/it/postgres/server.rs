@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use assay_store::{ChunkOutcome, Exchanged, IdConflict};
+use assay_store::{ChunkOutcome, IdConflict, ReplayCounts};
 use assay_transaction::{FailureClass, RunState, Sealed, Tally};
 use sqlx::postgres::PgPool;
 
@@ -126,7 +126,7 @@ async fn a_claim_waits_for_the_one_before() {
         blocker.commit().await.unwrap();
     };
     let (written, ()) = tokio::join!(database.write(&chunks, IdConflict::Fail), commit);
-    assert_eq!(written.unwrap().outcomes, [ChunkOutcome::Known]);
+    assert_eq!(written.unwrap().outcomes, [ChunkOutcome::AlreadyRecorded]);
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 0);
 }
 
@@ -168,8 +168,8 @@ async fn a_replay_sees_a_row_that_failed_again_meanwhile() {
         wait_for_a_blocked_connection(pool(&database)).await;
         blocker.commit().await.unwrap();
     };
-    let (exchanged, ()) = tokio::join!(database.store.exchange(&part, IdConflict::Fail), commit);
-    assert_eq!(exchanged.unwrap(), Exchanged { is_new: true, stored: 0, failed: 1, gone: 0 });
+    let (exchanged, ()) = tokio::join!(database.store.write_replay(&part, IdConflict::Fail), commit);
+    assert_eq!(exchanged.unwrap(), ReplayCounts { is_new: true, stored: 0, failed: 1, gone: 0 });
     assert_eq!(database.count("SELECT attempts FROM failed_transactions").await, 10);
 }
 
@@ -187,8 +187,8 @@ async fn a_concurrent_part_waits_for_the_first() {
         wait_for_a_blocked_connection(pool(&database)).await;
         blocker.commit().await.unwrap();
     };
-    let (exchanged, ()) = tokio::join!(database.store.exchange(&part, IdConflict::Fail), commit);
-    assert_eq!(exchanged.unwrap(), Exchanged::default());
+    let (exchanged, ()) = tokio::join!(database.store.write_replay(&part, IdConflict::Fail), commit);
+    assert_eq!(exchanged.unwrap(), ReplayCounts::default());
     assert_eq!(database.count("SELECT count(*) FROM failed_transactions").await, 1);
 }
 
@@ -276,7 +276,7 @@ async fn commits_are_at_least_as_durable_as_on() {
         let rows = [scored(1, "1"), Row::Failed(transaction(2, "1"))];
         store.write(&[chunk("a", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
         store.begin_replay(&run_id("a"), &serde_json::json!({}), &act()).await.unwrap();
-        store.exchange(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
+        store.write_replay(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
         store.record_dead_letter(&letter()).await.unwrap();
         let seen = database.texts("SELECT DISTINCT name || ' ' || level FROM seen ORDER BY 1").await;
         let mut all: Vec<_> = tables.iter().map(|table| format!("{table} {expected}")).collect();

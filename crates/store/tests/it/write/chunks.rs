@@ -1,7 +1,7 @@
 //! Chunks become rows, once and completely, even if they are redelivered.
 
-use assay_store::ChunkOutcome::{Known, Recorded};
-use assay_store::{ChunkOutcome, IdConflict, PredictionCount, Written};
+use assay_store::ChunkOutcome::{AlreadyRecorded, Recorded};
+use assay_store::{ChunkOutcome, IdConflict, PredictionCount, WriteReport};
 use assay_transaction::{Entry, Lane, Tally};
 
 use crate::chunks::{Row, chunk, chunk_of_ids, run_id, scored, transaction};
@@ -102,7 +102,7 @@ async fn a_redelivery_changes_nothing(database: &Database) {
     for again in [first, other] {
         for on_conflict in [IdConflict::Fail, IdConflict::Update] {
             let written = database.write(std::slice::from_ref(&again), on_conflict).await.unwrap();
-            assert_eq!((written.outcomes, written.transactions), (vec![ChunkOutcome::Known], 0));
+            assert_eq!((written.outcomes, written.transactions), (vec![ChunkOutcome::AlreadyRecorded], 0));
             assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
         }
     }
@@ -116,7 +116,7 @@ async fn part_of_a_call_may_be_repeated(database: &Database) {
         (0..6).map(|number| chunk_of_ids("a", number, number * 2 + 1, &[u128::from(number), 99])).collect();
     database.write(&chunks[1..3], IdConflict::Fail).await.unwrap();
     let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
-    assert_eq!(written.outcomes, [Recorded, Known, Known, Recorded, Recorded, Recorded]);
+    assert_eq!(written.outcomes, [Recorded, AlreadyRecorded, AlreadyRecorded, Recorded, Recorded, Recorded]);
     assert_eq!(written.transactions, 4);
     let tally = Tally { predicted: 7, duplicate: 5, ..Tally::default() };
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
@@ -129,7 +129,7 @@ async fn a_chunk_twice_in_one_call_is_written_once(database: &Database) {
     let other_range = chunk_of_ids("a", 0, 1, &[1, 2, 3]);
     let chunks = [chunk_of_ids("a", 1, 3, &[3]), first.clone(), first, other_range];
     let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
-    assert_eq!(written.outcomes[..3], [ChunkOutcome::Recorded, ChunkOutcome::Recorded, ChunkOutcome::Known]);
+    assert_eq!(written.outcomes[..3], [ChunkOutcome::Recorded, ChunkOutcome::Recorded, ChunkOutcome::AlreadyRecorded]);
     assert!(matches!(&written.outcomes[3], ChunkOutcome::Refused { reason } if reason.contains("a/0 has 3 rows")));
     assert_eq!(database.store.tally(&run_id("a")).await.unwrap().predicted, 3);
 }
@@ -164,7 +164,7 @@ async fn a_contradicting_chunk_is_refused_alone(database: &Database) {
             matches!(&written.outcomes[0], ChunkOutcome::Refused { reason } if reason.contains(expected)),
             "{expected}: {written:?}"
         );
-        assert!(matches!(written.outcomes[1], ChunkOutcome::Recorded | ChunkOutcome::Known));
+        assert!(matches!(written.outcomes[1], ChunkOutcome::Recorded | ChunkOutcome::AlreadyRecorded));
     }
     assert_eq!(database.texts("SELECT run_id || '/' || chunk FROM chunks ORDER BY 1").await, ["a/0", "a/4", "good/0"]);
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 4);
@@ -195,6 +195,6 @@ async fn the_lane_is_kept(database: &Database) {
 }
 
 async fn an_empty_call_does_nothing(database: &Database) {
-    assert_eq!(database.write(&[], IdConflict::Fail).await.unwrap(), Written::default());
+    assert_eq!(database.write(&[], IdConflict::Fail).await.unwrap(), WriteReport::default());
     database.store.ping().await.unwrap();
 }

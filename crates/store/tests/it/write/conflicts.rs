@@ -38,7 +38,7 @@ async fn the_same_content_is_a_duplicate(database: &Database) {
         let written = database.write(&[chunk(run, 0, 1, &rows)], on_conflict).await.unwrap();
         assert_eq!(written.transactions, expected);
         let known = if expected == 1 { vec![(0, 1), (0, 2)] } else { vec![(0, 1), (0, 2), (0, 3)] };
-        assert_eq!(written.passed_over.into_iter().collect::<Vec<_>>(), known);
+        assert_eq!(written.unstored.into_iter().collect::<Vec<_>>(), known);
     }
     let id = |id: u128| uuid::Uuid::from_u128(id);
     assert_eq!(
@@ -140,7 +140,7 @@ async fn update_replaces_other_content(database: &Database) {
     let rows = [Row::Scored(transaction(2, "-99.99"), "fraud", 0.75), scored(3, "-12.50")];
     let written = database.write(&[chunk("b", 0, 1, &rows)], IdConflict::Update).await.unwrap();
     // One is a duplicate; the other's prediction was kept.
-    assert_eq!((written.transactions, written.passed_over), (0, [(0, 2)].into()));
+    assert_eq!((written.transactions, written.unstored), (0, [(0, 2)].into()));
     // The row belongs to the run that stored it first, so the law holds for both runs, now and later.
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), Tally { predicted: 3, ..Tally::default() });
     assert_eq!(store.tally(&run_id("b")).await.unwrap(), Tally { duplicate: 2, ..Tally::default() });
@@ -177,7 +177,7 @@ async fn the_first_of_a_call_wins(database: &Database) {
     let chunks =
         [chunk("b", 0, 1, &[scored(1, "4")]), chunk("a", 1, 2, &[scored(1, "3")]), chunk("a", 0, 1, &[scored(1, "1")])];
     let written = database.write(&chunks, IdConflict::Fail).await.unwrap();
-    assert_eq!(written.passed_over, [(0, 1), (1, 2)].into(), "as they were given");
+    assert_eq!(written.unstored, [(0, 1), (1, 2)].into(), "as they were given");
     assert_eq!(database.texts(FAILED).await, ["a|2|id_conflict|1", "b|1|id_conflict|1"]);
     assert_eq!(database.texts("SELECT run_id || row_number FROM transactions").await, ["a1"]);
 }

@@ -1,6 +1,6 @@
 //! Rows that are stored already: found before they are scored again, and recorded without a score.
 
-use assay_store::{Begun, Earlier, IdConflict, NewRun};
+use assay_store::{EarlierIds, IdConflict, NewRun, RunStart};
 use assay_transaction::{Entry, KnownRow, Namespace, Run, ScoredChunk, Tally};
 
 use crate::chunks::{Row, chunk, chunk_of_ids, new_run, run_id, scored, transaction};
@@ -15,7 +15,7 @@ on_both! {
 }
 
 async fn begun(database: &Database, new: NewRun) -> Run {
-    let Begun::Started(run, _) = database.store.begin_run(&new).await.unwrap() else { panic!("it begins") };
+    let RunStart::Started(run, _) = database.store.begin_run(&new).await.unwrap() else { panic!("it begins") };
     run
 }
 
@@ -26,12 +26,12 @@ async fn a_first_run_has_no_earlier_ids(database: &Database) {
         new
     };
     let first = begun(database, with_namespace("a", "s1", "one")).await;
-    assert_eq!(database.store.earlier(&first).await.unwrap(), Earlier::Nothing);
+    assert_eq!(database.store.earlier_ids(&first).await.unwrap(), EarlierIds::Nothing);
     let other = begun(database, with_namespace("b", "s2", "two")).await;
-    assert_eq!(database.store.earlier(&other).await.unwrap(), Earlier::Uuids);
+    assert_eq!(database.store.earlier_ids(&other).await.unwrap(), EarlierIds::Uuids);
     let same = begun(database, with_namespace("c", "s3", "one")).await;
-    assert_eq!(database.store.earlier(&same).await.unwrap(), Earlier::Any);
-    assert_eq!(database.store.earlier(&first).await.unwrap(), Earlier::Any, "whichever began first");
+    assert_eq!(database.store.earlier_ids(&same).await.unwrap(), EarlierIds::Any);
+    assert_eq!(database.store.earlier_ids(&first).await.unwrap(), EarlierIds::Any, "whichever began first");
 }
 
 fn entries(chunk: &ScoredChunk) -> Vec<&Entry> {
@@ -54,13 +54,13 @@ async fn the_same_content_is_found_with_its_prediction(database: &Database) {
         chunk("c", 0, 21, &[scored(1, "-7.07"), scored(1, "-7.07"), scored(2, "1"), Row::Scored(spaced, "x", 0.1)]);
     let of = |at: usize, row| KnownRow { row, prediction: stored.predicted[at].prediction.clone() };
     let found = |chunk: ScoredChunk| async move {
-        let mut found = store.stored_alike(&entries(&chunk)).await.unwrap();
+        let mut found = store.stored_predictions(&entries(&chunk)).await.unwrap();
         found.sort_by_key(|known| known.row);
         found
     };
     assert_eq!(found(other_id).await, [of(0, 11)]);
     assert_eq!(found(again).await, [of(0, 21), of(0, 22), of(1, 23), of(2, 24)]);
-    assert_eq!(store.stored_alike(&[]).await.unwrap(), []);
+    assert_eq!(store.stored_predictions(&[]).await.unwrap(), []);
     // Without a stored prediction, it has to be scored.
     database.execute("DELETE FROM predictions").await;
     assert_eq!(found(stored.clone()).await, []);

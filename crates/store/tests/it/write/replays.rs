@@ -1,6 +1,6 @@
 //! Replayed rows trade their failure for a new outcome.
 
-use assay_store::{ErrorClass, Exchanged, IdConflict, RowFate, Selection, Store};
+use assay_store::{ErrorClass, FailedRowSelection, IdConflict, ReplayCounts, RowOutcome, Store};
 use assay_transaction::{RunState, ScoredReplay, Tally};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -47,8 +47,8 @@ async fn lawful(store: &dyn Store, tally: Tally) {
     assert_eq!(store.tally(&run_id("a")).await.unwrap(), tally);
 }
 
-fn done(stored: u64, failed: u64, gone: u64) -> Exchanged {
-    Exchanged { is_new: true, stored, failed, gone }
+fn done(stored: u64, failed: u64, gone: u64) -> ReplayCounts {
+    ReplayCounts { is_new: true, stored, failed, gone }
 }
 
 async fn replays_of_a_run_are_counted(database: &Database) {
@@ -93,7 +93,7 @@ async fn each_row_gets_its_new_outcome(database: &Database) {
             (7, scored(1, "1")),
             (8, scored(1, "9")),
         ];
-        assert_eq!(store.exchange(&part("a", 1, 0, &rows), IdConflict::Fail).await.unwrap(), done(2, 2, 0));
+        assert_eq!(store.write_replay(&part("a", 1, 0, &rows), IdConflict::Fail).await.unwrap(), done(2, 2, 0));
         lawful(store, Tally { predicted: 2, invalid: 1, failed: 3, duplicate: 2 }).await;
         let id = uuid::Uuid::from_u128(1);
         assert_eq!(
@@ -103,21 +103,27 @@ async fn each_row_gets_its_new_outcome(database: &Database) {
         );
         // Earlier attempts count.
         assert_eq!(database.texts(FAILED).await, ["4|rejected|6", "5|rejected|3", "8|id_conflict|2"]);
-        let RowFate::Predicted(stored) = store.row(&run_id("a"), 3).await.unwrap() else { panic!("it is stored") };
+        let RowOutcome::Predicted(stored) = store.row(&run_id("a"), 3).await.unwrap() else { panic!("it is stored") };
         let prediction = stored.prediction.unwrap();
         assert_eq!((prediction.prediction.as_str(), prediction.fraud_score), ("fraud", Some(0.75)));
         assert_eq!((prediction.run_id, prediction.predicted_at), (run_id("a"), part("a", 1, 0, &[]).predicted_at));
         assert_eq!(stored.external_id.as_deref(), Some("id 3"));
 
         // A duplicate joins those of its chunk.
-        store.exchange(&part("a", 1, 1, &[(4, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
+        store.write_replay(&part("a", 1, 1, &[(4, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
         assert_eq!(database.texts(FAILED).await.len(), 3, "it failed with another transaction");
         let again = [(4, Row::Scored(transaction(4, "1"), "fraud", 1.0)), (5, scored(5, "1"))];
-        assert_eq!(store.exchange(&part("a", 2, 0, &again), IdConflict::Fail).await.unwrap(), done(2, 0, 0));
+        assert_eq!(store.write_replay(&part("a", 2, 0, &again), IdConflict::Fail).await.unwrap(), done(2, 0, 0));
         lawful(store, Tally { predicted: 4, invalid: 1, failed: 1, duplicate: 2 }).await;
-        assert_eq!(store.replayed(&run_id("a"), 1).await.unwrap(), (2, Exchanged { is_new: false, ..done(2, 2, 1) }));
-        assert_eq!(store.replayed(&run_id("a"), 2).await.unwrap(), (1, Exchanged { is_new: false, ..done(2, 0, 0) }));
-        assert_eq!(store.replayed(&run_id("a"), 3).await.unwrap(), (0, Exchanged::default()));
+        assert_eq!(
+            store.replayed(&run_id("a"), 1).await.unwrap(),
+            (2, ReplayCounts { is_new: false, ..done(2, 2, 1) })
+        );
+        assert_eq!(
+            store.replayed(&run_id("a"), 2).await.unwrap(),
+            (1, ReplayCounts { is_new: false, ..done(2, 0, 0) })
+        );
+        assert_eq!(store.replayed(&run_id("a"), 3).await.unwrap(), (0, ReplayCounts::default()));
         if !is_finished {
             assert_eq!(finish(store, "a", 8, 2).await, RunState::Complete);
         }
@@ -129,24 +135,24 @@ async fn a_repeated_part_changes_nothing(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     let first = part("a", 1, 0, &[(3, failed(3))]);
-    assert_eq!(store.exchange(&first, IdConflict::Fail).await.unwrap(), done(0, 1, 0));
+    assert_eq!(store.write_replay(&first, IdConflict::Fail).await.unwrap(), done(0, 1, 0));
     // The identity counts, whatever the content.
     for again in [first, part("a", 1, 0, &[(3, scored(3, "1")), (4, scored(4, "1"))])] {
-        assert_eq!(store.exchange(&again, IdConflict::Fail).await.unwrap(), Exchanged::default());
+        assert_eq!(store.write_replay(&again, IdConflict::Fail).await.unwrap(), ReplayCounts::default());
     }
     assert_eq!(database.texts(FAILED).await[..2], ["3|rejected|6", "4|rejected|3"]);
     let other_run = part("b", 1, 0, &[(3, scored(3, "1"))]);
-    assert_eq!(store.exchange(&other_run, IdConflict::Fail).await.unwrap(), done(0, 0, 1));
+    assert_eq!(store.write_replay(&other_run, IdConflict::Fail).await.unwrap(), done(0, 0, 1));
     let other_replay = part("a", 2, 0, &[(3, scored(3, "1"))]);
-    assert_eq!(store.exchange(&other_replay, IdConflict::Fail).await.unwrap(), done(1, 0, 0));
-    assert_eq!(store.exchange(&part("a", 2, 1, &[]), IdConflict::Fail).await.unwrap(), done(0, 0, 0));
+    assert_eq!(store.write_replay(&other_replay, IdConflict::Fail).await.unwrap(), done(1, 0, 0));
+    assert_eq!(store.write_replay(&part("a", 2, 1, &[]), IdConflict::Fail).await.unwrap(), done(0, 0, 0));
 }
 
 async fn update_lets_a_replayed_row_replace(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
     let rows = [(8, Row::Scored(transaction(1, "9"), "fraud", 0.75)), (3, scored(3, "1"))];
-    assert_eq!(store.exchange(&part("a", 1, 0, &rows), IdConflict::Update).await.unwrap(), done(2, 0, 0));
+    assert_eq!(store.write_replay(&part("a", 1, 0, &rows), IdConflict::Update).await.unwrap(), done(2, 0, 0));
     lawful(store, Tally { predicted: 2, invalid: 1, failed: 3, duplicate: 2 }).await;
     let stored = store.transaction(uuid::Uuid::from_u128(1)).await.unwrap().unwrap();
     assert_eq!((stored.row, stored.replaced, stored.transaction), (1, 1, transaction(1, "9")));
@@ -160,7 +166,7 @@ async fn a_row_that_the_database_refuses_fails_alone(database: &Database) {
     prepare(store).await;
     let refused = Row::Scored(transaction(4, "1"), "fraud", 1.5);
     let rows = [(3, scored(3, "1")), (4, refused), (5, failed(5)), (7, scored(1, "1"))];
-    assert_eq!(store.exchange(&part("a", 1, 0, &rows), IdConflict::Fail).await.unwrap(), done(2, 2, 0));
+    assert_eq!(store.write_replay(&part("a", 1, 0, &rows), IdConflict::Fail).await.unwrap(), done(2, 2, 0));
     assert_eq!(database.texts(FAILED).await, ["4|database|4", "5|rejected|6", "8|id_conflict|1"]);
     lawful(store, Tally { predicted: 2, invalid: 1, failed: 3, duplicate: 2 }).await;
 }
@@ -179,7 +185,7 @@ async fn a_row_that_is_no_longer_failed_is_gone(database: &Database) {
         (99, scored(99, "1")),
         (u64::MAX, scored(100, "1")),
     ];
-    assert_eq!(store.exchange(&part("a", 1, 0, &rows), IdConflict::Update).await.unwrap(), done(0, 0, 7));
+    assert_eq!(store.write_replay(&part("a", 1, 0, &rows), IdConflict::Update).await.unwrap(), done(0, 0, 7));
     lawful(store, before).await;
     assert_eq!(database.count("SELECT count(*) FROM transactions").await, 1);
     assert_eq!(database.count("SELECT count(*) FROM transaction_history").await, 0);
@@ -195,7 +201,7 @@ async fn a_repeated_row_counts_as_it_came_first(database: &Database) {
         (4, failed(4)),
         (4, failed(4)),
     ];
-    assert_eq!(store.exchange(&part("a", 1, 0, &rows), IdConflict::Fail).await.unwrap(), done(1, 1, 3));
+    assert_eq!(store.write_replay(&part("a", 1, 0, &rows), IdConflict::Fail).await.unwrap(), done(1, 1, 3));
     lawful(store, Tally { predicted: 2, invalid: 1, failed: 4, duplicate: 1 }).await;
     let stored = store.transaction(uuid::Uuid::from_u128(3)).await.unwrap().unwrap();
     assert_eq!(stored.prediction.unwrap().prediction, "fraud");
@@ -206,16 +212,19 @@ async fn a_row_without_a_covering_chunk_stays_failed(database: &Database) {
     prepare(store).await;
     database.execute("DELETE FROM chunks WHERE chunk = 1").await;
     let both = part("a", 1, 0, &[(3, scored(3, "1")), (5, scored(5, "1"))]);
-    let error = store.exchange(&both, IdConflict::Fail).await.unwrap_err();
+    let error = store.write_replay(&both, IdConflict::Fail).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Data);
     assert!(error.to_string().starts_with("row 5 of run a failed, but no recorded chunk covers it"), "{error}");
-    assert_eq!(store.count_failed(&run_id("a"), &Selection::default()).await.unwrap()[0], ("rejected".to_owned(), 4));
+    assert_eq!(
+        store.count_failed(&run_id("a"), &FailedRowSelection::default()).await.unwrap()[0],
+        ("rejected".to_owned(), 4)
+    );
     assert_eq!(store.replayed(&run_id("a"), 1).await.unwrap().0, 0, "the part may come again");
 }
 
 async fn numbers_beyond_the_database_are_refused(database: &Database) {
     for (replay, number) in [(u64::MAX, 0), (1, u64::MAX)] {
-        let error = database.store.exchange(&part("a", replay, number, &[]), IdConflict::Fail).await.unwrap_err();
+        let error = database.store.write_replay(&part("a", replay, number, &[]), IdConflict::Fail).await.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Data, "{error}");
     }
 }
@@ -251,7 +260,7 @@ async fn the_first_replay_of_a_row_wins(database: &Database) {
         let part = &parts[part];
         async move {
             loop {
-                match store.exchange(part, IdConflict::Fail).await {
+                match store.write_replay(part, IdConflict::Fail).await {
                     Ok(exchanged) => return exchanged,
                     Err(error) => assert!(error.is_transient(), "{error}"),
                 }
@@ -283,9 +292,9 @@ async fn earlier_failures_of_a_row_are_kept(database: &Database) {
         let earlier = store.earlier_failures(&run_id("a"), row).await.unwrap();
         earlier.into_iter().map(|it| (it.replay, it.class, it.reason, it.attempts)).collect::<Vec<_>>()
     };
-    store.exchange(&part("a", 1, 0, &[(3, failed(3)), (4, scored(44, "1"))]), IdConflict::Fail).await.unwrap();
-    store.exchange(&part("a", 2, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
-    store.exchange(&part("a", 2, 1, &[(8, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("a", 1, 0, &[(3, failed(3)), (4, scored(44, "1"))]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("a", 2, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("a", 2, 1, &[(8, scored(1, "1"))]), IdConflict::Fail).await.unwrap();
     let rejected = |replay, attempts| (replay, "rejected".to_owned(), "422 Unprocessable Entity".to_owned(), attempts);
     assert_eq!(kept(3).await, [rejected(1, 3), rejected(2, 6)]);
     assert_eq!(kept(4).await, [], "it had not failed with that transaction");
@@ -293,6 +302,6 @@ async fn earlier_failures_of_a_row_are_kept(database: &Database) {
     let reason = "another transaction with this id is stored (run a, row 1)".to_owned();
     assert_eq!(kept(8).await, [(2, "id_conflict".to_owned(), reason, 1)]);
     // A repeated part adds nothing.
-    store.exchange(&part("a", 2, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
+    store.write_replay(&part("a", 2, 0, &[(3, scored(3, "1"))]), IdConflict::Fail).await.unwrap();
     assert_eq!(kept(3).await.len(), 2);
 }

@@ -8,7 +8,7 @@ mod report;
 
 use std::time::Duration;
 
-use assay_store::{Exchanged, Selection, Store};
+use assay_store::{FailedRowSelection, ReplayCounts, Store};
 use assay_transaction::{Exit, Run, RunId, parse_duration};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -81,7 +81,7 @@ fn parse_range(text: &str) -> Result<(u64, u64), String> {
 pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationToken) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("replay").await?;
     let run = find_run(&*store, &arguments.run_id).await?;
-    let selection = Selection { classes: arguments.classes.clone(), rows: arguments.rows.clone() };
+    let selection = FailedRowSelection { classes: arguments.classes.clone(), rows: arguments.rows.clone() };
     let selected = store.count_failed(&run.run_id, &selection).await?;
     let plan = ReplayPlan::new(&run, selected);
     if arguments.dry_run || plan.rows_selected == 0 {
@@ -102,7 +102,7 @@ pub(crate) async fn replay(arguments: &ReplayArguments, shutdown: &CancellationT
 async fn send(
     arguments: &ReplayArguments,
     run: &Run,
-    selection: &Selection,
+    selection: &FailedRowSelection,
     plan: &ReplayPlan,
     stages: &RunningStages,
     shutdown: &CancellationToken,
@@ -127,7 +127,7 @@ async fn wait_for_parts(
     replay: u64,
     sent: SentParts,
     shutdown: &CancellationToken,
-) -> Result<(Exchanged, u64), CommandError> {
+) -> Result<(ReplayCounts, u64), CommandError> {
     let stopped = CommandError::ReplayStopped { run_id: run_id.clone(), rows: sent.rows };
     poll_until(arguments.wait_timeout, shutdown, stopped, async || {
         // Recorded parts first: a dead letter that is recorded between the queries then counts as neither, instead of as both.

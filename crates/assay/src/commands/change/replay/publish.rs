@@ -3,7 +3,7 @@
 //! Guarantee: memory is bounded however many rows failed, and a part counts as sent only once the broker has confirmed it.
 
 use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
-use assay_store::{Selection, Store};
+use assay_store::{FailedRowSelection, Store};
 use assay_transaction::{Entry, FailureClass, Lane, ReplayId, ReplayPart, Run, RunId, RunSettings};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -23,7 +23,7 @@ pub(super) struct PartPublisher<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) broker: &'a dyn Broker,
     pub(super) run: &'a Run,
-    pub(super) selection: &'a Selection,
+    pub(super) selection: &'a FailedRowSelection,
     pub(super) replay: u64,
     pub(super) shutdown: &'a CancellationToken,
 }

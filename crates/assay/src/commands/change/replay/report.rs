@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_store::{Exchanged, Selection};
+use assay_store::{FailedRowSelection, ReplayCounts};
 use assay_transaction::{Exit, FailureClass, Run, RunId};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ impl ReplayPlan {
     }
 
     /// The selection and its number of rows, for the table of operations.
-    pub(super) fn details(&self, selection: &Selection) -> Value {
+    pub(super) fn details(&self, selection: &FailedRowSelection) -> Value {
         let mut details = json!({ "rows_selected": self.rows_selected });
         if !selection.classes.is_empty() {
             details["classes"] = json!(selection.classes);
@@ -82,8 +82,8 @@ struct ReplayOutcome {
 
 impl ReplaySummary {
     /// `waited` holds the sum of the parts, and how many were dead-lettered.
-    pub(super) fn new(replay: u64, sent: SentParts, waited: Option<(Exchanged, u64)>) -> Self {
-        let outcome = waited.map(|(Exchanged { stored, failed, gone, is_new: _ }, parts_given_up)| ReplayOutcome {
+    pub(super) fn new(replay: u64, sent: SentParts, waited: Option<(ReplayCounts, u64)>) -> Self {
+        let outcome = waited.map(|(ReplayCounts { stored, failed, gone, is_new: _ }, parts_given_up)| ReplayOutcome {
             stored,
             failed,
             gone,
@@ -156,7 +156,7 @@ mod tests {
         ReplayPlan::new(&Run { run_id: "first".parse().unwrap(), ..example() }, selected)
     }
 
-    fn report(waited: Option<(Exchanged, u64)>) -> ReplayReport {
+    fn report(waited: Option<(ReplayCounts, u64)>) -> ReplayReport {
         let sent = SentParts { rows: 1_070, parts: 11, unreadable: 0 };
         let plan = plan(&[("rejected", 1_050), ("suspect", 20)]);
         ReplayReport { plan, is_dry_run: false, replayed: Some(ReplaySummary::new(2, sent, waited)) }
@@ -196,7 +196,7 @@ nothing was sent (--dry-run)
 
     #[test]
     fn the_outcomes_are_shown() {
-        let exchanged = Exchanged { is_new: false, stored: 1_060, failed: 0, gone: 10 };
+        let exchanged = ReplayCounts { is_new: false, stored: 1_060, failed: 0, gone: 10 };
         let well = report(Some((exchanged, 0)));
         assert_eq!(
             well.to_string(),
@@ -209,7 +209,7 @@ replay 2 of run first
 "
         );
         assert_eq!(well.exit(), Exit::Done);
-        let again = report(Some((Exchanged { failed: 1, stored: 969, gone: 0, is_new: false }, 1)));
+        let again = report(Some((ReplayCounts { failed: 1, stored: 969, gone: 0, is_new: false }, 1)));
         assert!(again.to_string().ends_with("  dead letters      100, in 1 part: failed as before\n"), "{again}");
         assert_eq!(again.exit(), Exit::FailedRows);
     }
@@ -228,9 +228,9 @@ replay 2 of run first
 
     #[test]
     fn the_selection_is_recorded_in_operations() {
-        let selection = Selection { classes: vec!["rejected".into()], rows: vec![(1, 10)] };
+        let selection = FailedRowSelection { classes: vec!["rejected".into()], rows: vec![(1, 10)] };
         let details = plan(&[("rejected", 3)]).details(&selection);
         assert_eq!(details, json!({ "rows_selected": 3, "classes": ["rejected"], "rows": [[1, 10]] }));
-        assert_eq!(plan(&[("rejected", 3)]).details(&Selection::default()), json!({ "rows_selected": 3 }));
+        assert_eq!(plan(&[("rejected", 3)]).details(&FailedRowSelection::default()), json!({ "rows_selected": 3 }));
     }
 }

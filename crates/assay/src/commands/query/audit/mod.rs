@@ -6,7 +6,7 @@ mod strays;
 use std::fmt;
 
 use assay_queue::BrokerOptions;
-use assay_store::{Audit, Breach, Store};
+use assay_store::{Audit, AuditBreach, Store};
 use assay_transaction::{Exit, Removal, Run, RunId, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
@@ -145,7 +145,7 @@ struct AuditFinding {
     #[serde(skip)]
     unknown_because: Option<String>,
     holds: bool,
-    breaches: Vec<Breach>,
+    breaches: Vec<AuditBreach>,
     #[serde(skip_serializing_if = "Option::is_none")]
     control_totals: Option<ControlTotals>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,30 +264,30 @@ impl fmt::Display for AuditFinding {
 }
 
 /// A breach, for a person.
-fn describe(breach: &Breach) -> String {
+fn describe(breach: &AuditBreach) -> String {
     match breach {
-        Breach::Sum { expected, found } if found < expected => {
+        AuditBreach::Sum { expected, found } if found < expected => {
             format!("{} no outcome", counted(expected - found, "row has", "rows have"))
         }
-        Breach::Sum { expected, found } => {
+        AuditBreach::Sum { expected, found } => {
             format!(
                 "{} for rows that were not read",
                 counted(found - expected, "outcome is there", "outcomes are there")
             )
         }
-        Breach::Doubled { outcomes } => {
+        AuditBreach::Doubled { outcomes } => {
             format!("{} too many: rows with more than one", counted(*outcomes, "outcome", "outcomes"))
         }
-        Breach::Uncovered { outcomes } => {
+        AuditBreach::Uncovered { outcomes } => {
             format!(
                 "{} to rows that no recorded chunk covers",
                 counted(*outcomes, "outcome belongs", "outcomes belong")
             )
         }
-        Breach::Unpredicted { transactions } => {
+        AuditBreach::Unpredicted { transactions } => {
             format!("{} no prediction", counted(*transactions, "transaction has", "transactions have"))
         }
-        Breach::Unfounded { duplicates } => format!(
+        AuditBreach::Unfounded { duplicates } => format!(
             "{} not stored",
             counted(
                 *duplicates,
@@ -295,15 +295,15 @@ fn describe(breach: &Breach) -> String {
                 "rows are duplicates of transactions that are"
             )
         ),
-        Breach::Credited { expected, found } => format!(
+        AuditBreach::Credited { expected, found } => format!(
             "the chunks of the run count {}, but {} stored",
             counted(*expected, "stored row", "stored rows"),
             counted(*found, "is", "are")
         ),
-        Breach::Missing { chunks } => {
+        AuditBreach::Missing { chunks } => {
             format!("{} not recorded: publish again with `assay repair`", counted(*chunks, "chunk is", "chunks are"))
         }
-        Breach::Beyond { chunks } => {
+        AuditBreach::Beyond { chunks } => {
             format!("{} beyond the end of the run", counted(*chunks, "recorded chunk lies", "recorded chunks lie"))
         }
     }

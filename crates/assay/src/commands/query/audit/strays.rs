@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use assay_store::{Stray, Strays};
+use assay_store::{StrayRun, Strays};
 use serde_json::{Value, json};
 
 use crate::output::{FieldList, counted, grouped, one_line};
@@ -31,7 +31,7 @@ impl StrayFindings {
 
     /// In the form of the results of runs.
     pub(super) fn json(&self) -> impl Iterator<Item = Value> {
-        let of_run = |Stray { run_id, chunks, transactions, invalid, failed }: &Stray| {
+        let of_run = |StrayRun { run_id, chunks, transactions, invalid, failed }: &StrayRun| {
             let breach = json!({
                 "breach": "no_run", "chunks": chunks, "transactions": transactions, "invalid": invalid, "failed": failed,
             });
@@ -47,7 +47,7 @@ impl StrayFindings {
 
 impl fmt::Display for StrayFindings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Stray { run_id, chunks, transactions, invalid, failed } in &self.0.named {
+        for StrayRun { run_id, chunks, transactions, invalid, failed } in &self.0.named {
             writeln!(out, "run {}: NOT IN THE LEDGER", one_line(run_id, 100))?;
             let mut fields = FieldList::default();
             let chunks = counted(*chunks, "chunk", "chunks");
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn rows_without_a_run_are_named() {
-        let stray = Stray { run_id: "a\nb".to_owned(), chunks: 1, transactions: 1_000, invalid: 2, failed: 3 };
+        let stray = StrayRun { run_id: "a\nb".to_owned(), chunks: 1, transactions: 1_000, invalid: 2, failed: 3 };
         let findings = StrayFindings(Strays { runs: 2, named: vec![stray], predictions: 1 });
         assert_eq!(
             findings.to_string(),

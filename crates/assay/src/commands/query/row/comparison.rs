@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use assay_loader::{LoadError, LoadProgress, Reread};
 use assay_source::Sources;
-use assay_store::{InvalidRecord, RowFate};
+use assay_store::{InvalidRecord, RowOutcome};
 use assay_transaction::{Columns, Entry, Run, Transaction, mask_card_numbers};
 use serde::Serialize;
 use tracing::info;
@@ -66,7 +66,7 @@ pub(super) async fn compare_with_source(
     sources: &Sources,
     run: &Run,
     row: u64,
-    fate: &RowFate,
+    fate: &RowOutcome,
     startup: Duration,
 ) -> Result<SourceComparison, CommandError> {
     let progress = LoadProgress::default();
@@ -88,21 +88,21 @@ async fn log_progress(run: &Run, row: u64, progress: &LoadProgress) -> std::conv
     }
 }
 
-fn recorded(fate: &RowFate) -> RecordedRow<'_> {
+fn recorded(fate: &RowOutcome) -> RecordedRow<'_> {
     match fate {
-        RowFate::Predicted(record) | RowFate::Duplicate { of: Some(record), .. } => {
+        RowOutcome::Predicted(record) | RowOutcome::Duplicate { of: Some(record), .. } => {
             RecordedRow::Transaction(record.transaction.clone(), record.external_id.clone())
         }
-        RowFate::Duplicate { of: None, transaction_id } => RecordedRow::Id(*transaction_id),
-        RowFate::Invalid(record) => RecordedRow::Invalid(record),
-        RowFate::Failed(record) => {
+        RowOutcome::Duplicate { of: None, transaction_id } => RecordedRow::Id(*transaction_id),
+        RowOutcome::Invalid(record) => RecordedRow::Invalid(record),
+        RowOutcome::Failed(record) => {
             let kept =
                 replayable_entry(record).and_then(|entry| Some((entry.transaction.decode().ok()?, entry.external_id)));
             kept.map_or(RecordedRow::Id(record.transaction_id), |(transaction, id)| {
                 RecordedRow::Transaction(transaction, id)
             })
         }
-        RowFate::Unrecorded => RecordedRow::Nothing,
+        RowOutcome::Unrecorded => RecordedRow::Nothing,
     }
 }
 
@@ -314,7 +314,7 @@ mod tests {
         run
     }
 
-    fn comparison(reread: Option<Reread>, fate: &RowFate) -> SourceComparison {
+    fn comparison(reread: Option<Reread>, fate: &RowOutcome) -> SourceComparison {
         let run = run();
         let columns = Columns::from_names(run.settings.header.clone(), None).unwrap();
         compare(reread, &columns, &run, &recorded(fate))
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn equal_values_are_reported_as_such() {
-        let comparison = comparison(Some(reread()), &RowFate::Predicted(Box::new(record())));
+        let comparison = comparison(Some(reread()), &RowOutcome::Predicted(Box::new(record())));
         assert!(comparison.is_same);
         assert_eq!(
             comparison.to_string(),
@@ -359,8 +359,8 @@ all recorded values equal the source
         changed.transaction.attributes.insert("other".to_owned(), String::new());
         changed.external_id = Some("4712".to_owned());
         let fates = [
-            RowFate::Predicted(Box::new(changed.clone())),
-            RowFate::Duplicate { of: Some(Box::new(changed)), transaction_id: record().transaction.id },
+            RowOutcome::Predicted(Box::new(changed.clone())),
+            RowOutcome::Duplicate { of: Some(Box::new(changed)), transaction_id: record().transaction.id },
         ];
         for fate in fates {
             let comparison = comparison(Some(reread()), &fate);
@@ -372,10 +372,10 @@ all recorded values equal the source
             );
         }
         let cases = [
-            (RowFate::Failed(failed()), vec!["merchant", "card"]),
-            (RowFate::Duplicate { of: None, transaction_id: record().transaction.id }, vec![]),
-            (RowFate::Duplicate { of: None, transaction_id: uuid::Uuid::nil() }, vec!["id"]),
-            (RowFate::Unrecorded, vec![]),
+            (RowOutcome::Failed(failed()), vec!["merchant", "card"]),
+            (RowOutcome::Duplicate { of: None, transaction_id: record().transaction.id }, vec![]),
+            (RowOutcome::Duplicate { of: None, transaction_id: uuid::Uuid::nil() }, vec!["id"]),
+            (RowOutcome::Unrecorded, vec![]),
         ];
         for (fate, expected) in cases {
             let comparison = comparison(Some(reread()), &fate);
@@ -403,7 +403,7 @@ all recorded values equal the source
             message: "`amount` has more than 4 decimals".to_owned(),
             raw: b"7;4111111111111111;1.00001".to_vec(),
         };
-        let fate = |record: InvalidRecord| RowFate::Invalid(record);
+        let fate = |record: InvalidRecord| RowOutcome::Invalid(record);
         let same = comparison(Some(rejected(RejectReason::AmountScale)), &fate(stored.clone()));
         assert!(same.is_same, "{same}");
         assert!(!same.to_string().contains("4111111111111111"));
@@ -412,15 +412,15 @@ all recorded values equal the source
         assert_eq!(differing(&other), ["reason", "line", "raw text"]);
         // A transaction on one side only.
         assert_eq!(differing(&comparison(Some(reread()), &fate(stored))), ["outcome"]);
-        let predicted = RowFate::Predicted(Box::new(record()));
+        let predicted = RowOutcome::Predicted(Box::new(record()));
         assert_eq!(differing(&comparison(Some(rejected(RejectReason::AmountScale)), &predicted)), ["outcome"]);
-        assert!(comparison(Some(rejected(RejectReason::AmountScale)), &RowFate::Unrecorded).is_same);
+        assert!(comparison(Some(rejected(RejectReason::AmountScale)), &RowOutcome::Unrecorded).is_same);
     }
 
     #[test]
     fn a_row_that_the_source_lacks() {
-        assert!(comparison(None, &RowFate::Unrecorded).is_same);
-        let gone = comparison(None, &RowFate::Predicted(Box::new(record())));
+        assert!(comparison(None, &RowOutcome::Unrecorded).is_same);
+        let gone = comparison(None, &RowOutcome::Predicted(Box::new(record())));
         assert!(!gone.is_same);
         assert_eq!(gone.to_string(), "\nthe source has no such row\n");
     }

@@ -157,7 +157,7 @@ async fn chunks_around(store: &dyn Store, run: &Run, row: u64) -> Result<ChunkRa
 }
 
 async fn next(store: &dyn Store, run: &Run, chunk: u64) -> Result<Option<RecordedChunk>, StoreError> {
-    Ok(store.recorded_from(&run.run_id, chunk, 1).await?.pop())
+    Ok(store.recorded_chunks(&run.run_id, chunk, 1).await?.pop())
 }
 
 /// Bounds for the chunk of a row.

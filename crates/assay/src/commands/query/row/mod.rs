@@ -9,7 +9,7 @@ use std::fmt;
 
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, Sources};
-use assay_store::{EarlierFailure, InvalidRecord, RowFate, Store};
+use assay_store::{EarlierFailure, InvalidRecord, RowOutcome, Store};
 use assay_transaction::{Exit, FailureClass, Removal, Run, RunId, mask_card_numbers};
 use clap::Args;
 use serde::Serialize;
@@ -100,21 +100,21 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
 async fn outcome(
     store: &dyn Store,
     run: &Run,
-    recorded: RowFate,
+    recorded: RowOutcome,
     arguments: &RowArguments,
 ) -> Result<ShownOutcome, CommandError> {
     let row = arguments.row;
     Ok(match recorded {
-        RowFate::Predicted(record) => ShownOutcome::Predicted { transaction: Box::new((*record).into()) },
-        RowFate::Invalid(record) => ShownOutcome::invalid(&record, run),
-        RowFate::Failed(record) if record.class == FailureClass::Removed.code() => {
+        RowOutcome::Predicted(record) => ShownOutcome::Predicted { transaction: Box::new((*record).into()) },
+        RowOutcome::Invalid(record) => ShownOutcome::invalid(&record, run),
+        RowOutcome::Failed(record) if record.class == FailureClass::Removed.code() => {
             ShownOutcome::Removed { removal: run.removal.clone() }
         }
-        RowFate::Failed(record) => ShownOutcome::Failed(Box::new(record.into())),
-        RowFate::Duplicate { of, transaction_id } => {
+        RowOutcome::Failed(record) => ShownOutcome::Failed(Box::new(record.into())),
+        RowOutcome::Duplicate { of, transaction_id } => {
             ShownOutcome::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
         }
-        RowFate::Unrecorded => match location::locate(store, run, row).await? {
+        RowOutcome::Unrecorded => match location::locate(store, run, row).await? {
             RowLocation::Lost => ShownOutcome::Lost,
             RowLocation::NeverRead { why } => ShownOutcome::NeverRead { why },
             RowLocation::OnItsWay(stage) => {
@@ -301,7 +301,8 @@ mod tests {
             attempts: 8,
             replayed_at: at("10:00:00"),
         };
-        let report = row_report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
+        let report =
+            row_report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
         assert!(
             report.to_string().ends_with(
                 "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \

@@ -10,7 +10,7 @@ mod view;
 use std::time::Duration;
 
 use assay_queue::BrokerOptions;
-use assay_store::{Counting, Operation, Overview, PredictionCount, Store, StoreError};
+use assay_store::{OperationRecord, PredictionCount, RunOverview, Store, StoreError, TallySource};
 use assay_transaction::{Exit, Run, RunId};
 use clap::Args;
 use tokio::time::Instant;
@@ -159,13 +159,13 @@ impl StatusQuery<'_> {
     async fn collect(&self, recent: Option<&LabelCounts>) -> Result<Status, CommandError> {
         let (mut recent, mut overview) = (recent, None);
         if recent.is_some() {
-            overview = Some(self.overview(Counting::Chunks).await?).filter(|found| !found.run.state.is_finished());
+            overview = Some(self.overview(TallySource::Chunks).await?).filter(|found| !found.run.state.is_finished());
         }
         let overview = if let Some(overview) = overview {
             overview
         } else {
             recent = None;
-            self.overview(Counting::Rows).await?
+            self.overview(TallySource::Rows).await?
         };
         let Self { store, probe, run_id, full_at } = *self;
         let run = &overview.run;
@@ -210,7 +210,7 @@ impl StatusQuery<'_> {
         })
     }
 
-    async fn overview(&self, counting: Counting) -> Result<Overview, CommandError> {
+    async fn overview(&self, counting: TallySource) -> Result<RunOverview, CommandError> {
         let overview = self.store.overview(self.run_id, WINDOW_SECONDS, counting).await?;
         overview.ok_or_else(|| CommandError::NoRun(self.run_id.to_string()))
     }
@@ -229,6 +229,6 @@ async fn replays(store: &dyn Store, run: &Run) -> Result<Vec<ReplayProgress>, St
 }
 
 /// Rows that a replay was begun for.
-fn rows_selected(operation: &Operation) -> Option<u64> {
+fn rows_selected(operation: &OperationRecord) -> Option<u64> {
     operation.details.as_ref()?.get("rows_selected")?.as_u64()
 }

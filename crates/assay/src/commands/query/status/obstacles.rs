@@ -1,7 +1,7 @@
 //! What is in the way of a run, judged by database and queues: plain lines, each with what to do. No I/O.
 
 use assay_queue::{Route, Work};
-use assay_store::Overview;
+use assay_store::RunOverview;
 use assay_transaction::{Lane, RunState};
 
 use crate::commands::ledger::queues::{QueueDepth, QueueSnapshot};
@@ -23,8 +23,8 @@ pub(super) struct QueueView<'a> {
 }
 
 /// The obstacles of an unfinished run.
-pub(super) fn obstacles(overview: &Overview, seen: QueueView<'_>) -> Vec<String> {
-    let Overview { run, held_by, progress, .. } = overview;
+pub(super) fn obstacles(overview: &RunOverview, seen: QueueView<'_>) -> Vec<String> {
+    let RunOverview { run, held_by, progress, .. } = overview;
     if run.state.is_finished() {
         return Vec::new();
     }
@@ -74,7 +74,7 @@ pub(super) fn obstacles(overview: &Overview, seen: QueueView<'_>) -> Vec<String>
 }
 
 /// The program that resumes the run.
-fn program(overview: &Overview) -> &'static str {
+fn program(overview: &RunOverview) -> &'static str {
     if overview.run.settings.durable_broker { "loader" } else { "assay run" }
 }
 
@@ -129,15 +129,15 @@ fn in_the_queues(
 mod tests {
     use super::*;
     use crate::commands::ledger::state::tests::example;
-    use assay_store::{Pace, Progress};
+    use assay_store::{RecordedProgress, RunPace};
     use assay_transaction::{Run, RunSettings, SourceIdentity, Tally};
 
-    fn overview(run: Run) -> Overview {
-        Overview {
+    fn overview(run: Run) -> RunOverview {
+        RunOverview {
             run,
             held_by: Some("host/1/2/x".into()),
-            progress: Progress { chunks_recorded: 4, rows_recorded: 400 },
-            pace: Pace::default(),
+            progress: RecordedProgress { chunks_recorded: 4, rows_recorded: 400 },
+            pace: RunPace::default(),
             quiet_millis: 1_000,
             tally: Tally { predicted: 400, ..Tally::default() },
             invalid: Vec::new(),
@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    fn loading() -> Overview {
+    fn loading() -> RunOverview {
         overview(Run { state: RunState::Loading, sealed: None, finished_at: None, ..example() })
     }
 
@@ -156,19 +156,19 @@ mod tests {
         QueueSnapshot::Known(vec![depth("transactions.batch", transactions), depth("predictions.batch", scored)])
     }
 
-    fn found(overview: &Overview, queues: Option<&QueueSnapshot>) -> Vec<String> {
+    fn found(overview: &RunOverview, queues: Option<&QueueSnapshot>) -> Vec<String> {
         obstacles(overview, QueueView { queues, full_at: 2_000 })
     }
 
     #[test]
     fn each_obstacle_is_named_with_what_to_do() {
-        let quiet = Overview { quiet_millis: 45_000, ..loading() };
-        let gone = Overview { held_by: None, ..loading() };
-        let in_process = Overview {
+        let quiet = RunOverview { quiet_millis: 45_000, ..loading() };
+        let gone = RunOverview { held_by: None, ..loading() };
+        let in_process = RunOverview {
             run: Run { settings: RunSettings { durable_broker: false, ..RunSettings::example() }, ..quiet.run.clone() },
             ..quiet.clone()
         };
-        let cases: [(&Overview, Option<QueueSnapshot>, &[&str]); 12] = [
+        let cases: [(&RunOverview, Option<QueueSnapshot>, &[&str]); 12] = [
             (&loading(), Some(queues((0, 2), (0, 1))), &[]),
             (&loading(), None, &[]),
             (&loading(), Some(queues((7, 0), (0, 1))), &["no predictor consumes transactions.batch: start one"]),
@@ -208,7 +208,7 @@ mod tests {
                 assert!(line.contains(words), "{line}\n{words}");
             }
         }
-        let letters = found(&Overview { blocking: 1, ..loading() }, None);
+        let letters = found(&RunOverview { blocking: 1, ..loading() }, None);
         assert!(letters[0].starts_with("1 dead letter keeps the run from being complete: `assay failures batch_"));
     }
 
@@ -216,10 +216,10 @@ mod tests {
     fn a_finished_run_and_an_idle_live_run_have_no_obstacles() {
         let finished = overview(example());
         let unattended = queues((0, 0), (0, 0));
-        assert!(found(&Overview { quiet_millis: 90_000, held_by: None, ..finished }, Some(&unattended)).is_empty());
+        assert!(found(&RunOverview { quiet_millis: 90_000, held_by: None, ..finished }, Some(&unattended)).is_empty());
         let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
         let live =
-            Overview { run: Run { source, ..loading().run }, held_by: None, quiet_millis: 3_600_000, ..loading() };
+            RunOverview { run: Run { source, ..loading().run }, held_by: None, quiet_millis: 3_600_000, ..loading() };
         let queues = QueueSnapshot::Known(vec![
             QueueDepth { queue: "transactions.realtime".into(), waiting: 0, consumers: 1 },
             QueueDepth { queue: "predictions.realtime".into(), waiting: 0, consumers: 1 },

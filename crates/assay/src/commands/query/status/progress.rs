@@ -1,6 +1,6 @@
 //! Progress, rate and time left of a run: exact once it is sealed, estimated from bytes while its source is read. No I/O.
 
-use assay_store::{Pace, Progress};
+use assay_store::{RecordedProgress, RunPace};
 use assay_transaction::{Format, Run};
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub(super) struct TimeLeft {
 }
 
 /// What is read of the source.
-pub(super) fn read_progress(run: &Run, progress: Progress) -> ReadProgress {
+pub(super) fn read_progress(run: &Run, progress: RecordedProgress) -> ReadProgress {
     if let Some(sealed) = run.sealed {
         // A stopped run is sealed before the end of its source.
         return ReadProgress { rows: sealed.rows_read, percent: run.error.is_none().then_some(100) };
@@ -44,7 +44,7 @@ pub(super) fn read_progress(run: &Run, progress: Progress) -> ReadProgress {
 }
 
 /// What is recorded.
-pub(super) fn store_progress(run: &Run, progress: Progress) -> StoreProgress {
+pub(super) fn store_progress(run: &Run, progress: RecordedProgress) -> StoreProgress {
     StoreProgress {
         rows: progress.rows_recorded,
         chunks: progress.chunks_recorded,
@@ -53,13 +53,13 @@ pub(super) fn store_progress(run: &Run, progress: Progress) -> StoreProgress {
 }
 
 /// Rows a second.
-pub(super) fn rate(pace: Pace) -> u64 {
+pub(super) fn rate(pace: RunPace) -> u64 {
     // Over a second at least, as a first chunk would yield any rate.
     pace.rows * 1_000 / pace.millis.max(1_000)
 }
 
 /// The time left, if it can be estimated.
-pub(super) fn time_left(run: &Run, progress: Progress, pace: Pace) -> Option<TimeLeft> {
+pub(super) fn time_left(run: &Run, progress: RecordedProgress, pace: RunPace) -> Option<TimeLeft> {
     let rate = Some(rate(pace)).filter(|rate| *rate > 0)?;
     let (rows, is_estimated) = match run.sealed {
         Some(sealed) => (sealed.rows_read, false),
@@ -101,8 +101,8 @@ mod tests {
         Run { state: RunState::Loading, sealed: None, finished_at: None, checkpoint, ..example() }
     }
 
-    fn recorded(rows: u64) -> Progress {
-        Progress { chunks_recorded: rows / 100, rows_recorded: rows }
+    fn recorded(rows: u64) -> RecordedProgress {
+        RecordedProgress { chunks_recorded: rows / 100, rows_recorded: rows }
     }
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(read_progress(&run, recorded(500)).percent, None);
     }
 
-    const PACE: Pace = Pace { rows: 600, millis: 60_000 };
+    const PACE: RunPace = RunPace { rows: 600, millis: 60_000 };
 
     #[test]
     fn while_loading_the_time_left_is_estimated_from_bytes() {
@@ -130,7 +130,7 @@ mod tests {
         let run = Run { state: RunState::Sealed, finished_at: None, ..example() };
         assert_eq!(read_progress(&run, recorded(400)), ReadProgress { rows: 1_000, percent: Some(100) });
         assert_eq!(time_left(&run, recorded(400), PACE), Some(TimeLeft { seconds: 60, is_estimated: false }));
-        assert_eq!(time_left(&run, recorded(400), Pace::default()), None, "nothing moves");
+        assert_eq!(time_left(&run, recorded(400), RunPace::default()), None, "nothing moves");
         assert_eq!(store_progress(&run, recorded(400)), StoreProgress { rows: 400, chunks: 4, chunks_total: Some(10) });
     }
 
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_rate_needs_a_second() {
-        assert_eq!(rate(Pace { rows: 100, millis: 2 }), 100);
+        assert_eq!(rate(RunPace { rows: 100, millis: 2 }), 100);
         assert_eq!(rate(PACE), 10);
     }
 }

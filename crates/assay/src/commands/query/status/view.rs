@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use assay_store::{DeadLetterOutcome, DeadLetterRecord, Exchanged, Operation, PredictionCount};
+use assay_store::{DeadLetterOutcome, DeadLetterRecord, OperationRecord, PredictionCount, ReplayCounts};
 use assay_transaction::{RunId, StopOrder, Tally, Timestamp};
 use serde::Serialize;
 
@@ -85,8 +85,8 @@ pub(super) struct ReplayProgress {
 }
 
 impl ReplayProgress {
-    pub(super) fn new(replay: u64, operation: &Operation, parts_recorded: u64, exchanged: Exchanged) -> Self {
-        let Exchanged { stored, failed, gone, is_new: _ } = exchanged;
+    pub(super) fn new(replay: u64, operation: &OperationRecord, parts_recorded: u64, exchanged: ReplayCounts) -> Self {
+        let ReplayCounts { stored, failed, gone, is_new: _ } = exchanged;
         Self {
             replay,
             began_at: operation.done_at,
@@ -359,7 +359,7 @@ transactions.batch    1,200          2
 
     #[test]
     fn replays_are_list_counts() {
-        let operation = Operation {
+        let operation = OperationRecord {
             operator: "ada".into(),
             action: "replay".into(),
             run_id: None,
@@ -367,7 +367,7 @@ transactions.batch    1,200          2
             details: Some(serde_json::json!({ "rows_selected": 70 })),
             done_at: at("11:00:00"),
         };
-        let exchanged = Exchanged { is_new: false, stored: 60, failed: 8, gone: 2 };
+        let exchanged = ReplayCounts { is_new: false, stored: 60, failed: 8, gone: 2 };
         let status =
             Status { replays: vec![ReplayProgress::new(1, &operation, 1, exchanged)], queues: None, ..loading() };
         assert!(

@@ -17,7 +17,7 @@ use super::runs;
 use crate::operations::removal::{CONFLICT_GONE, MAX_CHUNKS, MAX_DUPLICATES, TOMBSTONE};
 use crate::values::{NO_BYTES, signed, to_json, unsigned};
 use crate::write::transaction::{ChunkCounts, write_duplicates};
-use crate::{RemovalStep, Removed, StoreError};
+use crate::{RemovalCounts, RemovalStep, StoreError};
 
 /// Whether a run, `r`, has duplicates.
 macro_rules! has_duplicates {
@@ -221,7 +221,7 @@ pub(crate) async fn pass_on(
     connection: &mut Connection,
     removed: &RunId,
     at: Option<(&RunId, u64)>,
-) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+) -> Result<(RemovalCounts, Option<RemovalStep>), StoreError> {
     let (heir, chunk) = match at {
         None => (sqlx::query_as(FIRST).bind(removed.as_str()).fetch_optional(&mut *connection).await?, 0),
         Some((heir, chunk)) => {
@@ -231,7 +231,7 @@ pub(crate) async fn pass_on(
         }
     };
     let Some(heir) = heir.map(Heir::new).transpose()? else {
-        return Ok((Removed::default(), Some(RemovalStep::Duplicates { chunk: 0 })));
+        return Ok((RemovalCounts::default(), Some(RemovalStep::Duplicates { chunk: 0 })));
     };
     let (window, next) = with_duplicates(connection, &heir.run_id, chunk).await?;
     let passed_on = inherit(connection, removed, &heir, &window).await?;
@@ -245,7 +245,7 @@ pub(crate) async fn pass_on(
             None => RemovalStep::Duplicates { chunk: 0 },
         }
     };
-    Ok((Removed { rows: passed_on, passed_on, restored: 0 }, Some(next)))
+    Ok((RemovalCounts { rows: passed_on, passed_on, restored: 0 }, Some(next)))
 }
 
 /// The same for everything recorded since the removal began.

@@ -15,7 +15,7 @@ use super::runs;
 use super::{journal, live, stop_orders};
 use crate::operations::removal::{CONFLICT_GONE, MAX_REPLACED, MAX_ROWS, REMOVALS, TOMBSTONE};
 use crate::values::{NO_BYTES, signed, storable, to_json, unsigned};
-use crate::{Act, RemovalBegun, RemovalPlan, RemovalStep, Removed, StoreError};
+use crate::{AuditContext, RemovalCounts, RemovalPlan, RemovalStart, RemovalStep, StoreError};
 
 const OTHER: &str = "SELECT run_id FROM runs WHERE removal_at IS NOT NULL AND removed_at IS NULL AND run_id <> $1 ORDER BY run_id LIMIT 1";
 /// Frees the source and its content for another run.
@@ -157,26 +157,26 @@ const COUNT_RESTORED: &str = "
     SELECT count(DISTINCT h.transaction_id) FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
     WHERE h.replaced_by_run = $1 AND t.run_id <> $1";
 
-pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<RemovalBegun, StoreError> {
+pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &AuditContext) -> Result<RemovalStart, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     // The order in which writers lock: numbering, the run, then removals.
     live::lock_places(&mut transaction, run_id).await?;
     let run = runs::locked_run(&mut transaction, run_id).await?.ok_or_else(|| stop_orders::unknown(run_id))?;
     queue_up(&mut transaction, REMOVALS).await?;
     match &run.removal {
-        Some(removal) if removal.ended_at.is_some() => return Ok(RemovalBegun::Done(run)),
-        Some(_) => return Ok(RemovalBegun::Before(run)),
-        None if !run.state.is_finished() => return Ok(RemovalBegun::Unfinished(run)),
+        Some(removal) if removal.ended_at.is_some() => return Ok(RemovalStart::Done(run)),
+        Some(_) => return Ok(RemovalStart::Resumed(run)),
+        None if !run.state.is_finished() => return Ok(RemovalStart::Unfinished(run)),
         None => {}
     }
     let recorded: i64 = sqlx::query_scalar(RECORDED).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
     if run.sealed.is_some_and(|sealed| sealed.chunks_total != unsigned(recorded)) {
-        return Ok(RemovalBegun::Incomplete(run));
+        return Ok(RemovalStart::Incomplete(run));
     }
     let other: Option<String> =
         sqlx::query_scalar(OTHER).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
     if let Some(other) = other {
-        return Ok(RemovalBegun::Other(runs::read_name(&other)?));
+        return Ok(RemovalStart::Other(runs::read_name(&other)?));
     }
     let begun = sqlx::query(BEGIN)
         .bind(run_id.as_str())
@@ -191,35 +191,35 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &Act) -> Result<Remo
     });
     journal::record(&mut transaction, "remove", Some(run_id), Some(&details), act).await?;
     transaction.commit().await?;
-    Ok(RemovalBegun::Now(begun))
+    Ok(RemovalStart::Started(begun))
 }
 
 pub(crate) async fn step(
     pool: &Pool,
     run_id: &RunId,
     at: &RemovalStep,
-) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+) -> Result<(RemovalCounts, Option<RemovalStep>), StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     queue_up(&mut transaction, REMOVALS).await?;
     let is_begun: Option<bool> =
         sqlx::query_scalar(STATE).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
     if is_begun != Some(true) {
         // Another operator has done it meanwhile.
-        return Ok((Removed::default(), None));
+        return Ok((RemovalCounts::default(), None));
     }
     let done = match at {
         RemovalStep::Start => inherit::pass_on(&mut transaction, run_id, None).await?,
         RemovalStep::PassOn { heir, chunk } => inherit::pass_on(&mut transaction, run_id, Some((heir, *chunk))).await?,
         RemovalStep::Duplicates { chunk } => duplicates_to_tombstones(&mut transaction, run_id, *chunk).await?,
-        RemovalStep::Entomb { chunk } => {
+        RemovalStep::Tombstones { chunk } => {
             let passed_on = inherit::pass_on_to_latest(&mut transaction, run_id).await?;
             let (rows, next) = chunks_to_tombstones(&mut transaction, run_id, *chunk).await?;
-            (Removed { rows: rows + passed_on, passed_on, restored: 0 }, Some(next))
+            (RemovalCounts { rows: rows + passed_on, passed_on, restored: 0 }, Some(next))
         }
         RemovalStep::Restore => {
             let restored = restore(&mut transaction, run_id).await?;
             let next = if restored == 0 { end(&mut transaction, run_id).await? } else { Some(RemovalStep::Restore) };
-            (Removed { restored, ..Removed::default() }, next)
+            (RemovalCounts { restored, ..RemovalCounts::default() }, next)
         }
     };
     transaction.commit().await?;
@@ -231,7 +231,7 @@ async fn duplicates_to_tombstones(
     connection: &mut Connection,
     run_id: &RunId,
     chunk: u64,
-) -> Result<(Removed, Option<RemovalStep>), StoreError> {
+) -> Result<(RemovalCounts, Option<RemovalStep>), StoreError> {
     let (window, next) = inherit::with_duplicates(connection, run_id, chunk).await?;
     let mut tombstones = 0;
     if let (Some([first]), Some([last])) = (window.first(), window.last()) {
@@ -247,8 +247,8 @@ async fn duplicates_to_tombstones(
         tombstones = done.rows_affected();
         sqlx::query(ERASE_DUPLICATES).bind(run_id.as_str()).bind(first).bind(last).execute(connection).await?;
     }
-    let step = next.map_or(RemovalStep::Entomb { chunk: 0 }, |chunk| RemovalStep::Duplicates { chunk });
-    Ok((Removed { rows: tombstones, ..Removed::default() }, Some(step)))
+    let step = next.map_or(RemovalStep::Tombstones { chunk: 0 }, |chunk| RemovalStep::Duplicates { chunk });
+    Ok((RemovalCounts { rows: tombstones, ..RemovalCounts::default() }, Some(step)))
 }
 
 /// Turns the rows of some chunks into tombstones, and rows between them that no chunk covers.
@@ -271,7 +271,7 @@ async fn chunks_to_tombstones(
     let next = chunks.get(taken);
     let until = next.map_or(i64::MAX, |next| signed(next.range.first_row));
     let tombstones = rows_to_tombstones(connection, run_id, (from, until)).await?;
-    let step = next.map_or(RemovalStep::Restore, |next| RemovalStep::Entomb { chunk: next.chunk });
+    let step = next.map_or(RemovalStep::Restore, |next| RemovalStep::Tombstones { chunk: next.chunk });
     Ok((tombstones, step))
 }
 
