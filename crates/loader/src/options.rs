@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use assay_source::{FormatOptions, Layout, SourceUrl};
+use assay_source::{FormatOptions, SourceLayout, SourceUrl};
 use assay_transaction::{Budgets, Columns, Mapping, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
 use clap::Args;
 
@@ -60,7 +60,7 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// The settings of a run of an inspected source, without budgets and with a durable broker.
-    pub fn settings(&self, layout: Layout, url: &SourceUrl) -> RunSettings {
+    pub fn settings(&self, layout: SourceLayout, url: &SourceUrl) -> RunSettings {
         let namespace = self.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
         let chunk_rows = self.chunk_rows(&layout.header, layout.mapping.as_deref());
         let standard = RunSettings::standard(Namespace::new(&namespace));

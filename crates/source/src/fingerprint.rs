@@ -9,7 +9,7 @@ use tracing::info;
 
 use crate::error::DIED;
 use crate::local::file;
-use crate::{Found, SourceError, SourceUrl};
+use crate::{FoundSource, SourceError, SourceUrl};
 
 /// Bytes read and hashed at a time.
 pub(crate) const BLOCK_BYTES: usize = 1024 * 1024;
@@ -17,7 +17,7 @@ pub(crate) const BLOCK_BYTES: usize = 1024 * 1024;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// The fingerprint of a version.
-pub(crate) async fn fingerprint(url: &SourceUrl, found: &Found) -> Result<Option<String>, SourceError> {
+pub(crate) async fn fingerprint(url: &SourceUrl, found: &FoundSource) -> Result<Option<String>, SourceError> {
     if let Some(sha256) = found.identity.piped_sha256() {
         return Ok(Some(of_sha256(sha256)));
     }
@@ -45,7 +45,7 @@ fn is_content_hash(tag: &str) -> bool {
 }
 
 /// Hashes a file; fails if it changes meanwhile.
-async fn hash_file(found: &Found) -> Result<String, SourceError> {
+async fn hash_file(found: &FoundSource) -> Result<String, SourceError> {
     let mut stream = file::open(&found.identity, 0).await?;
     let mut hashing = ProgressHasher::new(format!("hashing {} to find copies", found.identity.location));
     let mut block = Vec::with_capacity(BLOCK_BYTES);
@@ -150,7 +150,7 @@ mod tests {
         for (version, expected) in cases {
             let identity = SourceIdentity { location: "s3://drops/a.csv".to_owned(), version: version.to_owned() };
             let url: SourceUrl = identity.location.parse().unwrap();
-            assert_eq!(fingerprint(&url, &Found { identity, size: 9 }).await.unwrap(), expected, "{version}");
+            assert_eq!(fingerprint(&url, &FoundSource { identity, size: 9 }).await.unwrap(), expected, "{version}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`SourceUrl`] names one source, [`SourcePattern`] one or several.
 //! - [`Sources::identify`] finds the version that is there now.
-//! - [`Sources::inspect`] detects its [`Layout`] from its head; a run freezes it.
+//! - [`Sources::inspect`] detects its [`SourceLayout`] from its head; a run freezes it.
 //! - [`Sources::rows`] streams that version, and no other, through decompression and decoder: a [`RowReader`] returns
 //!   batches of rows, each row with its line, its end and its own bytes. The rules of `assay-transaction` judge them.
 //! - [`Sources::list`] lists a bucket; [`parse_events`] reads the notifications that a bucket sends.
@@ -31,22 +31,22 @@ mod s3;
 mod sources;
 mod url;
 
-pub use decode::batch::{BatchRows, Row, RowBatch, RowFields};
+pub use decode::batch::{BatchRows, RowBatch, RowFields, SourceRow};
 pub use decode::csv::{CsvLayout, CsvReader, QUOTE_REACH};
 pub use decode::row_reader::RowReader;
 pub use detect::UndecidedFormat;
 pub use detect::format_options::{Currencies, FormatOptions, NullValues, ShortRows};
 pub use detect::head::HEAD_BYTES;
-pub use detect::inspect::{Inspected, Layout, inspect};
+pub use detect::inspect::{Inspection, SourceLayout, inspect};
 pub use error::SourceError;
-pub use events::notification::Notified;
+pub use events::notification::BucketNotification;
 #[cfg(feature = "sqs")]
 pub use events::sqs::{SqsError, SqsMessage, SqsQueue};
 pub use events::{EventError, ObjectEvent, parse_events};
 pub use options::S3Options;
 pub use pattern::marker::is_marker;
-pub use pattern::{Named, SourcePattern};
-pub use s3::list::Listed;
-pub use s3::put::{Content, Put};
-pub use sources::{ByteStream, Found, Sources};
+pub use pattern::{NamedSource, SourcePattern};
+pub use s3::list::ListedObject;
+pub use s3::put::{UploadContent, UploadedObject};
+pub use sources::{ByteStream, FoundSource, Sources};
 pub use url::SourceUrl;

@@ -25,14 +25,14 @@ use crate::local::file;
 use crate::local::pipe::PipeSpool;
 use crate::options::S3Settings;
 use crate::s3::S3Client;
-use crate::{FormatOptions, Inspected, Listed, RowReader, S3Options, SourceError, SourceUrl};
+use crate::{FormatOptions, Inspection, ListedObject, RowReader, S3Options, SourceError, SourceUrl};
 
 /// The bytes of a source. Its errors are [`SourceError`]s inside [`std::io::Error`]s; `From` unwraps them.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
 
 /// A source as found now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundSource {
     /// The object or file, and its version.
     pub identity: SourceIdentity,
     /// Its size in bytes.
@@ -67,7 +67,7 @@ impl Sources {
     }
 
     /// Finds the current version of a source. A pipe is read to its end and kept until the last clone is dropped.
-    pub async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
+    pub async fn identify(&self, url: &SourceUrl) -> Result<FoundSource, SourceError> {
         match url {
             SourceUrl::S3 { bucket, key } => Box::pin(self.s3().await?.identify(bucket, key)).await,
             SourceUrl::File(path) if !file::is_pipe(path).await => file::identify(path).await,
@@ -77,7 +77,7 @@ impl Sources {
 
     /// A hash that is equal for copies: of all bytes, or the ETag that S3 keeps. None if the object's ETag is not a
     /// hash. Reads a whole file, which takes a while if it is large.
-    pub async fn fingerprint(&self, url: &SourceUrl, found: &Found) -> Result<Option<String>, SourceError> {
+    pub async fn fingerprint(&self, url: &SourceUrl, found: &FoundSource) -> Result<Option<String>, SourceError> {
         fingerprint(url, found).await
     }
 
@@ -85,9 +85,9 @@ impl Sources {
     pub async fn inspect(
         &self,
         url: &SourceUrl,
-        found: &Found,
+        found: &FoundSource,
         options: &FormatOptions,
-    ) -> Result<Inspected, SourceError> {
+    ) -> Result<Inspection, SourceError> {
         let options = &options.located(&found.identity.location)?;
         let bytes_read = Arc::default();
         let stream = CountingStream::new(self.open(url, &found.identity, 0).await?, &bytes_read);
@@ -123,7 +123,7 @@ impl Sources {
     pub async fn rows(
         &self,
         url: &SourceUrl,
-        found: &Found,
+        found: &FoundSource,
         settings: &RunSettings,
         from: Position,
     ) -> Result<RowReader, SourceError> {
@@ -136,7 +136,12 @@ impl Sources {
     }
 
     /// How to unpack that version.
-    async fn packing(&self, url: &SourceUrl, found: &Found, compression: Compression) -> Result<Packing, SourceError> {
+    async fn packing(
+        &self,
+        url: &SourceUrl,
+        found: &FoundSource,
+        compression: Compression,
+    ) -> Result<Packing, SourceError> {
         Ok(match compression {
             Compression::None => Packing::None,
             Compression::Gzip => Packing::Gzip,
@@ -149,15 +154,20 @@ impl Sources {
     async fn inspect_parquet(
         &self,
         url: &SourceUrl,
-        found: &Found,
+        found: &FoundSource,
         options: &FormatOptions,
-    ) -> Result<Inspected, SourceError> {
+    ) -> Result<Inspection, SourceError> {
         let reader = ParquetReader::open(self, url, found, options.rules(), Position::START).await?;
         crate::detect::inspect::inspect_parquet(reader, options).await
     }
 
     #[cfg(not(feature = "parquet"))]
-    async fn inspect_parquet(&self, _: &SourceUrl, _: &Found, _: &FormatOptions) -> Result<Inspected, SourceError> {
+    async fn inspect_parquet(
+        &self,
+        _: &SourceUrl,
+        _: &FoundSource,
+        _: &FormatOptions,
+    ) -> Result<Inspection, SourceError> {
         Err(NO_PARQUET)
     }
 
@@ -165,7 +175,7 @@ impl Sources {
     async fn parquet(
         &self,
         url: &SourceUrl,
-        found: &Found,
+        found: &FoundSource,
         rules: ReadingRules,
         from: Position,
     ) -> Result<RowReader, SourceError> {
@@ -173,7 +183,13 @@ impl Sources {
     }
 
     #[cfg(not(feature = "parquet"))]
-    async fn parquet(&self, _: &SourceUrl, _: &Found, _: ReadingRules, _: Position) -> Result<RowReader, SourceError> {
+    async fn parquet(
+        &self,
+        _: &SourceUrl,
+        _: &FoundSource,
+        _: ReadingRules,
+        _: Position,
+    ) -> Result<RowReader, SourceError> {
         Err(NO_PARQUET)
     }
 
@@ -203,7 +219,7 @@ impl Sources {
     }
 
     /// Lists the objects under a prefix, ordered by key.
-    pub fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<Listed, SourceError>> {
+    pub fn list<'a>(&'a self, bucket: &'a str, prefix: &'a str) -> BoxStream<'a, Result<ListedObject, SourceError>> {
         let s3 = async move { Ok(self.s3().await?.list(bucket, prefix)) };
         s3.try_flatten_stream().boxed()
     }

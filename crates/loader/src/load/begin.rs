@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_source::{FormatOptions, Found, Inspected, SourceError, SourceUrl, Sources};
+use assay_source::{FormatOptions, FoundSource, Inspection, SourceError, SourceUrl, Sources};
 use assay_store::{AuditContext, Lease, LeaseAttempt, NewRun, RunStart, Store, StoreError};
 use assay_telemetry::name_run;
 use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, SourceIdentity, StopKind};
@@ -70,7 +70,7 @@ pub(crate) async fn begin(
 pub(crate) async fn begin_found(
     dependencies: &Dependencies,
     url: &SourceUrl,
-    found: Found,
+    found: FoundSource,
     options: &LoadOptions,
     fingerprints: &mut FingerprintCache,
 ) -> Result<LoadPlan, LoadError> {
@@ -193,7 +193,7 @@ async fn or_release<T>(
 /// A new run, without a fingerprint.
 pub(crate) fn new_run(
     dependencies: &Dependencies,
-    found: Found,
+    found: FoundSource,
     options: &LoadOptions,
     settings: RunSettings,
 ) -> NewRun {
@@ -254,13 +254,17 @@ pub(crate) async fn first_row(sources: &Sources, url: &SourceUrl, run: &Run) -> 
     if let Some(start) = run.settings.start {
         return Ok(Checkpoint::first(start));
     }
-    let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
+    let found = FoundSource { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
     let inspected = inspect(sources, url, &found, &FormatOptions::of(&run.settings)).await?;
     Ok(Checkpoint::first(inspected.layout.start))
 }
 
 /// The current version of the source. Waits for an S3 server that is unreachable or still starting.
-pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Duration) -> Result<Found, SourceError> {
+pub(crate) async fn identify(
+    sources: &Sources,
+    url: &SourceUrl,
+    startup: Duration,
+) -> Result<FoundSource, SourceError> {
     retry_source("the source", startup, || sources.identify(url)).await
 }
 
@@ -269,7 +273,7 @@ pub(crate) async fn identify(sources: &Sources, url: &SourceUrl, startup: Durati
 async fn settle(
     dependencies: &Dependencies,
     url: &SourceUrl,
-    found: &Found,
+    found: &FoundSource,
     options: &LoadOptions,
     latest: Option<&Run>,
 ) -> Result<RunSettings, LoadError> {
@@ -292,9 +296,9 @@ async fn settle(
 async fn inspect(
     sources: &Sources,
     url: &SourceUrl,
-    found: &Found,
+    found: &FoundSource,
     format: &FormatOptions,
-) -> Result<Inspected, LoadError> {
+) -> Result<Inspection, LoadError> {
     sources.inspect(url, found, format).await.map_err(|cause| unusable(url, cause))
 }
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use assay_source::{Found, SourceError, SourceUrl, Sources};
+use assay_source::{FoundSource, SourceError, SourceUrl, Sources};
 use assay_store::{RunStart, Store, StoreError};
 use assay_transaction::{Mapping, PathError, Run, RunId, SourceIdentity};
 use tracing::info;
@@ -23,7 +23,7 @@ impl FingerprintCache {
         &mut self,
         sources: &Sources,
         url: &SourceUrl,
-        found: &Found,
+        found: &FoundSource,
     ) -> Result<Option<String>, SourceError> {
         if let Some((identity, fingerprint)) = &self.0
             && *identity == found.identity

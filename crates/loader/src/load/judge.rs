@@ -1,7 +1,7 @@
 //! Decides what each row of a source is: a transaction or a rejected row by the rules of its run, its trailer, its footer, or
 //! another header. Collects statistics of the rows.
 
-use assay_source::{HEAD_BYTES, Row};
+use assay_source::{HEAD_BYTES, SourceRow};
 use assay_transaction::{
     Budgets, Counted, Decided, DecidedBy, Decision, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged,
     Lookalikes, Occurrences, Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules,
@@ -53,7 +53,7 @@ impl<'a> Judge<'a> {
 
     /// Index of the row among equal rows, from 1, if ids count them; else 1. Each row must be counted once, in the order of the
     /// source.
-    pub(crate) fn count(&mut self, row: &Row<'_>) -> Result<u64, TooManyRows> {
+    pub(crate) fn count(&mut self, row: &SourceRow<'_>) -> Result<u64, TooManyRows> {
         if row.malformed.is_some() {
             // It has neither fields nor an id.
             return Ok(1);
@@ -62,7 +62,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Reads the row as the expected trailer.
-    pub(crate) fn trailer_in(&self, row: &Row<'_>) -> Option<TrailerFound> {
+    pub(crate) fn trailer_in(&self, row: &SourceRow<'_>) -> Option<TrailerFound> {
         let trailer = self.settings.trailer.as_ref()?;
         if let Some(reason) = &row.malformed {
             let is_footer = *reason == RejectReason::QuoteMalformed && trailer.begins(row.raw, self.settings);
@@ -79,13 +79,13 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether a row after the trailer belongs to the footer, which may have several lines, but no transaction among them.
-    pub(crate) fn is_of_footer(&self, row: &Row<'_>) -> bool {
+    pub(crate) fn is_of_footer(&self, row: &SourceRow<'_>) -> bool {
         let is_footer = self.settings.trailer.as_ref().is_some_and(assay_transaction::Trailer::is_footer);
         is_footer && (row.malformed.is_some() || self.rules.check(row.number, &row.fields, row.raw_bytes).is_err())
     }
 
     /// Whether a row is a transaction; otherwise the broken rule, with the row's bytes.
-    pub(crate) fn judge(&mut self, row: &Row<'_>) -> Result<RowKind, WireError> {
+    pub(crate) fn judge(&mut self, row: &SourceRow<'_>) -> Result<RowKind, WireError> {
         let nth = match self.count(row) {
             Ok(nth) => nth,
             Err(error) => return Ok(RowKind::Uncountable(error.to_string())),
@@ -124,11 +124,11 @@ impl<'a> Judge<'a> {
         Ok(RowKind::Row(Judged { row: judged, amount, other_reading, bytes, end: row.end }))
     }
 
-    fn header_in(&self, row: &Row<'_>) -> Option<HeaderRow> {
+    fn header_in(&self, row: &SourceRow<'_>) -> Option<HeaderRow> {
         self.headers.as_ref().filter(|_| row.malformed.is_none())?.find(&row.fields)
     }
 
-    fn note(&mut self, row: &Row<'_>, rejection: &Rejection) {
+    fn note(&mut self, row: &SourceRow<'_>, rejection: &Rejection) {
         metrics::rejected(&rejection.reason);
         self.stats.rejections.add(rejection);
         if rejection.other_reading && self.stats.other_reading.is_none() {

@@ -25,7 +25,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use assay_source::{Found, SourceError, SourceUrl};
+use assay_source::{FoundSource, SourceError, SourceUrl};
 use assay_store::{Lease, SealOutcome};
 use assay_transaction::{Checkpoint, Position, Run, Sealed, StopOrder};
 use tokio::sync::mpsc;
@@ -265,7 +265,7 @@ impl<'a> Load<'a> {
         run: &Run,
         scope: PassScope,
     ) -> Result<(ReaderTask, mpsc::Receiver<ReaderMessage>), SourceError> {
-        let found = Found { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
+        let found = FoundSource { identity: run.source.clone(), size: run.source_bytes.unwrap_or_default() };
         // Ids that count equal rows need all the rows before, too.
         let first = run.settings.start.filter(|_| counts_equal_rows(run)).unwrap_or(scope.from.at);
         let reader = self.dependencies.sources.rows(self.url, &found, &run.settings, first).await?;

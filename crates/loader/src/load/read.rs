@@ -130,7 +130,7 @@ async fn read_all(
         metrics::judged(rows_read - before.0, invalid - before.1);
         progress.set_rows_read(rows_read);
         progress.set_rows_invalid(invalid);
-        progress.set_bytes_read(reader.bytes_taken());
+        progress.set_bytes_read(reader.bytes_read());
         // A batch of long rows comes in several parts: only the last one fills it.
         if let Some(batch) = full
             && to.send(ReaderMessage::Batch(batch)).await.is_err()

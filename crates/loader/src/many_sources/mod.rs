@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_source::{Named, SourcePattern, SourceUrl, Sources};
+use assay_source::{NamedSource, SourcePattern, SourceUrl, Sources};
 use assay_store::{SourceState, Store};
 use assay_telemetry::{Failure as _, about_run, one_of_several};
 use assay_transaction::{Exit, SourceIdentity};
@@ -84,7 +84,7 @@ pub async fn find(
     sources: &Sources,
     patterns: &[SourcePattern],
     startup: Duration,
-) -> Result<(Vec<Named>, Vec<SourceEnded>), LoadError> {
+) -> Result<(Vec<NamedSource>, Vec<SourceEnded>), LoadError> {
     let (mut found, mut seen, mut broken) = (Vec::new(), HashSet::new(), Vec::new());
     for pattern in patterns {
         match retry_source(&pattern.to_string(), startup, || Box::pin(sources.expand(pattern))).await {
@@ -100,7 +100,7 @@ pub async fn find(
 pub async fn choose(
     sources: &Sources,
     store: &dyn Store,
-    mut found: Vec<Named>,
+    mut found: Vec<NamedSource>,
     load: &LoadOptions,
     many: &ManyOptions,
 ) -> Result<Vec<SourceUrl>, LoadError> {
@@ -124,7 +124,10 @@ pub async fn choose(
     Ok(new)
 }
 
-async fn identified(sources: &Sources, Named { url, version }: Named) -> (SourceUrl, Option<SourceIdentity>) {
+async fn identified(
+    sources: &Sources,
+    NamedSource { url, version }: NamedSource,
+) -> (SourceUrl, Option<SourceIdentity>) {
     let identity = match version {
         Some(version) => Some(SourceIdentity { location: url.to_string(), version }),
         None => sources.identify(&url).await.ok().map(|found| found.identity),

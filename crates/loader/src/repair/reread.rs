@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use assay_source::{Found, SourceUrl, Sources};
+use assay_source::{FoundSource, SourceUrl, Sources};
 use assay_transaction::{Checkpoint, Cut, Entry, Fields as _, RejectedRow, Run};
 use tokio::sync::mpsc;
 
@@ -75,7 +75,7 @@ pub(crate) async fn same_source(
     sources: &Sources,
     run: &Run,
     startup: Duration,
-) -> Result<(SourceUrl, Found), LoadError> {
+) -> Result<(SourceUrl, FoundSource), LoadError> {
     let location = &run.source.location;
     if run.source.is_live() {
         return Err(LoadError::NoSource { run_id: run.run_id.clone() });
@@ -96,7 +96,7 @@ pub(crate) async fn same_source(
 /// Finds the row in its source, from the start of its chunk.
 async fn text_of(
     sources: &Sources,
-    (url, found): (&SourceUrl, &Found),
+    (url, found): (&SourceUrl, &FoundSource),
     run: &Run,
     row: u64,
     before: Checkpoint,

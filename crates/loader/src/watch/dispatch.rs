@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use assay_source::{Found, ObjectEvent, SourceError, SourceUrl};
+use assay_source::{FoundSource, ObjectEvent, SourceError, SourceUrl};
 use assay_store::{RunStart, SourceState};
 use assay_telemetry::{name_run, one_of_several, run_span};
 use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity, escaped};
@@ -185,7 +185,7 @@ impl Dispatcher {
     }
 
     /// The current version of an object. None if there is nothing to load.
-    async fn find_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, Found)>, LoadError> {
+    async fn find_object(&self, object: &ObjectEvent) -> Result<Option<(SourceUrl, FoundSource)>, LoadError> {
         let ObjectEvent { bucket, key, .. } = object;
         if *bucket != self.watched.bucket || !self.options.wants(&self.watched, key, None) {
             return Ok(None);
@@ -239,7 +239,7 @@ impl Dispatcher {
     }
 
     /// Records a failed run for a file that cannot be loaded: it is visible, and the next listing skips it.
-    async fn record_unusable(&self, url: &SourceUrl, found: Found, cause: &SourceError) -> Result<(), LoadError> {
+    async fn record_unusable(&self, url: &SourceUrl, found: FoundSource, cause: &SourceError) -> Result<(), LoadError> {
         let Dependencies { store, broker, .. } = &*self.dependencies;
         let namespace = self.load.read.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
         // No row will ever be read with these settings.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use assay_source::{Listed, ObjectEvent, SourceUrl, Sources};
+use assay_source::{ListedObject, ObjectEvent, SourceUrl, Sources};
 use assay_store::SourceState;
 use assay_transaction::SourceIdentity;
 use async_trait::async_trait;
@@ -67,17 +67,17 @@ impl BucketLister {
         let listing = self.dependencies.sources.list(bucket, prefix);
         let mut pages = listing.ready_chunks(BATCH);
         while let Some(page) = pages.next().await {
-            let listed = page.into_iter().collect::<Result<Vec<Listed>, _>>()?;
+            let listed = page.into_iter().collect::<Result<Vec<ListedObject>, _>>()?;
             self.find_new(listed).await?;
         }
         Ok(())
     }
 
     /// Sends the objects that no run has read.
-    async fn find_new(&self, listed: Vec<Listed>) -> Result<(), LoadError> {
+    async fn find_new(&self, listed: Vec<ListedObject>) -> Result<(), LoadError> {
         let Dependencies { store, sources, .. } = &*self.dependencies;
         let (mut objects, mut identities) = (Vec::new(), Vec::new());
-        for Listed { url, version, size } in listed {
+        for ListedObject { url, version, size } in listed {
             let SourceUrl::S3 { bucket, key } = &url else { continue };
             if !self.options.wants(&self.watched, key, Some(size)) {
                 continue;

@@ -25,7 +25,7 @@ impl RowBatch {
     }
 
     /// Truncates the batch at the first row that is not kept.
-    pub(crate) fn keep(&mut self, is_kept: impl Fn(&Row<'_>) -> bool) {
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&SourceRow<'_>) -> bool) {
         let kept = self.rows().take_while(|row| is_kept(row)).count();
         if let Some(storage) = Arc::get_mut(&mut self.0) {
             storage.rows.truncate(kept);
@@ -46,9 +46,9 @@ pub struct BatchRows<'a> {
 }
 
 impl<'a> Iterator for BatchRows<'a> {
-    type Item = Row<'a>;
+    type Item = SourceRow<'a>;
 
-    fn next(&mut self) -> Option<Row<'a>> {
+    fn next(&mut self) -> Option<SourceRow<'a>> {
         self.rows.next().map(|row| self.storage.row(row))
     }
 
@@ -61,7 +61,7 @@ impl ExactSizeIterator for BatchRows<'_> {}
 
 /// One row of a source.
 #[derive(Debug, Clone)]
-pub struct Row<'a> {
+pub struct SourceRow<'a> {
     /// 1-based, counting data rows.
     pub number: u64,
     /// Its first physical line, 1-based.
@@ -78,7 +78,7 @@ pub struct Row<'a> {
     pub end: Position,
 }
 
-impl Row<'_> {
+impl SourceRow<'_> {
     /// The reason and message if it is malformed.
     pub fn rejection(&self) -> Option<Rejection> {
         let reason = self.malformed.clone()?;
@@ -383,8 +383,8 @@ impl BatchStorage {
         });
     }
 
-    fn row(&self, row: &RowRanges) -> Row<'_> {
-        Row {
+    fn row(&self, row: &RowRanges) -> SourceRow<'_> {
+        SourceRow {
             number: row.number,
             line: row.line,
             raw: &self.raw[row.raw.clone()],

@@ -69,7 +69,7 @@ impl RowReader {
     }
 
     /// Bytes read from the source as stored.
-    pub fn bytes_taken(&self) -> u64 {
+    pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }
 

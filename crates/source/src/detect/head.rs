@@ -4,7 +4,7 @@ use assay_transaction::{Encoding, Format, Position, json_members};
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
-use crate::decode::batch::Row;
+use crate::decode::batch::SourceRow;
 use crate::decode::json;
 use crate::decode::transcode::transcode_head;
 use crate::detect::encoding;
@@ -86,7 +86,7 @@ impl Head {
     }
 
     /// Whether the row ends within the head.
-    pub(crate) fn has_whole(&self, row: &Row<'_>) -> bool {
+    pub(crate) fn has_whole(&self, row: &SourceRow<'_>) -> bool {
         self.is_before_end(row.end)
     }
 

@@ -13,14 +13,14 @@ use assay_transaction::{
 use crate::decode::json;
 use crate::detect::head::Head;
 use crate::detect::{Detected, SampleText, UndecidedFormat, amounts, encoding, header, timestamps};
-use crate::{ByteStream, CsvLayout, FormatOptions, Row, RowBatch, RowReader, SourceError};
+use crate::{ByteStream, CsvLayout, FormatOptions, RowBatch, RowReader, SourceError, SourceRow};
 
 /// Rows per batch of the sample.
 const SAMPLE_ROWS: usize = 1_000;
 
 /// How to read a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
+pub struct SourceLayout {
     /// Its format.
     pub format: Format,
     /// Its compression.
@@ -43,7 +43,7 @@ pub struct Layout {
     pub mapping: Option<Arc<Mapping>>,
 }
 
-impl Layout {
+impl SourceLayout {
     /// Adds the layout to the settings of a run.
     #[must_use]
     pub fn freeze(self, settings: RunSettings) -> RunSettings {
@@ -67,9 +67,9 @@ impl Layout {
 
 /// The result of an inspection.
 #[derive(Debug)]
-pub struct Inspected {
+pub struct Inspection {
     /// How to read the source.
-    pub layout: Layout,
+    pub layout: SourceLayout,
     /// The complete rows of the head.
     pub sample: Vec<RowBatch>,
     /// The number of rows, if certain: the head is the whole source, or the source states it.
@@ -78,7 +78,7 @@ pub struct Inspected {
     pub sample_bytes: u64,
 }
 
-impl Inspected {
+impl Inspection {
     /// Rows of the sample.
     pub fn sample_rows(&self) -> u64 {
         self.sample.iter().map(|batch| batch.len() as u64).sum()
@@ -93,12 +93,12 @@ impl Inspected {
 
 /// Reads the head of a decompressed text source from its first byte, and detects what the options leave open. A source
 /// may have a header and no rows.
-pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspected, SourceError> {
+pub async fn inspect(stream: &mut ByteStream, options: &FormatOptions) -> Result<Inspection, SourceError> {
     inspect_head(&Head::read(stream, options).await?, options).await
 }
 
 /// Inspects a head that has been read.
-pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspected, SourceError> {
+pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result<Inspection, SourceError> {
     if options.frozen.is_none() {
         encoding::reject_unmarked(head.bytes(), head.encoding)?;
     }
@@ -138,7 +138,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
     let start = found.start;
     let layout = formats.layout(format, found, encoding);
     let end = sample.last().and_then(|batch| batch.rows().last()).map_or(start.offset, |row| row.end.offset);
-    let mut inspected = Inspected { layout, sample, rows: None, sample_bytes: end };
+    let mut inspected = Inspection { layout, sample, rows: None, sample_bytes: end };
     inspected.rows = head.is_whole.then(|| inspected.sample_rows());
     Ok(inspected)
 }
@@ -148,7 +148,7 @@ pub(crate) async fn inspect_head(head: &Head, options: &FormatOptions) -> Result
 pub(crate) async fn inspect_parquet(
     mut reader: crate::decode::parquet::ParquetReader,
     options: &FormatOptions,
-) -> Result<Inspected, SourceError> {
+) -> Result<Inspection, SourceError> {
     let columns = Columns::from_names(reader.names(), options.mapping.as_deref())?;
     let rows = Some(reader.rows());
     let sample: Vec<RowBatch> = reader.next_batch(SAMPLE_ROWS).await?.into_iter().collect();
@@ -157,7 +157,7 @@ pub(crate) async fn inspect_parquet(
     let found =
         DetectedColumns { decisions, ..DetectedColumns::of(columns, Position { offset: 0, ..Position::START }) };
     let layout = formats.layout(Format::Parquet, found, options.encoding.unwrap_or_default());
-    Ok(Inspected { layout, sample, rows, sample_bytes: reader.bytes_read().load(Ordering::Relaxed) })
+    Ok(Inspection { layout, sample, rows, sample_bytes: reader.bytes_read().load(Ordering::Relaxed) })
 }
 
 /// The columns of a source, and what is known with them.
@@ -263,9 +263,10 @@ impl ValueFormats {
         options: &FormatOptions,
     ) -> Result<Self, UndecidedFormat> {
         // Repeated headers and trailers say nothing of the rows.
-        let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
+        let is_header = |row: &SourceRow<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
         let trailer = options.trailer.as_ref();
-        let is_trailer = |row: &Row<'_>| trailer.is_some_and(|it| it.is(&row.fields, encoding, ReadingRules::Second));
+        let is_trailer =
+            |row: &SourceRow<'_>| trailer.is_some_and(|it| it.is(&row.fields, encoding, ReadingRules::Second));
         let rows = || whole_rows(sample, columns).take_while(|row| !is_trailer(row)).filter(|row| !is_header(row));
         let currencies = options.currencies().to_vec();
         let mark = if let Some(mark) = options.decimal_mark {
@@ -277,7 +278,7 @@ impl ValueFormats {
             });
             amounts::detect(&texts.collect::<Vec<_>>(), &currencies)?
         };
-        let date = |row: Row<'_>| {
+        let date = |row: SourceRow<'_>| {
             let text = columns.date(row.number, &row.fields, encoding)?;
             Some(SampleText { row: row.number, text })
         };
@@ -295,7 +296,7 @@ impl ValueFormats {
     }
 
     /// The layout, its decisions in the order they were made.
-    fn layout(self, format: Format, found: DetectedColumns, encoding: Encoding) -> Layout {
+    fn layout(self, format: Format, found: DetectedColumns, encoding: Encoding) -> SourceLayout {
         let dialect = Dialect { delimiter: found.delimiter, decimal_mark: self.mark(), encoding };
         let (header, start, csv, mut decisions) =
             (found.columns.names().to_vec(), found.start, found.csv, found.decisions);
@@ -312,7 +313,7 @@ impl ValueFormats {
             decisions.push(Decision { what: Decided::Timestamps, value: timestamps.to_string(), by, evidence });
         }
         let (compression, mapping) = (Compression::None, self.mapping);
-        Layout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping }
+        SourceLayout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping }
     }
 }
 
@@ -321,7 +322,7 @@ fn set_by_option<T>(value: T) -> Detected<T> {
 }
 
 /// Rows with as many fields as the header.
-fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<Item = Row<'a>> {
+fn whole_rows<'a>(sample: &'a [RowBatch], columns: &Columns) -> impl Iterator<Item = SourceRow<'a>> {
     let count = columns.count();
     sample.iter().flat_map(RowBatch::rows).filter(move |row| row.fields.count() == count)
 }
@@ -361,7 +362,7 @@ async fn is_row_at(
     let layout = found.layout(encoding, options);
     let notation = Notation::new(ReadingRules::Second, formats.mark.value, &formats.currencies);
     let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { return Ok(false) };
-    let is_row = |row: &Row<'_>| {
+    let is_row = |row: &SourceRow<'_>| {
         let texts = columns.amount_texts(row.number, &row.fields, encoding);
         let has_amount =
             !texts.is_empty() && texts.iter().all(|text| assay_transaction::Amount::read(text, &notation).is_ok());

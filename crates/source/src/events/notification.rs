@@ -15,7 +15,7 @@ const USUAL_TARGETS: [&str; 2] = ["arn:rustfs:sqs:us-east-1:primary:amqp", "arn:
 
 /// A configured notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notified {
+pub struct BucketNotification {
     /// The target.
     pub arn: String,
     /// Whether it was configured before.
@@ -27,7 +27,12 @@ pub struct Notified {
 impl Sources {
     /// Makes a bucket notify a target of objects created under a prefix. Without an ARN, tries the default AMQP targets
     /// of RustFS and MinIO. Keeps other rules.
-    pub async fn notify(&self, bucket: &str, prefix: &str, arn: Option<&str>) -> Result<Notified, SourceError> {
+    pub async fn notify(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        arn: Option<&str>,
+    ) -> Result<BucketNotification, SourceError> {
         let s3 = self.s3().await?;
         if s3.aws_region().is_some() && arn.is_none() {
             let text = "AWS has no default target for events: give the ARN of an SQS queue with --arn";
@@ -41,7 +46,7 @@ impl Sources {
                 && covers_prefix(rule, prefix)
                 && rule.events().contains(&Event::S3ObjectCreated)
         }) {
-            return Ok(Notified { arn: rule.queue_arn().to_owned(), was_there: true, others: others(1) });
+            return Ok(BucketNotification { arn: rule.queue_arn().to_owned(), was_there: true, others: others(1) });
         }
         let is_ours = |rule: &&QueueConfiguration| has_our_id(rule) && covers_prefix(rule, prefix);
         let ours = found.queue_configurations().iter().filter(is_ours).count();
@@ -51,7 +56,9 @@ impl Sources {
             let rules = configuration.queue_configurations.get_or_insert_default();
             rules.push(new_rule(arn, prefix)?);
             match self.set_notifications(bucket, configuration).await {
-                Ok(()) => return Ok(Notified { arn: (*arn).to_owned(), was_there: false, others: others(ours) }),
+                Ok(()) => {
+                    return Ok(BucketNotification { arn: (*arn).to_owned(), was_there: false, others: others(ours) });
+                }
                 // The usual answer if the target does not exist.
                 Err(error @ (SourceError::Refused { .. } | SourceError::NoObject { .. })) => last = Some(error),
                 // RustFS without any target.

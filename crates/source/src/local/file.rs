@@ -14,10 +14,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeekExt as _, ReadBuf};
 
 use crate::error::io_cause;
-use crate::{ByteStream, Found, SourceError};
+use crate::{ByteStream, FoundSource, SourceError};
 
 /// Finds a file. Its location is the canonical path, so that each spelling names the same source.
-pub(crate) async fn identify(path: &Path) -> Result<Found, SourceError> {
+pub(crate) async fn identify(path: &Path) -> Result<FoundSource, SourceError> {
     let unreadable = |cause: String| SourceError::File { path: path.display().to_string(), cause };
     let canonical = tokio::fs::canonicalize(path).await.map_err(|error| unreadable(io_cause(&error)))?;
     let metadata = tokio::fs::metadata(&canonical).await.map_err(|error| unreadable(io_cause(&error)))?;
@@ -29,7 +29,7 @@ pub(crate) async fn identify(path: &Path) -> Result<Found, SourceError> {
     }
     let location = canonical.to_str().ok_or_else(|| unreadable("its path is not UTF-8".to_owned()))?.to_owned();
     let version = version(&metadata).map_err(|error| unreadable(io_cause(&error)))?;
-    Ok(Found { identity: SourceIdentity { location, version }, size: metadata.len() })
+    Ok(FoundSource { identity: SourceIdentity { location, version }, size: metadata.len() })
 }
 
 /// Whether the path is a named pipe.

@@ -22,7 +22,7 @@ use tokio_util::io::StreamReader;
 use crate::error::{DIED, io_cause};
 use crate::fingerprint::{BLOCK_BYTES, ProgressHasher};
 use crate::url::{STDIN, absolute_path};
-use crate::{ByteStream, Found, SourceError, SourceUrl};
+use crate::{ByteStream, FoundSource, SourceError, SourceUrl};
 
 /// The location of a descriptor other than stdin; its number means nothing.
 const PIPE: &str = "pipe";
@@ -41,7 +41,7 @@ type Spooling = Shared<BoxFuture<'static, Result<Arc<SpooledPipe>, SpoolError>>>
 /// The content of a pipe, in a file.
 struct SpooledPipe {
     file: File,
-    found: Found,
+    found: FoundSource,
 }
 
 /// Why a pipe could not be read or spooled.
@@ -64,7 +64,7 @@ impl From<SpoolError> for SourceError {
 
 impl PipeSpool {
     /// Reads a pipe to its end, unless that has been done.
-    pub(crate) async fn identify(&self, url: &SourceUrl) -> Result<Found, SourceError> {
+    pub(crate) async fn identify(&self, url: &SourceUrl) -> Result<FoundSource, SourceError> {
         Ok(self.spool(url).await?.found.clone())
     }
 
@@ -186,7 +186,7 @@ fn spool_to_file(url: &SourceUrl, location: &str) -> Result<SpooledPipe, SpoolEr
     }
     let size = hashing.bytes();
     let identity = SourceIdentity::piped(location.to_owned(), &hashing.finish());
-    Ok(SpooledPipe { file, found: Found { identity, size } })
+    Ok(SpooledPipe { file, found: FoundSource { identity, size } })
 }
 
 /// Opens a pipe; a named one waits for a writer.
@@ -220,7 +220,7 @@ mod tests {
         Sources::new(&S3Options::default()).unwrap()
     }
 
-    async fn read(sources: &Sources, url: &SourceUrl, found: &Found, from: u64) -> String {
+    async fn read(sources: &Sources, url: &SourceUrl, found: &FoundSource, from: u64) -> String {
         let mut text = String::new();
         sources.open(url, &found.identity, from).await.unwrap().read_to_string(&mut text).await.unwrap();
         text

@@ -16,7 +16,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::error::io_cause;
 use crate::pattern::marker::{is_marked, is_marker};
-use crate::{Listed, SourceError, SourceUrl, Sources};
+use crate::{ListedObject, SourceError, SourceUrl, Sources};
 
 /// Names one or several sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +44,14 @@ enum PatternKind {
 
 /// A source that a pattern matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedSource {
     /// Its address.
     pub url: SourceUrl,
     /// Its version, if a listing shows it.
     pub version: Option<String>,
 }
 
-impl From<SourceUrl> for Named {
+impl From<SourceUrl> for NamedSource {
     fn from(url: SourceUrl) -> Self {
         Self { url, version: None }
     }
@@ -100,7 +100,7 @@ impl fmt::Display for SourcePattern {
 impl Sources {
     /// The sources that match, ordered by key or path. No match is an error, but a plain name is returned whether it
     /// exists or not.
-    pub async fn expand(&self, pattern: &SourcePattern) -> Result<Vec<Named>, SourceError> {
+    pub async fn expand(&self, pattern: &SourcePattern) -> Result<Vec<NamedSource>, SourceError> {
         let found = match &pattern.kind {
             PatternKind::One(url) => vec![url.clone().into()].into(),
             PatternKind::Prefix { bucket, prefix } => {
@@ -109,7 +109,7 @@ impl Sources {
             PatternKind::Keys { bucket, key } => {
                 let url = SourceUrl::S3 { bucket: bucket.clone(), key: key.clone() };
                 match self.identify(&url).await {
-                    Ok(found) => vec![Named { url, version: Some(found.identity.version) }].into(),
+                    Ok(found) => vec![NamedSource { url, version: Some(found.identity.version) }].into(),
                     // Some servers reject such a key; without the right to list, a missing key is answered with
                     // "denied".
                     Err(SourceError::NoObject { .. } | SourceError::Denied { .. } | SourceError::Refused { .. }) => {
@@ -139,12 +139,12 @@ impl Sources {
         is_wanted: impl Fn(&str) -> Option<bool>,
     ) -> Result<PatternMatches, SourceError> {
         let (mut found, mut listing) = (PatternMatches::default(), self.list(bucket, prefix));
-        while let Some(Listed { url, version, size }) = listing.try_next().await? {
+        while let Some(ListedObject { url, version, size }) = listing.try_next().await? {
             let SourceUrl::S3 { key, .. } = &url else { continue };
             // Some clients put empty objects in place of directories.
             let is_directory = size == 0 && key.ends_with('/');
             match is_wanted(key) {
-                Some(true) if !is_directory => found.named.push(Named { url, version }),
+                Some(true) if !is_directory => found.named.push(NamedSource { url, version }),
                 Some(false) => found.markers += 1,
                 _ => {}
             }
@@ -156,13 +156,13 @@ impl Sources {
 /// The matches of a pattern.
 #[derive(Default)]
 struct PatternMatches {
-    named: Vec<Named>,
+    named: Vec<NamedSource>,
     /// Markers that were skipped.
     markers: u64,
 }
 
-impl From<Vec<Named>> for PatternMatches {
-    fn from(named: Vec<Named>) -> Self {
+impl From<Vec<NamedSource>> for PatternMatches {
+    fn from(named: Vec<NamedSource>) -> Self {
         Self { named, markers: 0 }
     }
 }

@@ -32,7 +32,7 @@ async fn expand(folder: &Path, pattern: &str) -> Result<Vec<String>, SourceError
     let sources = Sources::new(&S3Options::default()).unwrap();
     let pattern = format!("{}/{pattern}", folder.display()).parse().unwrap();
     let found = sources.expand(&pattern).await?;
-    let name = |found: Named| found.url.to_string()[folder.display().to_string().len() + 1..].to_owned();
+    let name = |found: NamedSource| found.url.to_string()[folder.display().to_string().len() + 1..].to_owned();
     Ok(found.into_iter().map(name).collect())
 }
 

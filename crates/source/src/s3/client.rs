@@ -27,7 +27,7 @@ use crate::options::S3Settings;
 use crate::s3::download::{Download, ObjectVersion};
 use crate::s3::error::RequestTarget;
 use crate::s3::read_ahead::ReadAhead;
-use crate::{ByteStream, Found, SourceError, SourceUrl};
+use crate::{ByteStream, FoundSource, SourceError, SourceUrl};
 
 /// The region of servers without regions.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -95,7 +95,7 @@ impl S3Client {
     }
 
     /// Finds an object. Its version is the ETag, otherwise size and modification time.
-    pub(crate) async fn identify(&self, bucket: &str, key: &str) -> Result<Found, SourceError> {
+    pub(crate) async fn identify(&self, bucket: &str, key: &str) -> Result<FoundSource, SourceError> {
         let location = SourceUrl::S3 { bucket: bucket.to_owned(), key: key.to_owned() }.to_string();
         let target = self.target(bucket, &location);
         let head = match self.client.head_object().bucket(bucket).key(key).send().await {
@@ -113,7 +113,7 @@ impl S3Client {
             (None, Some(modified)) => unnamed_version(size, modified),
             (None, None) => return Err(target.refused("with neither an ETag nor a Last-Modified")),
         };
-        Ok(Found { identity: SourceIdentity { location, version }, size })
+        Ok(FoundSource { identity: SourceIdentity { location, version }, size })
     }
 
     /// Requests the first byte: that response explains the error.

@@ -12,7 +12,7 @@ use crate::{SourceError, SourceUrl};
 
 /// An object as listed. The object itself may be newer, or gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedObject {
     /// Its address.
     pub url: SourceUrl,
     /// Its ETag, if the listing has one.
@@ -27,7 +27,7 @@ impl S3Client {
         &'a self,
         bucket: &'a str,
         prefix: &'a str,
-    ) -> impl Stream<Item = Result<Listed, SourceError>> + Send + use<'a> {
+    ) -> impl Stream<Item = Result<ListedObject, SourceError>> + Send + use<'a> {
         let pages = futures_util::stream::try_unfold(Some(None), move |state: Option<Option<String>>| async move {
             let Some(token) = state else { return Ok(None) };
             let (page, next) = self.list_page(bucket, prefix, token).await?;
@@ -43,7 +43,7 @@ impl S3Client {
         bucket: &str,
         prefix: &str,
         token: Option<String>,
-    ) -> Result<(Vec<Listed>, Option<String>), SourceError> {
+    ) -> Result<(Vec<ListedObject>, Option<String>), SourceError> {
         let location = format!("s3://{bucket}/{prefix}");
         let target = self.target(bucket, &location);
         // Keys may hold characters that XML cannot.
@@ -57,7 +57,7 @@ impl S3Client {
             let size = object.size().and_then(|size| u64::try_from(size).ok());
             let size = size.ok_or_else(|| target.refused("with a listing that lacks a size"))?;
             let version = object.e_tag().map(unquoted_tag);
-            Ok(Listed { url: SourceUrl::S3 { bucket: bucket.to_owned(), key }, version, size })
+            Ok(ListedObject { url: SourceUrl::S3 { bucket: bucket.to_owned(), key }, version, size })
         });
         let listed = listed.collect::<Result<_, SourceError>>()?;
         let next = match (page.is_truncated() == Some(true), page.next_continuation_token()) {

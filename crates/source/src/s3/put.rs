@@ -31,7 +31,7 @@ const PUT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// An uploaded object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Put {
+pub struct UploadedObject {
     /// Its size in bytes.
     pub size: u64,
     /// Its version.
@@ -41,7 +41,7 @@ pub struct Put {
 }
 
 /// The content of an upload.
-pub struct Content {
+pub struct UploadContent {
     /// Its bytes.
     pub bytes: Pin<Box<dyn AsyncRead + Send>>,
     /// Its size, if known.
@@ -53,11 +53,11 @@ impl Sources {
     /// [`SourceError::Stopped`] when `shutdown` is cancelled; then nothing of the object remains.
     pub async fn put(
         &self,
-        content: Content,
+        content: UploadContent,
         to: &SourceUrl,
         sent: &(dyn Fn(u64) + Sync),
         shutdown: &CancellationToken,
-    ) -> Result<Put, SourceError> {
+    ) -> Result<UploadedObject, SourceError> {
         let SourceUrl::S3 { bucket, key } = to else {
             return Err(SourceError::Url { url: to.to_string(), reason: "objects can only be put into a bucket" });
         };
@@ -86,7 +86,7 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    async fn put(&self, mut content: Content) -> Result<Put, SourceError> {
+    async fn put(&self, mut content: UploadContent) -> Result<UploadedObject, SourceError> {
         let timeouts = TimeoutConfig::builder().read_timeout(PUT_TIMEOUT).connect_timeout(PUT_TIMEOUT).build();
         let client = Client::from_conf(self.s3.client.config().to_builder().timeout_config(timeouts).build());
         let first = self.stoppable(read_up_to(&mut content.bytes, ONE_REQUEST_BYTES)).await??;
@@ -104,7 +104,7 @@ impl Upload<'_> {
                 return Err(error);
             }
         };
-        Ok(Put { size, version, made_bucket })
+        Ok(UploadedObject { size, version, made_bucket })
     }
 
     async fn stoppable<T>(&self, work: impl Future<Output = T>) -> Result<T, SourceError> {
@@ -112,14 +112,14 @@ impl Upload<'_> {
         done.ok_or_else(|| SourceError::Stopped { location: self.location.clone() })
     }
 
-    async fn put_whole(&self, client: &Client, bytes: Bytes) -> Result<Put, SourceError> {
+    async fn put_whole(&self, client: &Client, bytes: Bytes) -> Result<UploadedObject, SourceError> {
         let put = async || {
             let request = client.put_object().bucket(self.bucket).key(self.key).body(Body::from(bytes.clone()));
             request.send().await.map_err(|error| self.s3.target(self.bucket, &self.location).error(&error))
         };
         let (answer, made_bucket) = self.in_bucket(client, put).await?;
         (self.sent)(bytes.len() as u64);
-        Ok(Put { size: bytes.len() as u64, version: answer.e_tag().map(unquoted_tag), made_bucket })
+        Ok(UploadedObject { size: bytes.len() as u64, version: answer.e_tag().map(unquoted_tag), made_bucket })
     }
 
     async fn begin(&self, client: &Client) -> Result<(String, bool), SourceError> {
@@ -164,7 +164,7 @@ impl Upload<'_> {
         client: &Client,
         upload_id: &str,
         first: Bytes,
-        content: Content,
+        content: UploadContent,
     ) -> Result<(u64, Option<String>), SourceError> {
         // Unknown sizes may be large.
         let part_bytes = content.size.map_or(UNKNOWN_PART_BYTES, |size| PART_BYTES.max(size.div_ceil(MAX_PARTS)));

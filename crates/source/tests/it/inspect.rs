@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use assay_source::{ByteStream, CsvReader, FormatOptions, Layout, RowBatch, SourceError, inspect};
+use assay_source::{ByteStream, CsvReader, FormatOptions, RowBatch, SourceError, SourceLayout, inspect};
 use assay_transaction::{Decided, DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _, Format};
 
 const HEADER: [&str; 8] = ["side", "id", "amount", "timestamp", "merchant", "operation_type", "description", "country"];
@@ -11,7 +11,7 @@ fn stream(content: impl AsRef<[u8]>) -> ByteStream {
     Box::pin(Cursor::new(content.as_ref().to_vec()))
 }
 
-async fn look(content: impl AsRef<[u8]>, options: &FormatOptions) -> Result<Layout, SourceError> {
+async fn look(content: impl AsRef<[u8]>, options: &FormatOptions) -> Result<SourceLayout, SourceError> {
     Ok(inspect(&mut stream(content), options).await?.layout)
 }
 
@@ -158,7 +158,7 @@ async fn a_source_without_a_header_begins_with_its_first_row() {
     ] {
         let text = format!("{before}{rows}");
         let found = inspect(&mut stream(&text), &by_place()).await.unwrap();
-        let Layout { start, header: names, decisions, .. } = found.layout;
+        let SourceLayout { start, header: names, decisions, .. } = found.layout;
         assert_eq!((start.row, start.line), (1, line), "{text}");
         let read: usize = found.sample.iter().map(RowBatch::len).sum();
         assert_eq!((names.join(";").as_str(), read), (header, 2 + before.matches("oops").count()), "{text}");

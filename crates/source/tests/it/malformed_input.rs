@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use assay_source::{ByteStream, CsvReader, FormatOptions, Layout, SourceError, inspect};
+use assay_source::{ByteStream, CsvReader, FormatOptions, SourceError, SourceLayout, inspect};
 use assay_transaction::{DecimalMark, Delimiter, Encoding, Exit, Position};
 use bytes::Bytes;
 use futures_util::stream;
@@ -25,7 +25,7 @@ fn in_parts(bytes: &[u8], size: usize) -> ByteStream {
 /// A row: its number, line, own bytes, fields or reason, and end.
 type RowSeen = (u64, u64, Vec<u8>, String, u64);
 
-async fn rows(bytes: &[u8], layout: &Layout, from: Position, size: usize) -> Vec<RowSeen> {
+async fn rows(bytes: &[u8], layout: &SourceLayout, from: Position, size: usize) -> Vec<RowSeen> {
     let start = usize::try_from(from.offset).unwrap();
     let mut reader = CsvReader::new(in_parts(&bytes[start..], size), &layout.into(), from);
     let mut seen = Vec::new();
@@ -38,14 +38,14 @@ async fn rows(bytes: &[u8], layout: &Layout, from: Position, size: usize) -> Vec
     seen
 }
 
-fn joined(row: &assay_source::Row<'_>) -> String {
+fn joined(row: &assay_source::SourceRow<'_>) -> String {
     use assay_transaction::Fields as _;
     let fields = (0..row.fields.count()).map(|at| String::from_utf8_lossy(row.fields.get(at).unwrap()).into_owned());
     fields.collect::<Vec<_>>().join("\u{1f}")
 }
 
 /// Reads a source like a loader: whole and in chunks, from the start and from rows in between.
-async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(Layout, Vec<RowSeen>), SourceError> {
+async fn read(bytes: &[u8], options: &FormatOptions) -> Result<(SourceLayout, Vec<RowSeen>), SourceError> {
     let whole = inspect(&mut in_parts(bytes, usize::MAX), options).await.map(|inspected| inspected.layout);
     for size in [1, 7] {
         let in_parts = inspect(&mut in_parts(bytes, size), options).await.map(|inspected| inspected.layout);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use assay_loader::{LoadError, ReadOptions};
-use assay_source::{Inspected, Row, S3Options, SourceUrl, Sources};
+use assay_source::{Inspection, S3Options, SourceRow, SourceUrl, Sources};
 use assay_telemetry::LogOptions;
 use assay_transaction::{
     Columns, DecimalMark, Decision, Encoding, Exit, Fields as _, Format, Rejection, Rules, RunSettings,
@@ -123,7 +123,7 @@ enum ValueKind {
 }
 
 impl InspectReport {
-    fn new(source: String, bytes: u64, inspected: &Inspected, settings: &RunSettings) -> Result<Self, CommandError> {
+    fn new(source: String, bytes: u64, inspected: &Inspection, settings: &RunSettings) -> Result<Self, CommandError> {
         let columns =
             Columns::from_names(settings.header.clone(), settings.mapping.as_deref()).map_err(LoadError::from)?;
         let mut seen: Vec<ColumnReport> =
@@ -169,7 +169,7 @@ impl InspectReport {
     }
 }
 
-fn rejection(rules: &Rules, row: &Row<'_>) -> Option<Rejection> {
+fn rejection(rules: &Rules, row: &SourceRow<'_>) -> Option<Rejection> {
     row.rejection().or_else(|| rules.check(row.number, &row.fields, row.raw_bytes).err())
 }
 

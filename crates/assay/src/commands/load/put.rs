@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
-use assay_source::{Content, Put, S3Options, SourceError, SourceUrl, Sources};
+use assay_source::{S3Options, SourceError, SourceUrl, Sources, UploadContent, UploadedObject};
 use assay_telemetry::LogOptions;
 use assay_transaction::Exit;
 use clap::Args;
@@ -96,18 +96,18 @@ async fn put_one(
     let bar = progress_bar(content.size, &url);
     let put = sources.put(content, &url, &|bytes| bar.inc(bytes), shutdown).await;
     bar.finish_and_clear();
-    let Put { size, version, made_bucket } = put?;
+    let UploadedObject { size, version, made_bucket } = put?;
     Ok(PutObject { file: file.display().to_string(), url: url.to_string(), size, version, made_bucket })
 }
 
-async fn open(file: &Path) -> Result<Content, CommandError> {
+async fn open(file: &Path) -> Result<UploadContent, CommandError> {
     let unreadable = |error: &std::io::Error| {
         let cause = error.to_string();
         SourceError::File { path: file.display().to_string(), cause }
     };
     if is_stdin(file) {
         let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(|error| unreadable(&error))?;
-        return Ok(Content { bytes: Box::pin(tokio::fs::File::from_std(stdin.into())), size: None });
+        return Ok(UploadContent { bytes: Box::pin(tokio::fs::File::from_std(stdin.into())), size: None });
     }
     let opened = tokio::fs::File::open(file).await.map_err(|error| unreadable(&error))?;
     let metadata = opened.metadata().await.map_err(|error| unreadable(&error))?;
@@ -116,7 +116,7 @@ async fn open(file: &Path) -> Result<Content, CommandError> {
     }
     // Only a regular file has a known size.
     let size = metadata.is_file().then_some(metadata.len());
-    Ok(Content { bytes: Box::pin(opened), size })
+    Ok(UploadContent { bytes: Box::pin(opened), size })
 }
 
 /// A bar on a terminal, else a hidden one.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use assay_queue::{BrokerOptions, declare_events_exchange};
-use assay_source::{Notified, S3Options, SourceUrl, Sources};
+use assay_source::{BucketNotification, S3Options, SourceUrl, Sources};
 use assay_telemetry::{LogOptions, StartupOptions};
 use assay_transaction::Exit;
 use clap::Args;
@@ -92,13 +92,13 @@ pub(crate) async fn watch_setup(arguments: &WatchSetupArguments) -> Result<Exit,
 #[derive(Debug)]
 struct WatchSetupReport {
     place: String,
-    notified: Notified,
+    notified: BucketNotification,
     exchange: Option<String>,
 }
 
 impl Display for WatchSetupReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, notified: Notified { arn, was_there, others }, exchange } = self;
+        let Self { place, notified: BucketNotification { arn, was_there, others }, exchange } = self;
         let sends = if *was_there { "sends" } else { "now sends" };
         let others = counted(*others as u64, "other rule is", "other rules are");
         writeln!(out, "{place} {sends} events of new objects to {arn}; {others} kept")?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use assay_source::{FormatOptions, Found, S3Options, SourceUrl, Sources};
+use assay_source::{FormatOptions, FoundSource, S3Options, SourceUrl, Sources};
 use assay_transaction::{Namespace, REQUIRED_COLUMNS, RunSettings, SourceIdentity};
 
 use super::*;
@@ -31,7 +31,7 @@ fn run_of(source: SourceIdentity, settings: RunSettings) -> Run {
 struct Opened {
     sources: Sources,
     url: SourceUrl,
-    found: Found,
+    found: FoundSource,
     run: Run,
     start: Checkpoint,
 }

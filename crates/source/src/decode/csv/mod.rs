@@ -11,7 +11,7 @@ use std::fmt;
 use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules, RunSettings};
 
 use crate::decode::batch::BatchDecoder as _;
-use crate::{ByteStream, Layout, RowBatch, SourceError};
+use crate::{ByteStream, RowBatch, SourceError, SourceLayout};
 
 /// The longest row: 1 MiB. A row that does not end within it, or has an open quote at the end of the source, is cut to
 /// its first physical line, and the next line starts a new row. So an unclosed quote costs one row, and neither memory
@@ -43,8 +43,8 @@ impl<'a> CsvLayout<'a> {
 }
 
 /// New runs use the newest rules.
-impl<'a> From<&'a Layout> for CsvLayout<'a> {
-    fn from(layout: &'a Layout) -> Self {
+impl<'a> From<&'a SourceLayout> for CsvLayout<'a> {
+    fn from(layout: &'a SourceLayout) -> Self {
         let (delimiter, columns) = (layout.dialect.delimiter, Some(layout.header.len()));
         let encoding = layout.dialect.encoding.of_rows();
         Self { delimiter, columns, csv: &layout.csv, encoding, rules: ReadingRules::Second }

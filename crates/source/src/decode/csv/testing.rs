@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::QUOTE_REACH;
 use crate::decode::batch::{BatchDecoder, MAX_BATCH_BYTES};
 use crate::decode::buffer::{READ_BYTES, is_line_end};
-use crate::{ByteStream, Row, RowBatch};
+use crate::{ByteStream, RowBatch, SourceRow};
 
 /// Returns its bytes in chunks of these sizes, pending at a size of 0.
 pub(crate) struct ChunkedStream {
@@ -66,7 +66,7 @@ pub(super) struct OwnedRow {
 }
 
 impl OwnedRow {
-    pub(super) fn of(row: &Row<'_>) -> Self {
+    pub(super) fn of(row: &SourceRow<'_>) -> Self {
         Self {
             number: row.number,
             line: row.line,

@@ -86,7 +86,7 @@ mod tests {
     use parquet::schema::parser::parse_message_type;
 
     use super::*;
-    use crate::decode::batch::Row;
+    use crate::decode::batch::SourceRow;
     use crate::decode::parquet::ParquetReader;
     use crate::{S3Options, SourceUrl, Sources};
 
@@ -150,7 +150,8 @@ mod tests {
             let mut reader = ParquetReader::open(&sources, &url, &found, rules, from).await.unwrap();
             let mut rows = Vec::new();
             while let Some(batch) = reader.next_batch(100).await.unwrap() {
-                let text = |row: &Row<'_>, place| String::from_utf8_lossy(row.fields.get(place).unwrap()).into_owned();
+                let text =
+                    |row: &SourceRow<'_>, place| String::from_utf8_lossy(row.fields.get(place).unwrap()).into_owned();
                 rows.extend(batch.rows().map(|row| (text(&row, 0), text(&row, 1))));
             }
             rows

@@ -28,7 +28,7 @@ use tokio::runtime::Handle;
 
 use self::int96::Int96Column;
 use crate::decode::batch::{BatchOutput, BatchStorage, FieldsBuffer, RowBatch, RowBounds};
-use crate::{Found, SourceError, SourceUrl, Sources};
+use crate::{FoundSource, SourceError, SourceUrl, Sources};
 
 /// Size of a range read from the file.
 const BLOCK_BYTES: u64 = 256 * 1024;
@@ -48,7 +48,7 @@ impl ParquetReader {
     pub(crate) async fn open(
         sources: &Sources,
         url: &SourceUrl,
-        found: &Found,
+        found: &FoundSource,
         rules: ReadingRules,
         from: Position,
     ) -> Result<Self, SourceError> {
@@ -307,7 +307,7 @@ struct FileRanges(Arc<CachedFile>);
 struct CachedFile {
     sources: Sources,
     url: SourceUrl,
-    found: Found,
+    found: FoundSource,
     runtime: Handle,
     /// Least recently used first.
     blocks: Mutex<VecDeque<(u64, Bytes)>>,
@@ -318,7 +318,7 @@ struct CachedFile {
 }
 
 impl FileRanges {
-    fn new(sources: &Sources, url: &SourceUrl, found: &Found) -> Self {
+    fn new(sources: &Sources, url: &SourceUrl, found: &FoundSource) -> Self {
         let (sources, url, found, runtime) = (sources.clone(), url.clone(), found.clone(), Handle::current());
         let (blocks, failed, bytes_read) = (Mutex::default(), Mutex::default(), Arc::default());
         Self(Arc::new(CachedFile { sources, url, found, runtime, blocks, failed, bytes_read }))

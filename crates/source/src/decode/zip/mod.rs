@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::pattern::marker::is_marker;
-use crate::{ByteStream, Found, SourceError, SourceUrl, Sources};
+use crate::{ByteStream, FoundSource, SourceError, SourceUrl, Sources};
 
 /// The end record without its comment.
 const END_RECORD: usize = 22;
@@ -57,7 +57,11 @@ pub(crate) struct ZipMember {
 }
 
 /// Finds the one file of an archive.
-pub(crate) async fn find_member(sources: &Sources, url: &SourceUrl, found: &Found) -> Result<ZipMember, SourceError> {
+pub(crate) async fn find_member(
+    sources: &Sources,
+    url: &SourceUrl,
+    found: &FoundSource,
+) -> Result<ZipMember, SourceError> {
     let read = async |from: u64, length: u64| {
         let end = from.checked_add(length).filter(|end| *end <= found.size).ok_or_else(broken)?;
         sources.read_at(url, &found.identity, from..end).await

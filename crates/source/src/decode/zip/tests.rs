@@ -95,7 +95,7 @@ async fn archive(parts: &[ArchivedFile<'_>]) -> Vec<u8> {
 struct ArchiveSource {
     sources: Sources,
     url: SourceUrl,
-    found: Found,
+    found: FoundSource,
     _folder: tempfile::TempDir,
 }
 
@@ -109,7 +109,7 @@ impl ArchiveSource {
         Self { sources, url, found, _folder: folder }
     }
 
-    async fn inspect(&self) -> Result<crate::Inspected, SourceError> {
+    async fn inspect(&self) -> Result<crate::Inspection, SourceError> {
         self.sources.inspect(&self.url, &self.found, &FormatOptions::default()).await
     }
 

@@ -2,7 +2,7 @@
 
 use assay_transaction::{Decided, DecidedBy, Decision, Fields as _, HeaderRows};
 
-use crate::decode::batch::Row;
+use crate::decode::batch::SourceRow;
 use crate::detect::head::Head;
 use crate::detect::{format_count, nearly_all};
 use crate::{CsvReader, SourceError};
@@ -34,8 +34,8 @@ impl RowShapes {
     ) -> Result<Self, SourceError> {
         let mut shape = Self::default();
         while let Some(batch) = reader.next_batch(BATCH).await? {
-            let is_row = |row: &Row<'_>| row.malformed.is_none() && head.has_whole(row);
-            let is_header = |row: &Row<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
+            let is_row = |row: &SourceRow<'_>| row.malformed.is_none() && head.has_whole(row);
+            let is_header = |row: &SourceRow<'_>| headers.is_some_and(|headers| headers.find(&row.fields).is_some());
             for row in batch.rows().filter(|row| is_row(row) && !is_header(row)) {
                 let count = row.fields.count();
                 let last = count.checked_sub(1).and_then(|last| row.fields.get(last));

@@ -5,7 +5,7 @@ mod put;
 mod read_ahead;
 mod server;
 
-use assay_source::{FormatOptions, Found, SourceError, SourceUrl, Sources};
+use assay_source::{FormatOptions, FoundSource, SourceError, SourceUrl, Sources};
 use assay_transaction::{Compression, Exit, RunSettings, SourceIdentity};
 use tokio::io::AsyncReadExt as _;
 
@@ -20,7 +20,7 @@ async fn read(sources: &Sources, url: &str, identity: &SourceIdentity, from: u64
     Ok(content)
 }
 
-async fn identify(sources: &Sources, url: &str) -> Result<Found, SourceError> {
+async fn identify(sources: &Sources, url: &str) -> Result<FoundSource, SourceError> {
     sources.identify(&url.parse().unwrap()).await
 }
 
@@ -40,7 +40,7 @@ async fn an_object_is_read_from_any_byte() {
     let content = large();
     let url = server.put("drops", "2026/a b+c é.csv", &content);
     let sources = server.sources(SECRET);
-    let Found { identity, size } = identify(&sources, &url).await.unwrap();
+    let FoundSource { identity, size } = identify(&sources, &url).await.unwrap();
     assert_eq!((identity.location.as_str(), size), (url.as_str(), content.len() as u64));
     assert!(!identity.version.is_empty() && !identity.version.contains('"'), "{identity}");
     for from in [0, 1, 1_234_567, content.len() - 1, content.len()] {
@@ -54,7 +54,7 @@ async fn an_empty_object_is_empty() {
     let server = InProcessS3::start().await;
     let url = server.put("drops", "empty.csv", "");
     let sources = server.sources(SECRET);
-    let Found { identity, size } = identify(&sources, &url).await.unwrap();
+    let FoundSource { identity, size } = identify(&sources, &url).await.unwrap();
     assert_eq!(size, 0);
     assert!(read(&sources, &url, &identity, 0).await.unwrap().is_empty());
 }
@@ -65,7 +65,7 @@ async fn a_cut_download_resumes() {
     let content = large();
     let url = server.put("drops", "a.csv", &content);
     let sources = server.sources(SECRET);
-    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    let FoundSource { identity, .. } = identify(&sources, &url).await.unwrap();
     server.cut(2);
     assert!(read(&sources, &url, &identity, 1_000).await.unwrap() == content[1_000..]);
     assert_eq!(server.gets(), 5, "three parts, and two downloads were cut in their middle");
@@ -76,7 +76,7 @@ async fn an_object_that_is_replaced_is_never_mixed() {
     let server = InProcessS3::start().await;
     let url = server.put("drops", "a.csv", large());
     let sources = server.sources(SECRET);
-    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    let FoundSource { identity, .. } = identify(&sources, &url).await.unwrap();
     let mut stream = sources.open(&url.parse().unwrap(), &identity, 0).await.unwrap();
     stream.read_exact(&mut [0; 100]).await.unwrap();
     server.put("drops", "a.csv", "another one");
@@ -90,7 +90,7 @@ async fn a_cut_download_of_a_replaced_object_ends() {
     let server = InProcessS3::start().await;
     let url = server.put("drops", "a.csv", large());
     let sources = server.sources(SECRET);
-    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    let FoundSource { identity, .. } = identify(&sources, &url).await.unwrap();
     server.cut(1);
     let mut stream = sources.open(&url.parse().unwrap(), &identity, 0).await.unwrap();
     // The server keeps the open file, so another one takes its name.
@@ -106,7 +106,7 @@ async fn without_etags_the_modification_time_is_the_version() {
     let server = InProcessS3::without_tags().await;
     let url = server.put("drops", "a.csv", "0123456789");
     let sources = server.sources(SECRET);
-    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    let FoundSource { identity, .. } = identify(&sources, &url).await.unwrap();
     assert!(identity.version.starts_with("size=10 modified="), "{identity}");
     assert_eq!(read(&sources, &url, &identity, 4).await.unwrap(), b"456789");
     let (before, _) = identity.version.rsplit_once('=').unwrap();
@@ -120,7 +120,7 @@ async fn a_server_without_ranges_and_conditions_is_noticed() {
     let server = InProcessS3::simple().await;
     let url = server.put("drops", "a.csv", "0123456789");
     let sources = server.sources(SECRET);
-    let Found { identity, .. } = identify(&sources, &url).await.unwrap();
+    let FoundSource { identity, .. } = identify(&sources, &url).await.unwrap();
     let error = read(&sources, &url, &identity, 4).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot read {url}: the S3 server answered without the requested range"));
     server.put("drops", "a.csv", "abcdefghij");

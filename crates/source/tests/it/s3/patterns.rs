@@ -1,6 +1,6 @@
 //! Objects by prefix and pattern.
 
-use assay_source::{Named, SourceError, Sources};
+use assay_source::{NamedSource, SourceError, Sources};
 use assay_transaction::Exit;
 use futures_util::TryStreamExt as _;
 
@@ -10,7 +10,7 @@ const SECRET: &str = "not-a-secret";
 
 async fn expand(sources: &Sources, pattern: &str) -> Result<Vec<String>, SourceError> {
     let found = sources.expand(&pattern.parse().unwrap()).await?;
-    Ok(found.into_iter().map(|Named { url, .. }| url.to_string()).collect())
+    Ok(found.into_iter().map(|NamedSource { url, .. }| url.to_string()).collect())
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use assay_source::{Content, Put, SourceError, SourceUrl, Sources};
+use assay_source::{SourceError, SourceUrl, Sources, UploadContent, UploadedObject};
 use assay_transaction::Exit;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
@@ -13,9 +13,14 @@ use crate::s3::server::InProcessS3;
 const SECRET: &str = "not-a-secret";
 const MIB: usize = 1024 * 1024;
 
-async fn put(sources: &Sources, url: &str, content: &[u8], size: Option<u64>) -> Result<(Put, u64), SourceError> {
+async fn put(
+    sources: &Sources,
+    url: &str,
+    content: &[u8],
+    size: Option<u64>,
+) -> Result<(UploadedObject, u64), SourceError> {
     let (url, sent): (SourceUrl, _) = (url.parse().unwrap(), AtomicU64::new(0));
-    let content = Content { bytes: Box::pin(Cursor::new(content.to_vec())), size };
+    let content = UploadContent { bytes: Box::pin(Cursor::new(content.to_vec())), size };
     let count = |bytes| {
         sent.fetch_add(bytes, Ordering::SeqCst);
     };
@@ -65,7 +70,7 @@ async fn an_upload_that_fails_or_is_stopped_leaves_nothing() {
     let (url, shutdown) = ("s3://drops/c.csv".parse().unwrap(), CancellationToken::new());
     let stopping = shutdown.clone();
     // An endless source.
-    let content = Content { bytes: Box::pin(tokio::io::repeat(b'x')), size: None };
+    let content = UploadContent { bytes: Box::pin(tokio::io::repeat(b'x')), size: None };
     let stop = move |_| stopping.cancel();
     let error = sources.put(content, &url, &stop, &shutdown).await.unwrap_err();
     assert_eq!(error.to_string(), "stopped before s3://drops/c.csv was uploaded: nothing of it remains");

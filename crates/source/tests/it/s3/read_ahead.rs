@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_source::{Found, SourceError, SourceUrl, Sources};
+use assay_source::{FoundSource, SourceError, SourceUrl, Sources};
 use assay_transaction::Exit;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -21,7 +21,7 @@ fn content() -> Vec<u8> {
     (0..4 * PART + 1_000).map(|index| u8::try_from((index / 1_000 + index) % 251).unwrap()).collect()
 }
 
-async fn put(server: &InProcessS3, sources: &Sources, content: &[u8]) -> (SourceUrl, Found) {
+async fn put(server: &InProcessS3, sources: &Sources, content: &[u8]) -> (SourceUrl, FoundSource) {
     let url: SourceUrl = server.put("drops", "large.csv", content).parse().unwrap();
     let found = sources.identify(&url).await.unwrap();
     (url, found)

@@ -16,7 +16,7 @@ use assay_loader::{
     run_many,
 };
 use assay_predictor::LiveOptions;
-use assay_source::{Named, SourceUrl, Sources};
+use assay_source::{NamedSource, SourceUrl, Sources};
 use assay_store::Store;
 use assay_telemetry::Health;
 use assay_transaction::Exit;
@@ -55,7 +55,7 @@ pub(crate) async fn run(
     let starting = Box::pin(async {
         // First, so that nothing is started for missing files.
         let (found, broken) = find(&sources, &arguments.source_url, startup).await?;
-        if let ([Named { url: file @ SourceUrl::File(_), .. }], []) = (&found[..], &broken[..]) {
+        if let ([NamedSource { url: file @ SourceUrl::File(_), .. }], []) = (&found[..], &broken[..]) {
             sources.identify(file).await?;
         }
         let store = open(arguments).await?;
