@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use assay_queue::{Broker, Route, Work};
+use assay_queue::{Broker, QueueKind, Route};
 use assay_store::Store;
 use assay_transaction::{Checkpoint, Lane, Run, RunId, Tally};
 use tokio::sync::mpsc;
@@ -156,7 +156,7 @@ async fn timed_out(
 
 /// The queues of a run.
 const ROUTES: [Route; 2] =
-    [Route { work: Work::Transactions, lane: Lane::Batch }, Route { work: Work::Scored, lane: Lane::Batch }];
+    [Route { kind: QueueKind::Transactions, lane: Lane::Batch }, Route { kind: QueueKind::Scored, lane: Lane::Batch }];
 
 async fn has_no_consumer(broker: &dyn Broker, route: Route) -> bool {
     broker.depth(route).await.is_ok_and(|depth| depth.consumers == 0)
@@ -169,7 +169,7 @@ pub(crate) async fn warn_of_missing_consumers(broker: &dyn Broker, downstream: b
     loop {
         for route in routes {
             if has_no_consumer(broker, *route).await {
-                let program = if route.work == Work::Transactions { "predictor" } else { "writer" };
+                let program = if route.kind == QueueKind::Transactions { "predictor" } else { "writer" };
                 warn!("no consumer on {route}: start a {program}");
             }
         }

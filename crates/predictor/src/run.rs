@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Message, Route, ServeOptions, Work, serve};
+use assay_queue::{Broker, Message, QueueKind, Route, ServeOptions, serve};
 use assay_scoring::Scorer;
 use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,7 @@ async fn serve_lane(
         Lane::Realtime => concurrency,
     };
     let options = ServeOptions { concurrency, prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX), drain };
-    let route = Route { work: Work::Transactions, lane };
+    let route = Route { kind: QueueKind::Transactions, lane };
     let (broker, shutdown, external) =
         (Arc::clone(&scoring.broker), scoring.shutdown.clone(), ExternalReader::new(live.clone()));
     let decode = move |message: &Message| decode(message, lane, &external);

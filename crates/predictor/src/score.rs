@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Message, Outcome, Route, Unpublished, Work, publish_until_confirmed};
+use assay_queue::{Broker, ConfirmError, DeliveryOutcome, Message, QueueKind, Route, publish_until_confirmed};
 use assay_scoring::{Scorer, Scores};
 use assay_transaction::{
     Chunk, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, RunId, ScoredChunk, ScoredLive,
@@ -46,7 +46,7 @@ impl WriterMessage {
 
 impl ChunkScorer {
     /// Scores a message and publishes the result. `Done` means that the broker has confirmed it.
-    pub(crate) async fn score(&self, message: IncomingMessage, lane: Lane) -> Outcome {
+    pub(crate) async fn score(&self, message: IncomingMessage, lane: Lane) -> DeliveryOutcome {
         let scored = match message {
             IncomingMessage::Chunk(chunk) => self.chunk(chunk, lane).await,
             IncomingMessage::Replay(part) => self.replay(part, lane).await,
@@ -55,25 +55,25 @@ impl ChunkScorer {
                 Err(NotScored) if self.shutdown.is_cancelled() => None,
                 // Its batch has panicked, through any of its messages: a failed attempt, after which each is scored alone. A
                 // message that panics alone uses up its own attempts only.
-                Err(NotScored) => return Outcome::Retry { after: AFTER_PANIC },
+                Err(NotScored) => return DeliveryOutcome::Retry { after: AFTER_PANIC },
             },
         };
-        let Some(WriterMessage { message, rows }) = scored else { return Outcome::Release };
+        let Some(WriterMessage { message, rows }) = scored else { return DeliveryOutcome::Release };
         let message = match message {
             Ok(message) => message,
-            Err(error) => return Outcome::Dead { reason: error.to_string() },
+            Err(error) => return DeliveryOutcome::DeadLetter { reason: error.to_string() },
         };
-        let route = Route { work: Work::Scored, lane };
+        let route = Route { kind: QueueKind::Scored, lane };
         match publish_until_confirmed(&*self.broker, route, message, &self.shutdown).await {
             Ok(()) => {
                 self.progress.add(rows.predicted + rows.known, rows.failed.len());
                 metrics::record_forwarded(lane, &rows);
-                Outcome::Done
+                DeliveryOutcome::Done
             }
-            Err(Unpublished::Stopped) => Outcome::Release,
-            Err(Unpublished::TooLarge { bytes }) => {
-                Outcome::Dead { reason: format!("the scored message has {bytes} bytes, more than the broker accepts") }
-            }
+            Err(ConfirmError::Stopped) => DeliveryOutcome::Release,
+            Err(ConfirmError::TooLarge { bytes }) => DeliveryOutcome::DeadLetter {
+                reason: format!("the scored message has {bytes} bytes, more than the broker accepts"),
+            },
         }
     }
 
@@ -175,9 +175,12 @@ mod tests {
         // Each batch ends without scores, as after a panic.
         let (micro_batches, panicking) = MicroBatches::never_scored();
         let scoring = chunk_scorer(&url, micro_batches, &shutdown);
-        assert_eq!(scoring.score(external_message(0), Lane::Realtime).await, Outcome::Retry { after: AFTER_PANIC });
-        assert_eq!(scoring.score(external_message(1), Lane::Realtime).await, Outcome::Done);
-        let downstream = Route { work: Work::Scored, lane: Lane::Realtime };
+        assert_eq!(
+            scoring.score(external_message(0), Lane::Realtime).await,
+            DeliveryOutcome::Retry { after: AFTER_PANIC }
+        );
+        assert_eq!(scoring.score(external_message(1), Lane::Realtime).await, DeliveryOutcome::Done);
+        let downstream = Route { kind: QueueKind::Scored, lane: Lane::Realtime };
         assert_eq!(scoring.broker.depth(downstream).await.unwrap().messages, 1);
         panicking.abort();
         shutdown.cancel();

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use assay_queue::{Broker, Listener, Message};
+use assay_queue::{BroadcastListener, Broker, Message};
 use assay_telemetry::about_run;
 use assay_transaction::{RunId, StopNotice};
 use tokio::sync::watch;
@@ -58,7 +58,7 @@ impl StoppedRuns {
 
     /// Receives notices until the broker is closed.
     pub(crate) async fn listen(&self, broker: &dyn Broker) -> Result<(), PredictError> {
-        let mut listener: Box<dyn Listener> = broker.listen().await?;
+        let mut listener: Box<dyn BroadcastListener> = broker.listen().await?;
         while let Some(message) = listener.next().await {
             self.receive(&message);
         }

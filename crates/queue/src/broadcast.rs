@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Listener, Message};
+use crate::{BroadcastListener, Message};
 
 /// Messages kept for a slow listener.
 pub(crate) const BACKLOG: usize = 256;
@@ -18,7 +18,7 @@ pub(crate) struct ChannelListener {
 }
 
 #[async_trait]
-impl Listener for ChannelListener {
+impl BroadcastListener for ChannelListener {
     async fn next(&mut self) -> Option<Message> {
         let next = async {
             loop {

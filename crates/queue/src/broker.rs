@@ -24,7 +24,7 @@ pub trait Broker: Send + Sync {
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError>;
 
     /// Publishes to the dead letters, with the route by which the message came and the reason.
-    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError>;
+    async fn dead_letter(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError>;
 
     /// Compresses the body if the broker sends it compressed, once for all attempts to publish the message.
     fn compress(&self, message: Message) -> Message {
@@ -32,7 +32,7 @@ pub trait Broker: Send + Sync {
     }
 
     /// Waits, after a publish that found the queue full, until another attempt makes sense. Others may be quicker.
-    async fn room(&self, route: Route);
+    async fn wait_for_room(&self, route: Route);
 
     /// Starts to consume a work queue. At most `prefetch` deliveries are unsettled at a time, fewer if messages are large
     /// ([`Consumer::prefetch`]).
@@ -47,17 +47,17 @@ pub trait Broker: Send + Sync {
 
     /// Publishes to the feed of predictions (`assay.predictions`, a topic exchange) under this routing key. It is no error that no
     /// queue is bound. Fails at once while the broker is unreachable. The in-process broker has no feed, and drops the message.
-    async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError>;
+    async fn publish_to_feed(&self, key: &str, message: Message) -> Result<(), PublishError>;
 
     /// Starts to receive [broadcasts](Broker::broadcast), from now on.
-    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError>;
+    async fn listen(&self) -> Result<Box<dyn BroadcastListener>, BrokerError>;
 
     /// Starts to collect the events published to an exchange, from now on; watchers of the same place share a queue. The in-process
     /// broker refuses.
     async fn subscribe_events(&self, exchange: &str, watched: &str) -> Result<Box<dyn EventQueue>, BrokerError>;
 
     /// Messages waiting in a work queue, and its consumers.
-    async fn depth(&self, route: Route) -> Result<Depth, BrokerError>;
+    async fn depth(&self, route: Route) -> Result<QueueCounts, BrokerError>;
 
     /// Whether it takes and delivers messages at the moment; if not, why.
     fn health(&self) -> Result<(), String>;
@@ -95,7 +95,7 @@ pub trait Consumer: Send {
 /// A receiver of broadcasts. It resumes by itself after an outage, and misses what was sent meanwhile. A slow listener loses the
 /// oldest messages.
 #[async_trait]
-pub trait Listener: Send {
+pub trait BroadcastListener: Send {
     /// The next message; `None` once the broker is closed. Cancel-safe.
     async fn next(&mut self) -> Option<Message>;
 }
@@ -126,7 +126,7 @@ impl Delivery {
         Self { message, redelivered, death, since: Instant::now(), receipt, _taken: taken }
     }
 
-    /// Removes the message from its queue. Stages return [`Outcome`](crate::Outcome)s instead of calling this. If the connection
+    /// Removes the message from its queue. Stages return [`DeliveryOutcome`](crate::DeliveryOutcome)s instead of calling this. If the connection
     /// is lost before the broker receives it, the message is redelivered.
     pub fn ack(self) {
         self.receipt.settle(Settlement::Ack);
@@ -189,7 +189,7 @@ impl Death {
 
 /// The size of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Depth {
+pub struct QueueCounts {
     /// Messages that wait for a consumer; unsettled deliveries are not counted.
     pub messages: u64,
     /// Consumers, in all processes.

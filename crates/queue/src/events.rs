@@ -36,8 +36,8 @@ impl EventDelivery {
     }
 
     /// Moves an unreadable event to the dead letters.
-    pub async fn bury(self) -> Result<(), BrokerError> {
-        self.receipt.bury().await
+    pub async fn dead_letter(self) -> Result<(), BrokerError> {
+        self.receipt.dead_letter().await
     }
 }
 
@@ -51,7 +51,7 @@ impl std::fmt::Debug for EventDelivery {
 #[async_trait]
 pub(crate) trait EventReceipt: Send + Sync {
     async fn ack(self: Box<Self>) -> Result<(), BrokerError>;
-    async fn bury(self: Box<Self>) -> Result<(), BrokerError>;
+    async fn dead_letter(self: Box<Self>) -> Result<(), BrokerError>;
 }
 
 /// The name of the queue that watchers of the same place share: readable, short and unique to the place.

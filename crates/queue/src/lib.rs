@@ -1,7 +1,7 @@
 //! The broker seam: RabbitMQ and an in-process broker behind one trait.
 //!
 //! Stages do not use AMQP directly. They publish through [`publish_until_confirmed`] and consume through [`serve`] (single
-//! messages) or [`serve_batches`], which pass decoded values to the stage and take [`Outcome`]s back. Only this crate
+//! messages) or [`serve_batches`], which pass decoded values to the stage and take [`DeliveryOutcome`]s back. Only this crate
 //! acknowledges: decode, process, publish downstream, confirm, then acknowledge upstream. If a process dies in between, the
 //! message is redelivered.
 //!
@@ -24,12 +24,16 @@ mod publish;
 mod rabbitmq;
 mod route;
 
-pub use broker::{Broker, BrokerError, Consumer, Death, Delivery, Depth, Listener, PublishError, health_check};
-pub use consume::{BatchOptions, Drained, Outcome, ServeOptions, Weighed, serve, serve_batches, serve_dead_letters};
+pub use broker::{
+    BroadcastListener, Broker, BrokerError, Consumer, Death, Delivery, PublishError, QueueCounts, health_check,
+};
+pub use consume::{
+    BatchItem, BatchOptions, DeliveryOutcome, DrainOutcome, ServeOptions, serve, serve_batches, serve_dead_letters,
+};
 pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message};
 pub use metrics::observe_depths;
 pub use options::{BrokerEndpoint, BrokerOptions, connect, declare, declare_events_exchange};
-pub use publish::{PublishWindow, Unpublished, publish_until_confirmed};
-pub use route::{Route, Work};
+pub use publish::{ConfirmError, PublishWindow, publish_until_confirmed};
+pub use route::{QueueKind, Route};

@@ -57,7 +57,7 @@ impl PublishWindow {
 
 /// Why [`publish_until_confirmed`] gave up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unpublished {
+pub enum ConfirmError {
     /// Stopped. The message may have been published nevertheless, if its confirm was lost.
     #[error("stopped before the broker confirmed the message")]
     Stopped,
@@ -76,10 +76,10 @@ pub async fn publish_until_confirmed(
     route: Route,
     message: Message,
     stop: &CancellationToken,
-) -> Result<(), Unpublished> {
+) -> Result<(), ConfirmError> {
     let message = broker.compress(message);
     let attempt = || broker.publish(route, message.clone());
-    until_confirmed(attempt, || broker.room(route), &message.id, &route.to_string(), stop).await
+    until_confirmed(attempt, || broker.wait_for_room(route), &message.id, &route.to_string(), stop).await
 }
 
 /// Repeats `attempt` until it is confirmed; after a full queue it waits for `room`.
@@ -89,7 +89,7 @@ pub(crate) async fn until_confirmed<A, R>(
     id: &str,
     queue: &str,
     stop: &CancellationToken,
-) -> Result<(), Unpublished>
+) -> Result<(), ConfirmError>
 where
     A: Future<Output = Result<(), PublishError>>,
     R: Future<Output = ()>,
@@ -98,7 +98,7 @@ where
     loop {
         let wait_for_room = match attempt().await {
             Ok(()) => return Ok(()),
-            Err(PublishError::TooLarge { bytes }) => return Err(Unpublished::TooLarge { bytes }),
+            Err(PublishError::TooLarge { bytes }) => return Err(ConfirmError::TooLarge { bytes }),
             Err(PublishError::Full) => {
                 debug!(queue, message_id = id, "queue is full; waiting for room");
                 true
@@ -122,7 +122,7 @@ where
         };
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Err(Unpublished::Stopped),
+            () = stop.cancelled() => return Err(ConfirmError::Stopped),
             () = again => {}
         }
     }

@@ -6,7 +6,7 @@ use assay_transaction::Lane;
 
 /// The two kinds of work queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Work {
+pub enum QueueKind {
     /// Chunks of transactions, from the loader to the predictors.
     Transactions,
     /// Scored chunks, from the predictors to the writer.
@@ -17,7 +17,7 @@ pub enum Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Route {
     /// What the queue holds.
-    pub work: Work,
+    pub kind: QueueKind,
     /// The lane, which is the routing key.
     pub lane: Lane,
 }
@@ -25,17 +25,17 @@ pub struct Route {
 impl Route {
     /// All work queues.
     pub const ALL: [Self; 4] = [
-        Self { work: Work::Transactions, lane: Lane::Batch },
-        Self { work: Work::Transactions, lane: Lane::Realtime },
-        Self { work: Work::Scored, lane: Lane::Batch },
-        Self { work: Work::Scored, lane: Lane::Realtime },
+        Self { kind: QueueKind::Transactions, lane: Lane::Batch },
+        Self { kind: QueueKind::Transactions, lane: Lane::Realtime },
+        Self { kind: QueueKind::Scored, lane: Lane::Batch },
+        Self { kind: QueueKind::Scored, lane: Lane::Realtime },
     ];
 
     /// The index of the route in [`Route::ALL`].
     pub(crate) fn index(self) -> usize {
-        let work = match self.work {
-            Work::Transactions => 0,
-            Work::Scored => 2,
+        let work = match self.kind {
+            QueueKind::Transactions => 0,
+            QueueKind::Scored => 2,
         };
         let lane = match self.lane {
             Lane::Batch => 0,
@@ -47,9 +47,9 @@ impl Route {
 
 impl fmt::Display for Route {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let queue = match self.work {
-            Work::Transactions => "transactions",
-            Work::Scored => "predictions",
+        let queue = match self.kind {
+            QueueKind::Transactions => "transactions",
+            QueueKind::Scored => "predictions",
         };
         write!(formatter, "{queue}.{}", self.lane.as_str())
     }

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Message, PublishError, Route, Work};
+use assay_queue::{Broker, Message, PublishError, QueueKind, Route};
 use assay_transaction::{Day, Entry, Lane, LiveId, LiveMessage, Producer, RunId, WireError};
 use tokio::time::timeout;
 
 use crate::count::{CountError, LiveCounter};
 use crate::metrics;
 
-pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Realtime };
+pub(crate) const ROUTE: Route = Route { kind: QueueKind::Transactions, lane: Lane::Realtime };
 /// Longest wait for the confirmation of the broker.
 const CONFIRM: Duration = Duration::from_secs(5);
 
@@ -99,7 +99,7 @@ impl MessageAcceptor {
 
     /// Waits until a full queue may have room.
     pub(crate) async fn room(&self) {
-        self.broker.room(ROUTE).await;
+        self.broker.wait_for_room(ROUTE).await;
     }
 
     /// Most unconfirmed messages.

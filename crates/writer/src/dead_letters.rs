@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use assay_queue::{Death, Drained, Message};
+use assay_queue::{Death, DrainOutcome, Message};
 use assay_store::{
     ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, Numbering, Store, StoreError, UnnumberedMessage,
 };
@@ -40,7 +40,7 @@ enum DeadLetterContent {
 
 impl DeadLetterDrain {
     /// Records one dead letter, and the outcome of its rows.
-    pub(crate) async fn drain(&self, message: Message, death: Death) -> Drained {
+    pub(crate) async fn drain(&self, message: Message, death: Death) -> DrainOutcome {
         let content = read(&message, &death);
         let run_id = run_of(&message, &content);
         let record = || async {
@@ -55,7 +55,7 @@ impl DeadLetterDrain {
             Ok((outcome, is_new))
         };
         let Ok((outcome, is_new)) = retry_store("a dead letter", OnRefusal::Retry, &self.shutdown, record).await else {
-            return Drained::NotNow;
+            return DrainOutcome::NotRecorded;
         };
         if is_new {
             metrics::dead_letter(outcome);
@@ -65,7 +65,7 @@ impl DeadLetterDrain {
             // Live runs are closed by the sweep after their day.
             close_if_complete(&*self.store, &chunk.id.run_id, &self.progress).await;
         }
-        Drained::Recorded
+        DrainOutcome::Recorded
     }
 
     /// Records its rows as failed.

@@ -153,7 +153,7 @@ impl FeedTask {
 async fn announce(broker: &dyn Broker, notice: &PredictionNotice) -> Result<(), FeedError> {
     let id = notice.transaction_id.to_string();
     let message = Message::new(id, PredictionNotice::MESSAGE_TYPE, &notice.run_id, notice.encode()?);
-    Ok(broker.announce(&notice.routing_key(), message).await?)
+    Ok(broker.publish_to_feed(&notice.routing_key(), message).await?)
 }
 
 /// The task: publishes announcements concurrently, each of them once.

@@ -1,6 +1,6 @@
 //! The messages of a writer, decoded by their type: scored chunks, scored parts of a replay, and scored live transactions.
 
-use assay_queue::{Message, Weighed};
+use assay_queue::{BatchItem, Message};
 use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay, WireError};
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) enum ScoredMessage {
 }
 
 /// Decodes a message. An error is the reason for a dead letter.
-pub(crate) fn decode(message: &Message) -> Result<Weighed<ScoredMessage>, String> {
+pub(crate) fn decode(message: &Message) -> Result<BatchItem<ScoredMessage>, String> {
     let invalid = |error: WireError| error.to_string();
     let (value, rows) = match message.kind.as_str() {
         ScoredChunk::MESSAGE_TYPE => {
@@ -34,5 +34,5 @@ pub(crate) fn decode(message: &Message) -> Result<Weighed<ScoredMessage>, String
         }
         _ => return Err(format!("its type is {}, which no writer of this version reads", message.kind_shown())),
     };
-    Ok(Weighed { value, weight: rows })
+    Ok(BatchItem { value, weight: rows })
 }

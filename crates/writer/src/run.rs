@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{BatchOptions, Broker, Route, Work, serve_batches, serve_dead_letters};
+use assay_queue::{BatchOptions, Broker, QueueKind, Route, serve_batches, serve_dead_letters};
 use assay_store::Store;
 use assay_transaction::Lane;
 use futures_util::future::try_join_all;
@@ -80,7 +80,7 @@ async fn serve_lane(
     };
     let max_bytes = MAX_BATCH_BYTES / usize::from(workers);
     let batches = BatchOptions { max_weight: rows, max_bytes, max_wait, prefetch, drain };
-    let route = Route { work: Work::Scored, lane: writer.lane };
+    let route = Route { kind: QueueKind::Scored, lane: writer.lane };
     let work = move |messages| {
         let writer = writer.clone();
         async move { writer.write(messages).await }

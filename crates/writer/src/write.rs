@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use assay_queue::Outcome;
+use assay_queue::DeliveryOutcome;
 use assay_store::{ChunkOutcome, IdConflict, Numbering, Store, UnnumberedMessage};
 use assay_transaction::{ChunkId, Lane, ScoredChunk, ScoredLive, ScoredReplay};
 use chrono::Utc;
@@ -30,8 +30,8 @@ pub(crate) struct BatchWriter {
 
 impl BatchWriter {
     /// Writes a batch, its chunks in one database transaction. Returns how to settle each message.
-    pub(crate) async fn write(&self, messages: Vec<ScoredMessage>) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = messages.iter().map(|_| Outcome::Release).collect();
+    pub(crate) async fn write(&self, messages: Vec<ScoredMessage>) -> Vec<DeliveryOutcome> {
+        let mut outcomes: Vec<DeliveryOutcome> = messages.iter().map(|_| DeliveryOutcome::Release).collect();
         let (mut places, mut chunks, mut replays, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (place, scored) in messages.into_iter().enumerate() {
             match scored {
@@ -64,7 +64,7 @@ impl BatchWriter {
     }
 
     /// Assigns row numbers to live messages, and commits them first: a redelivered message keeps its numbers.
-    async fn with_places(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, Outcome>)> {
+    async fn with_places(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, DeliveryOutcome>)> {
         if live.is_empty() {
             return Vec::new();
         }
@@ -73,19 +73,19 @@ impl BatchWriter {
         let number = || self.store.number(&messages, Utc::now());
         let numbered = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, number).await;
         let Ok(numbered) = numbered else {
-            return live.into_iter().map(|(place, _)| (place, Err(Outcome::Release))).collect();
+            return live.into_iter().map(|(place, _)| (place, Err(DeliveryOutcome::Release))).collect();
         };
         let chunk = |((place, message), numbering): ((usize, ScoredLive), Numbering)| match numbering {
             Numbering::Place(numbered) => (place, Ok(message.numbered(numbered))),
             Numbering::Refused { reason } => {
                 error!("{reason}");
-                (place, Err(Outcome::Dead { reason }))
+                (place, Err(DeliveryOutcome::DeadLetter { reason }))
             }
         };
         live.into_iter().zip(numbered).map(chunk).collect()
     }
 
-    async fn chunks(&self, chunks: &[ScoredChunk]) -> Vec<Outcome> {
+    async fn chunks(&self, chunks: &[ScoredChunk]) -> Vec<DeliveryOutcome> {
         let write = || async {
             let began = Instant::now();
             let written = self.store.write(chunks, self.id_conflict).await;
@@ -93,7 +93,7 @@ impl BatchWriter {
             written
         };
         let Ok(written) = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, write).await else {
-            return chunks.iter().map(|_| Outcome::Release).collect();
+            return chunks.iter().map(|_| DeliveryOutcome::Release).collect();
         };
         let recorded =
             chunks.iter().zip(&written.outcomes).filter(|(_, outcome)| matches!(outcome, ChunkOutcome::Recorded));
@@ -107,19 +107,19 @@ impl BatchWriter {
         written.outcomes.into_iter().zip(chunks).map(|(outcome, chunk)| settle(outcome, chunk)).collect()
     }
 
-    async fn replay(&self, part: &ScoredReplay) -> Outcome {
+    async fn replay(&self, part: &ScoredReplay) -> DeliveryOutcome {
         let replay = || self.store.write_replay(part, self.id_conflict);
         match retry_store(&self.name(), OnRefusal::GiveUp, &self.shutdown, replay).await {
             Ok(done) if done.is_new => {
                 let (stored, failed, gone) = (done.stored, done.failed, done.gone);
                 info!("replay {}: {stored} rows stored, {failed} failed again, {gone} were done before", part.id);
-                Outcome::Done
+                DeliveryOutcome::Done
             }
-            Ok(_) => Outcome::Done,
-            Err(CallFailure::Stopped) => Outcome::Release,
+            Ok(_) => DeliveryOutcome::Done,
+            Err(CallFailure::Stopped) => DeliveryOutcome::Release,
             Err(CallFailure::Refused(error)) => {
                 error!("replay {} is refused: {error}", part.id);
-                Outcome::Dead { reason: error.to_string() }
+                DeliveryOutcome::DeadLetter { reason: error.to_string() }
             }
         }
     }
@@ -129,21 +129,21 @@ impl BatchWriter {
     }
 }
 
-fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> Outcome {
+fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> DeliveryOutcome {
     let ChunkId { run_id, chunk: number } = &chunk.id;
     let _span = error_span!("chunk", %run_id, chunk = number, lane = chunk.lane.as_str()).entered();
     match outcome {
         ChunkOutcome::Recorded | ChunkOutcome::AlreadyRecorded => {
             debug!("chunk {} is stored", chunk.id);
-            Outcome::Done
+            DeliveryOutcome::Done
         }
         ChunkOutcome::Dropped => {
             debug!("chunk {} is dropped: its run was stopped before it, or removed", chunk.id);
-            Outcome::Done
+            DeliveryOutcome::Done
         }
         ChunkOutcome::Refused { reason } => {
             error!("chunk {} is refused: {reason}", chunk.id);
-            Outcome::Dead { reason }
+            DeliveryOutcome::DeadLetter { reason }
         }
     }
 }
@@ -191,8 +191,9 @@ mod tests {
             known: Vec::new(),
         };
         // No run has this name.
-        let [outcome] = <[Outcome; 1]>::try_from(writer.write(vec![ScoredMessage::Chunk(chunk)]).await).unwrap();
-        assert!(matches!(outcome, Outcome::Dead { .. }), "{outcome:?}");
+        let [outcome] =
+            <[DeliveryOutcome; 1]>::try_from(writer.write(vec![ScoredMessage::Chunk(chunk)]).await).unwrap();
+        assert!(matches!(outcome, DeliveryOutcome::DeadLetter { .. }), "{outcome:?}");
         let text = std::fs::read_to_string(log).unwrap();
         let line = text.lines().find(|line| line.contains("chunk january/7 is refused")).expect("it is logged");
         let line: serde_json::Value = serde_json::from_str(line).unwrap();

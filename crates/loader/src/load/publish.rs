@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
+use assay_queue::{Broker, ConfirmError, Message, QueueKind, Route, publish_until_confirmed};
 use assay_store::{Lease, Store};
 use assay_transaction::{Checkpoint, Chunk, ChunkId, Lane};
 use futures_util::StreamExt as _;
@@ -17,7 +17,7 @@ use crate::load::stored::{RecordedChunks, StoredRowMarker};
 use crate::retry::within_grace;
 use crate::{LoadError, LoadProgress, metrics};
 
-pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
+pub(crate) const ROUTE: Route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
 
 /// Bytes of unconfirmed chunks at which publishing pauses: bounds memory if rows are long.
 const MAX_BYTES_IN_FLIGHT: usize = 8 * 1024 * 1024;
@@ -187,8 +187,8 @@ impl ChunkPublisher<'_> {
                     debug!("published {rows} rows");
                     Ok(ConfirmedChunk { next, bytes, rows: Some(rows) })
                 }
-                Err(Unpublished::Stopped) => Err(Unconfirmed::Stopped),
-                Err(Unpublished::TooLarge { bytes }) => Err(Unconfirmed::TooLarge { chunk, bytes }),
+                Err(ConfirmError::Stopped) => Err(Unconfirmed::Stopped),
+                Err(ConfirmError::TooLarge { bytes }) => Err(Unconfirmed::TooLarge { chunk, bytes }),
             }
         };
         publishing.instrument(span)

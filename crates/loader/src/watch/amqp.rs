@@ -65,7 +65,7 @@ impl EventSource for AmqpEvents {
                 }
                 Err(error) => {
                     warn!("an event of {} bytes becomes a dead letter: {error}", event.body.len());
-                    event.bury().await
+                    event.dead_letter().await
                 }
             };
             if let Err(error) = settled {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_loader::{Dependencies, Ended, Holder, LoadError, LoadOptions, LoadProgress, WaitOptions};
-use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions, Work, serve};
+use assay_queue::{Broker, DeliveryOutcome, InProcess, Message, QueueKind, Route, ServeOptions, serve};
 use assay_source::{S3Options, SourceUrl, Sources};
 use assay_store::{AuditContext, DatabaseOptions, IdConflict, Store};
 use assay_transaction::{Chunk, FailureClass, Lane, REQUIRED_COLUMNS, Run, ScoredChunk, Tally, Timestamp};
@@ -157,7 +157,7 @@ impl Drop for LoaderProcess {
 
 /// Records the rows of every chunk as failed, one chunk after another.
 async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
-    let route = Route { work: Work::Transactions, lane: Lane::Batch };
+    let route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
     let options = ServeOptions { concurrency: 1, prefetch: 1, drain: PATIENCE };
     let decode = |message: &Message| Chunk::decode(&message.body).map_err(|error| error.to_string());
     let work = move |chunk: Chunk| {
@@ -168,7 +168,7 @@ async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: Cancellatio
             let run_id = scored.id.run_id.clone();
             store.write(&[scored], IdConflict::Fail).await.unwrap();
             store.close_run(&run_id).await.unwrap();
-            Outcome::Done
+            DeliveryOutcome::Done
         }
     };
     serve(broker, route, options, end, decode, work).await.unwrap();

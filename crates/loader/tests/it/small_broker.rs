@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use assay_loader::{LoadError, LoadProgress};
 use assay_queue::{
-    Broker, BrokerError, Consumer, Depth, EventQueue, Listener, MAX_MESSAGE_BYTES, Message, PublishError, Route,
+    BroadcastListener, Broker, BrokerError, Consumer, EventQueue, MAX_MESSAGE_BYTES, Message, PublishError,
+    QueueCounts, Route,
 };
 use assay_store::{ChunkOutcome, IdConflict};
 use assay_telemetry::Failure as _;
@@ -42,12 +43,12 @@ impl Broker for SmallMessageBroker {
         self.broker.publish_later(route, message, after).await
     }
 
-    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
-        self.broker.bury(route, message, reason).await
+    async fn dead_letter(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
+        self.broker.dead_letter(route, message, reason).await
     }
 
-    async fn room(&self, route: Route) {
-        self.broker.room(route).await;
+    async fn wait_for_room(&self, route: Route) {
+        self.broker.wait_for_room(route).await;
     }
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
@@ -62,11 +63,11 @@ impl Broker for SmallMessageBroker {
         self.broker.broadcast(message).await
     }
 
-    async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
-        self.broker.announce(key, message).await
+    async fn publish_to_feed(&self, key: &str, message: Message) -> Result<(), PublishError> {
+        self.broker.publish_to_feed(key, message).await
     }
 
-    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
+    async fn listen(&self) -> Result<Box<dyn BroadcastListener>, BrokerError> {
         self.broker.listen().await
     }
 
@@ -74,7 +75,7 @@ impl Broker for SmallMessageBroker {
         self.broker.subscribe_events(exchange, watched).await
     }
 
-    async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
+    async fn depth(&self, route: Route) -> Result<QueueCounts, BrokerError> {
         self.broker.depth(route).await
     }
 

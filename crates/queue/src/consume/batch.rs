@@ -18,11 +18,11 @@ use tracing::{error, warn};
 use super::defer::defer;
 use super::settle::settle;
 use super::{Disposition, Intake, Pace, Service, catch_panic, wait_until};
-use crate::{Broker, BrokerError, Consumer, Delivery, Message, Outcome, Route};
+use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route};
 
 /// A decoded value, and its weight in a batch, such as the rows of a chunk.
 #[derive(Debug, Clone, Copy)]
-pub struct Weighed<T> {
+pub struct BatchItem<T> {
     /// The value.
     pub value: T,
     /// Its share of [`BatchOptions::max_weight`].
@@ -57,9 +57,9 @@ pub async fn serve_batches<T, D, W, F>(
 ) -> Result<(), BrokerError>
 where
     T: Send,
-    D: Fn(&Message) -> Result<Weighed<T>, String> + Sync,
+    D: Fn(&Message) -> Result<BatchItem<T>, String> + Sync,
     W: Fn(Vec<T>) -> F + Sync,
-    F: Future<Output = Vec<Outcome>> + Send,
+    F: Future<Output = Vec<DeliveryOutcome>> + Send,
 {
     let hold = broker.hold_timeout();
     let service = Service { broker, route, shutdown, decode, work };
@@ -92,16 +92,16 @@ struct BatchIntake<'a, T, D, W> {
 /// A batch in work: settled once `outcomes` are known, deferred if they are not known by `deadline`.
 struct InWork<'a> {
     deliveries: Vec<Delivery>,
-    outcomes: BoxFuture<'a, Vec<Outcome>>,
+    outcomes: BoxFuture<'a, Vec<DeliveryOutcome>>,
     deadline: Instant,
 }
 
 impl<'a, T, D, W, F> Intake for BatchIntake<'a, T, D, W>
 where
     T: Send + 'a,
-    D: Fn(&Message) -> Result<Weighed<T>, String> + Sync,
+    D: Fn(&Message) -> Result<BatchItem<T>, String> + Sync,
     W: Fn(Vec<T>) -> F + Sync,
-    F: Future<Output = Vec<Outcome>> + Send + 'a,
+    F: Future<Output = Vec<DeliveryOutcome>> + Send + 'a,
 {
     async fn run(&mut self, consumer: &mut dyn Consumer) -> Option<Pace> {
         let service = self.service;
@@ -139,7 +139,7 @@ where
                     let delivery = delivery?;
                     match service.decode(&delivery.message) {
                         Ok(item) => self.batch.push(delivery, item),
-                        Err(reason) => self.settle([(delivery, Outcome::Dead { reason })]),
+                        Err(reason) => self.settle([(delivery, DeliveryOutcome::DeadLetter { reason })]),
                     }
                 }
             }
@@ -173,7 +173,7 @@ impl<T, D, W> BatchIntake<'_, T, D, W> {
     }
 
     /// Settles the batch in work, or, without outcomes, defers it with what was collected meanwhile.
-    fn end_work(&mut self, outcomes: Option<Vec<Outcome>>) -> Disposition {
+    fn end_work(&mut self, outcomes: Option<Vec<DeliveryOutcome>>) -> Disposition {
         let deliveries = self.in_work.take().map(|batch| batch.deliveries).unwrap_or_default();
         if let Some(outcomes) = outcomes {
             self.settle(deliveries.into_iter().zip(outcomes));
@@ -186,9 +186,9 @@ impl<T, D, W> BatchIntake<'_, T, D, W> {
         Disposition::Deferred
     }
 
-    fn settle(&mut self, outcomes: impl IntoIterator<Item = (Delivery, Outcome)>) {
+    fn settle(&mut self, outcomes: impl IntoIterator<Item = (Delivery, DeliveryOutcome)>) {
         for (delivery, outcome) in outcomes {
-            if outcome == Outcome::Done {
+            if outcome == DeliveryOutcome::Done {
                 delivery.ack();
                 continue;
             }
@@ -202,11 +202,11 @@ impl<T, D, W> BatchIntake<'_, T, D, W> {
 
 impl<D, W> Service<D, W> {
     /// Works on a batch; if that panics, on its items one by one. Returns one outcome per item.
-    async fn process<T, F>(&self, messages: Vec<Message>, values: Vec<T>) -> Vec<Outcome>
+    async fn process<T, F>(&self, messages: Vec<Message>, values: Vec<T>) -> Vec<DeliveryOutcome>
     where
-        D: Fn(&Message) -> Result<Weighed<T>, String>,
+        D: Fn(&Message) -> Result<BatchItem<T>, String>,
         W: Fn(Vec<T>) -> F,
-        F: Future<Output = Vec<Outcome>> + Send,
+        F: Future<Output = Vec<DeliveryOutcome>> + Send,
     {
         let queue = self.route;
         if let Some(outcomes) = catch_panic(async { (self.work)(values).await }).await {
@@ -217,13 +217,13 @@ impl<D, W> Service<D, W> {
         let mut settled = Vec::with_capacity(messages.len());
         for message in messages {
             let outcomes = match self.decode(&message) {
-                Err(reason) => Some(vec![Outcome::Dead { reason }]),
+                Err(reason) => Some(vec![DeliveryOutcome::DeadLetter { reason }]),
                 Ok(_) if is_alone => None,
-                Ok(Weighed { value, .. }) => catch_panic(async { (self.work)(vec![value]).await }).await,
+                Ok(BatchItem { value, .. }) => catch_panic(async { (self.work)(vec![value]).await }).await,
             };
             let outcomes = outcomes.unwrap_or_else(|| {
                 warn!(%queue, message_id = message.id, "work panicked; it counts as a failed attempt");
-                vec![Outcome::of_panic(&message)]
+                vec![DeliveryOutcome::of_panic(&message)]
             });
             settled.extend(one_each(outcomes, 1, queue));
         }
@@ -236,10 +236,10 @@ fn messages(deliveries: &[Delivery]) -> Vec<Message> {
 }
 
 /// Retries an item without an outcome: it may not have been worked on.
-fn one_each(mut outcomes: Vec<Outcome>, items: usize, route: Route) -> Vec<Outcome> {
+fn one_each(mut outcomes: Vec<DeliveryOutcome>, items: usize, route: Route) -> Vec<DeliveryOutcome> {
     if outcomes.len() != items {
         error!(queue = %route, messages = items, outcomes = outcomes.len(), "work must return one outcome per item");
-        outcomes.resize(items, Outcome::Retry { after: Duration::from_secs(1) });
+        outcomes.resize(items, DeliveryOutcome::Retry { after: Duration::from_secs(1) });
     }
     outcomes
 }
@@ -266,7 +266,7 @@ impl<T> Batch<T> {
         Self { deliveries, values, weight: 0, bytes: 0, max_weight, max_bytes, max_wait, due_at: None }
     }
 
-    fn push(&mut self, delivery: Delivery, item: Weighed<T>) {
+    fn push(&mut self, delivery: Delivery, item: BatchItem<T>) {
         self.due_at.get_or_insert_with(|| Instant::now() + self.max_wait);
         self.weight = self.weight.saturating_add(item.weight);
         self.bytes += delivery.message.body.len();

@@ -19,15 +19,15 @@ const PREFETCH: u16 = 2;
 
 /// What became of a dead letter. It can neither be delayed nor be dead-lettered again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drained {
+pub enum DrainOutcome {
     /// It is recorded elsewhere, and leaves the queue.
     Recorded,
     /// It could not be recorded now, and stays in the queue.
-    NotNow,
+    NotRecorded,
 }
 
 /// Consumes the dead letters until `shutdown`; work under way may then take `drain` to end. A panic counts as
-/// [`Drained::NotNow`], as does work that takes longer than [`Broker::hold_timeout`].
+/// [`DrainOutcome::NotRecorded`], as does work that takes longer than [`Broker::hold_timeout`].
 pub async fn serve_dead_letters<W, F>(
     broker: Arc<dyn Broker>,
     shutdown: CancellationToken,
@@ -36,7 +36,7 @@ pub async fn serve_dead_letters<W, F>(
 ) -> Result<(), BrokerError>
 where
     W: Fn(Message, Death) -> F,
-    F: Future<Output = Drained> + Send,
+    F: Future<Output = DrainOutcome> + Send,
 {
     while consume(&*broker, &shutdown, drain, &work).await? {}
     Ok(())
@@ -51,7 +51,7 @@ async fn consume<W, F>(
 ) -> Result<bool, BrokerError>
 where
     W: Fn(Message, Death) -> F,
-    F: Future<Output = Drained> + Send,
+    F: Future<Output = DrainOutcome> + Send,
 {
     let hold = broker.hold_timeout();
     let consumer = shutdown.run_until_cancelled(broker.consume_dead_letters(PREFETCH)).await;
@@ -76,8 +76,8 @@ where
             () = overdue => break false,
         };
         match drain_in_time {
-            Ok(Some(Drained::Recorded)) => delivery.ack(),
-            Ok(Some(Drained::NotNow)) => release_after_pause(delivery, shutdown).await,
+            Ok(Some(DrainOutcome::Recorded)) => delivery.ack(),
+            Ok(Some(DrainOutcome::NotRecorded)) => release_after_pause(delivery, shutdown).await,
             Ok(None) => {
                 warn!(message_id, "work on a dead letter panicked; the letter stays in its queue");
                 release_after_pause(delivery, shutdown).await;

@@ -23,10 +23,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use self::batch::{BatchOptions, Weighed, serve_batches};
-pub use self::dead_letters::{Drained, serve_dead_letters};
+pub use self::batch::{BatchItem, BatchOptions, serve_batches};
+pub use self::dead_letters::{DrainOutcome, serve_dead_letters};
 pub(crate) use self::defer::Delay;
-pub use self::settle::Outcome;
+pub use self::settle::DeliveryOutcome;
 pub use self::single::{ServeOptions, serve};
 use crate::{Broker, BrokerError, Consumer, Message, Route};
 

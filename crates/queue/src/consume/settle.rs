@@ -13,7 +13,7 @@ use crate::{Broker, Delivery, Message, PublishError, Route, metrics};
 
 /// What became of the work on a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     /// Everything is published or stored: the message is acknowledged.
     Done,
     /// It failed: the message is redelivered after a delay of 1, 10 or 60 s, as a further attempt.
@@ -22,7 +22,7 @@ pub enum Outcome {
         after: Duration,
     },
     /// It cannot be done: the message becomes a dead letter.
-    Dead {
+    DeadLetter {
         /// Why, for the operator. No data of the message.
         reason: String,
     },
@@ -33,11 +33,11 @@ pub enum Outcome {
 /// Attempts that panic before the message is taken to be the cause.
 const MAX_PANICS: u32 = 5;
 
-impl Outcome {
+impl DeliveryOutcome {
     /// The outcome for a message whose work panicked.
     pub(super) fn of_panic(message: &Message) -> Self {
         if message.attempt + 1 >= MAX_PANICS {
-            return Self::Dead { reason: format!("the work on it panicked {MAX_PANICS} times") };
+            return Self::DeadLetter { reason: format!("the work on it panicked {MAX_PANICS} times") };
         }
         let seconds = if message.attempt == 0 { 1 } else { 10 };
         Self::Retry { after: Duration::from_secs(seconds) }
@@ -53,28 +53,28 @@ pub(super) async fn settle(
     broker: &dyn Broker,
     route: Route,
     delivery: Delivery,
-    outcome: Outcome,
+    outcome: DeliveryOutcome,
     shutdown: &CancellationToken,
 ) {
     let hold = broker.hold_timeout();
     let confirmed = match outcome {
-        Outcome::Done => Ok(()),
-        Outcome::Release => {
+        DeliveryOutcome::Done => Ok(()),
+        DeliveryOutcome::Release => {
             release_after_pause(delivery, shutdown).await;
             return;
         }
-        Outcome::Retry { after } => {
+        DeliveryOutcome::Retry { after } => {
             metrics::count(metrics::RETRIES, route);
             let again = Message { attempt: delivery.message.attempt.saturating_add(1), ..delivery.message.clone() };
             let message = broker.compress(again);
             let attempt = || broker.publish_later(route, message.clone(), after);
             publish_replacement(hold, attempt, &message.id, &format!("{route}, delayed")).await
         }
-        Outcome::Dead { reason } => {
+        DeliveryOutcome::DeadLetter { reason } => {
             metrics::count(metrics::DEAD_LETTERS, route);
             warn!(queue = %route, message_id = delivery.message.id, "message becomes a dead letter: {reason}");
             let message = broker.compress(delivery.message.clone());
-            let attempt = || broker.bury(route, message.clone(), &reason);
+            let attempt = || broker.dead_letter(route, message.clone(), &reason);
             publish_replacement(hold, attempt, &message.id, "dead_letters").await
         }
     };

@@ -16,7 +16,7 @@ use tracing::warn;
 use super::defer::defer;
 use super::settle::settle;
 use super::{Disposition, Intake, Pace, Service, catch_panic};
-use crate::{Broker, BrokerError, Consumer, Delivery, Message, Outcome, Route};
+use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route};
 
 /// How much [`serve`] takes on.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ where
     T: Send + 'static,
     D: Fn(&Message) -> Result<T, String> + Sync,
     W: Fn(T) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Outcome> + Send,
+    F: Future<Output = DeliveryOutcome> + Send,
 {
     let service = Service { broker, route, shutdown, decode, work };
     let start = |pace| {
@@ -71,7 +71,7 @@ where
     T: Send + 'static,
     D: Fn(&Message) -> Result<T, String> + Sync,
     W: Fn(T) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Outcome> + Send,
+    F: Future<Output = DeliveryOutcome> + Send,
 {
     async fn run(&mut self, consumer: &mut dyn Consumer) -> Option<Pace> {
         let service = self.service;
@@ -111,7 +111,7 @@ async fn work_and_settle(
     broker: Arc<dyn Broker>,
     route: Route,
     delivery: Delivery,
-    work: Result<impl Future<Output = Outcome> + Send, String>,
+    work: Result<impl Future<Output = DeliveryOutcome> + Send, String>,
     shutdown: CancellationToken,
 ) -> Disposition {
     let outcome = match work {
@@ -119,14 +119,14 @@ async fn work_and_settle(
             Ok(Some(outcome)) => outcome,
             Ok(None) => {
                 warn!(queue = %route, message_id = delivery.message.id, "work panicked; it counts as a failed attempt");
-                Outcome::of_panic(&delivery.message)
+                DeliveryOutcome::of_panic(&delivery.message)
             }
             Err(_) => {
                 defer(&*broker, route, delivery).await;
                 return Disposition::Deferred;
             }
         },
-        Err(reason) => Outcome::Dead { reason },
+        Err(reason) => DeliveryOutcome::DeadLetter { reason },
     };
     settle(&*broker, route, delivery, outcome, &shutdown).await;
     Disposition::Settled

@@ -21,8 +21,8 @@ use crate::memory::MemoryBudget;
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::options::HOLD_TIMEOUT;
 use crate::{
-    Broker, BrokerError, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, PublishWindow, Route,
-    Work,
+    BroadcastListener, Broker, BrokerError, Consumer, Death, EventQueue, Message, PublishError, PublishWindow,
+    QueueCounts, QueueKind, Route,
 };
 
 /// Dead letters kept: as many as in RabbitMQ.
@@ -70,9 +70,9 @@ impl InProcess {
         Arc::new(Self {
             work: Route::ALL.map(queue),
             delayed: Route::ALL.map(|_| Arc::new(Mutex::new(window()))),
-            budgets: Route::ALL.map(|route| match route.work {
-                Work::Transactions => MemoryBudget::new(IN_WORK_BYTES / 2),
-                Work::Scored => MemoryBudget::new(IN_WORK_BYTES),
+            budgets: Route::ALL.map(|route| match route.kind {
+                QueueKind::Transactions => MemoryBudget::new(IN_WORK_BYTES / 2),
+                QueueKind::Scored => MemoryBudget::new(IN_WORK_BYTES),
             }),
             dead: Arc::clone(&dead),
             dead_budget: MemoryBudget::new(IN_WORK_BYTES),
@@ -126,13 +126,13 @@ impl Broker for InProcess {
         Ok(())
     }
 
-    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
+    async fn dead_letter(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         self.check(&message)?;
         let death = Death::of(route, reason);
         self.dead.push(QueuedMessage::dead(message, death)).map_err(|_| PublishError::Full)
     }
 
-    async fn room(&self, route: Route) {
+    async fn wait_for_room(&self, route: Route) {
         self.queue(route).room().await;
     }
 
@@ -153,11 +153,11 @@ impl Broker for InProcess {
         Ok(())
     }
 
-    async fn announce(&self, _: &str, message: Message) -> Result<(), PublishError> {
+    async fn publish_to_feed(&self, _: &str, message: Message) -> Result<(), PublishError> {
         self.check(&message)
     }
 
-    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
+    async fn listen(&self) -> Result<Box<dyn BroadcastListener>, BrokerError> {
         Ok(Box::new(ChannelListener { receiver: self.broadcasts.subscribe(), closing: self.closed.child_token() }))
     }
 
@@ -165,7 +165,7 @@ impl Broker for InProcess {
         Err(BrokerError::Usage("the in-process broker receives no bucket events: set AMQP_URL".to_owned()))
     }
 
-    async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
+    async fn depth(&self, route: Route) -> Result<QueueCounts, BrokerError> {
         Ok(self.queue(route).depth())
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::lock;
-use crate::{Death, Depth, Message, PublishWindow};
+use crate::{Death, Message, PublishWindow, QueueCounts};
 
 /// How often a message may come back before it is dead-lettered, as `x-delivery-limit` in RabbitMQ.
 const DELIVERY_LIMIT: u32 = 100;
@@ -158,9 +158,9 @@ impl MemoryQueue {
         self.arrived.notify_one();
     }
 
-    pub(super) fn depth(&self) -> Depth {
+    pub(super) fn depth(&self) -> QueueCounts {
         let state = self.state();
-        Depth { messages: state.ready.len() as u64, consumers: state.consumers }
+        QueueCounts { messages: state.ready.len() as u64, consumers: state.consumers }
     }
 
     pub(super) fn add_consumer(&self) {

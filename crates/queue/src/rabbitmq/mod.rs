@@ -38,7 +38,8 @@ use self::topology::DeclareMode;
 use crate::consume::Delay;
 use crate::memory::{MemoryBudget, PrefetchShares, REALTIME_BYTES};
 use crate::{
-    Broker, BrokerError, BrokerOptions, Consumer, Death, Depth, EventQueue, Listener, Message, PublishError, Route,
+    BroadcastListener, Broker, BrokerError, BrokerOptions, Consumer, Death, EventQueue, Message, PublishError,
+    QueueCounts, Route,
 };
 
 pub(crate) use self::declare::{declare as declare_exchange, declare_topology};
@@ -139,7 +140,7 @@ impl Broker for RabbitMq {
         self.publisher.publish(target, wire::encode(message, Some(route.lane), None)?).await
     }
 
-    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
+    async fn dead_letter(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
         let death = Death::of(route, reason);
         let target = self.settings.topology.dead(route);
         self.publisher.publish(target, wire::encode(message, Some(route.lane), Some(&death))?).await
@@ -149,7 +150,7 @@ impl Broker for RabbitMq {
         wire::compress(message)
     }
 
-    async fn room(&self, route: Route) {
+    async fn wait_for_room(&self, route: Route) {
         self.gates[route.index()].wait().await;
     }
 
@@ -167,13 +168,13 @@ impl Broker for RabbitMq {
         self.publisher.publish(self.settings.topology.control(), wire::encode(message, None, None)?).await
     }
 
-    async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
+    async fn publish_to_feed(&self, key: &str, message: Message) -> Result<(), PublishError> {
         // During an outage it must neither fill the window nor hold up a shutdown.
         self.publishing.health().map_err(PublishError::Unavailable)?;
         self.publisher.publish(self.settings.topology.feed(key), wire::encode(message, None, None)?).await
     }
 
-    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
+    async fn listen(&self) -> Result<Box<dyn BroadcastListener>, BrokerError> {
         let connection = self.consuming().await?;
         Ok(Box::new(listener::listen(connection, self.closing.child_token(), &self.consumers).await))
     }
@@ -185,7 +186,7 @@ impl Broker for RabbitMq {
         Ok(Box::new(RabbitMqEventQueue::subscribe(connection, exchange, queue).await?))
     }
 
-    async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
+    async fn depth(&self, route: Route) -> Result<QueueCounts, BrokerError> {
         // Not on the publishing connection, from which RabbitMQ may have stopped reading.
         self.consuming().await?.depth(self.settings.topology.work_queue(route)).await
     }

@@ -34,7 +34,7 @@ use super::failure::{FailureKind, classify};
 use super::publish::PublishTarget;
 use crate::consume::Delay;
 use crate::events::queue_name;
-use crate::{Route, Work};
+use crate::{QueueKind, Route};
 
 const DEAD_EXCHANGE: &str = "assay.dead";
 const BROADCAST_EXCHANGE: &str = "assay.control";
@@ -79,15 +79,15 @@ impl Topology {
         format!("{}{name}", self.prefix).into()
     }
 
-    fn exchange(&self, work: Work) -> ShortString {
+    fn exchange(&self, work: QueueKind) -> ShortString {
         match work {
-            Work::Transactions => self.name("assay.transactions"),
-            Work::Scored => self.name("assay.scored"),
+            QueueKind::Transactions => self.name("assay.transactions"),
+            QueueKind::Scored => self.name("assay.scored"),
         }
     }
 
     /// The exchange of delayed messages.
-    fn delay_exchange(&self, work: Work) -> ShortString {
+    fn delay_exchange(&self, work: QueueKind) -> ShortString {
         format!("{}.delay", self.exchange(work)).into()
     }
 
@@ -104,11 +104,11 @@ impl Topology {
     }
 
     pub(super) fn work(&self, route: Route) -> PublishTarget {
-        PublishTarget { exchange: self.exchange(route.work), key: route.lane.as_str().into(), mandatory: true }
+        PublishTarget { exchange: self.exchange(route.kind), key: route.lane.as_str().into(), mandatory: true }
     }
 
     pub(super) fn delayed(&self, route: Route, delay: Delay) -> PublishTarget {
-        PublishTarget { exchange: self.delay_exchange(route.work), key: delay_key(route, delay), mandatory: true }
+        PublishTarget { exchange: self.delay_exchange(route.kind), key: delay_key(route, delay), mandatory: true }
     }
 
     pub(super) fn dead(&self, route: Route) -> PublishTarget {
@@ -178,10 +178,10 @@ impl Topology {
 
     fn exchanges(&self) -> [(ShortString, ExchangeKind); 7] {
         [
-            (self.exchange(Work::Transactions), ExchangeKind::Direct),
-            (self.exchange(Work::Scored), ExchangeKind::Direct),
-            (self.delay_exchange(Work::Transactions), ExchangeKind::Direct),
-            (self.delay_exchange(Work::Scored), ExchangeKind::Direct),
+            (self.exchange(QueueKind::Transactions), ExchangeKind::Direct),
+            (self.exchange(QueueKind::Scored), ExchangeKind::Direct),
+            (self.delay_exchange(QueueKind::Transactions), ExchangeKind::Direct),
+            (self.delay_exchange(QueueKind::Scored), ExchangeKind::Direct),
             (self.name(BROADCAST_EXCHANGE), ExchangeKind::Fanout),
             (self.name(FEED_EXCHANGE), ExchangeKind::Topic),
             (self.name(DEAD_EXCHANGE), ExchangeKind::Fanout),
@@ -222,7 +222,7 @@ impl Topology {
         let queue = self.work_queue(route);
         let dead = (self.name(DEAD_EXCHANGE), queue.clone());
         declare_queue(channel, queue.clone(), bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)).await?;
-        let exchange = self.exchange(route.work);
+        let exchange = self.exchange(route.kind);
         bind(channel, queue, exchange.clone(), route.lane.as_str()).await?;
         for delay in Delay::ALL {
             let back = (exchange.clone(), Lane::as_str(route.lane).into());
@@ -231,7 +231,7 @@ impl Topology {
             let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
             declare_queue(channel, self.delay_queue(route, delay), arguments).await?;
-            let (from, key) = (self.delay_exchange(route.work), delay_key(route, delay));
+            let (from, key) = (self.delay_exchange(route.kind), delay_key(route, delay));
             bind(channel, self.delay_queue(route, delay), from, key.as_str()).await?;
         }
         Ok(())

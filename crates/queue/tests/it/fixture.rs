@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use assay_connect::ExposeSecret as _;
 use assay_queue::{
-    Broker, BrokerEndpoint, BrokerError, BrokerOptions, Consumer, Delivery, Depth, Message, PublishError, Route, Work,
-    connect,
+    Broker, BrokerEndpoint, BrokerError, BrokerOptions, Consumer, Delivery, Message, PublishError, QueueCounts,
+    QueueKind, Route, connect,
 };
 use assay_transaction::{Lane, RunId};
 use futures_util::StreamExt;
@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::proxy::Proxy;
 
-pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Batch };
-pub(crate) const OTHER: Route = Route { work: Work::Scored, lane: Lane::Realtime };
+pub(crate) const ROUTE: Route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
+pub(crate) const OTHER: Route = Route { kind: QueueKind::Scored, lane: Lane::Realtime };
 
 /// Runs each test of the contract on both brokers, with queues of the given length.
 macro_rules! on_both {
@@ -220,7 +220,7 @@ pub(crate) async fn next(consumer: &mut Box<dyn Consumer>) -> Delivery {
 
 /// Waits until the queue has that depth: RabbitMQ's counts lag behind a little.
 pub(crate) async fn until_depth(broker: &dyn Broker, route: Route, messages: u64, consumers: u32) {
-    let expected = Depth { messages, consumers };
+    let expected = QueueCounts { messages, consumers };
     let reached = async {
         while broker.depth(route).await.unwrap() != expected {
             tokio::time::sleep(Duration::from_millis(20)).await;

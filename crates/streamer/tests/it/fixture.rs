@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, InProcess, Message, Outcome, Route, ServeOptions as Serving, Work, serve};
+use assay_queue::{Broker, DeliveryOutcome, InProcess, Message, QueueKind, Route, ServeOptions as Serving, serve};
 use assay_store::{DatabaseOptions, IdConflict, Numbering, Store, UnnumberedMessage};
 use assay_streamer::{ServeOptions, StreamError};
 use assay_transaction::{
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-pub(crate) const ROUTE: Route = Route { work: Work::Transactions, lane: Lane::Realtime };
+pub(crate) const ROUTE: Route = Route { kind: QueueKind::Transactions, lane: Lane::Realtime };
 
 #[derive(Parser)]
 struct Options {
@@ -186,7 +186,7 @@ async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: Cancellation
                 rejected: Vec::new(),
             };
             store.write(&[scored.numbered(place)], IdConflict::Fail).await.unwrap();
-            Outcome::Done
+            DeliveryOutcome::Done
         }
     };
     serve(broker, ROUTE, options, end, decode, work).await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_queue::{
-    Broker, BrokerError, Consumer, Depth, EventQueue, InProcess, Listener, Message, PublishError, Route,
+    BroadcastListener, Broker, BrokerError, Consumer, EventQueue, InProcess, Message, PublishError, QueueCounts, Route,
 };
 use async_trait::async_trait;
 
@@ -27,12 +27,12 @@ impl Broker for UnconfirmingBroker {
         self.0.publish_later(route, message, after).await
     }
 
-    async fn bury(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
-        self.0.bury(route, message, reason).await
+    async fn dead_letter(&self, route: Route, message: Message, reason: &str) -> Result<(), PublishError> {
+        self.0.dead_letter(route, message, reason).await
     }
 
-    async fn room(&self, route: Route) {
-        self.0.room(route).await;
+    async fn wait_for_room(&self, route: Route) {
+        self.0.wait_for_room(route).await;
     }
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
@@ -47,11 +47,11 @@ impl Broker for UnconfirmingBroker {
         self.0.broadcast(message).await
     }
 
-    async fn announce(&self, key: &str, message: Message) -> Result<(), PublishError> {
-        self.0.announce(key, message).await
+    async fn publish_to_feed(&self, key: &str, message: Message) -> Result<(), PublishError> {
+        self.0.publish_to_feed(key, message).await
     }
 
-    async fn listen(&self) -> Result<Box<dyn Listener>, BrokerError> {
+    async fn listen(&self) -> Result<Box<dyn BroadcastListener>, BrokerError> {
         self.0.listen().await
     }
 
@@ -59,7 +59,7 @@ impl Broker for UnconfirmingBroker {
         self.0.subscribe_events(exchange, watched).await
     }
 
-    async fn depth(&self, route: Route) -> Result<Depth, BrokerError> {
+    async fn depth(&self, route: Route) -> Result<QueueCounts, BrokerError> {
         self.0.depth(route).await
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, BrokerError, BrokerOptions, Route, Work};
+use assay_queue::{Broker, BrokerError, BrokerOptions, QueueKind, Route};
 use assay_transaction::Lane;
 use serde::Serialize;
 
@@ -60,8 +60,8 @@ impl QueueProbe {
 async fn depths(broker: &dyn Broker) -> Result<Vec<QueueDepth>, BrokerError> {
     let mut queues = Vec::new();
     for lane in Lane::ALL {
-        for work in [Work::Transactions, Work::Scored] {
-            let route = Route { work, lane };
+        for work in [QueueKind::Transactions, QueueKind::Scored] {
+            let route = Route { kind: work, lane };
             let depth = broker.depth(route).await?;
             queues.push(QueueDepth { queue: route.to_string(), waiting: depth.messages, consumers: depth.consumers });
         }

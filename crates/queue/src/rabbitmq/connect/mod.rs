@@ -29,7 +29,7 @@ use super::policies;
 use super::topology::{DeclareMode, Topology};
 use crate::options::TLS_PREFIX;
 use crate::publish::RETRY;
-use crate::{BrokerEndpoint, BrokerError, BrokerOptions, Depth, metrics};
+use crate::{BrokerEndpoint, BrokerError, BrokerOptions, QueueCounts, metrics};
 
 /// Seconds between heartbeats, unless the URL sets them: a dead peer is noticed after two.
 const HEARTBEAT: u16 = 10;
@@ -374,7 +374,7 @@ impl PersistentConnection {
         }
     }
 
-    pub(super) async fn depth(&self, queue: ShortString) -> Result<Depth, BrokerError> {
+    pub(super) async fn depth(&self, queue: ShortString) -> Result<QueueCounts, BrokerError> {
         let unreachable = |cause: String| {
             BrokerError::Unreachable(format!(
                 "cannot ask RabbitMQ at {} for the depth of {queue} ({cause})",
@@ -393,7 +393,7 @@ impl PersistentConnection {
             live.attempt(self.settings.request_timeout, ask).await
         });
         let queue = answer.await.unwrap_or_else(|_| Err("no connection".to_owned())).map_err(unreachable)?;
-        Ok(Depth { messages: queue.message_count().into(), consumers: queue.consumer_count() })
+        Ok(QueueCounts { messages: queue.message_count().into(), consumers: queue.consumer_count() })
     }
 
     /// Disconnects, cleanly if possible.

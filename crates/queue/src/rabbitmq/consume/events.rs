@@ -154,7 +154,7 @@ impl EventReceipt for AckerReceipt {
         self.settle(|acker| async move { acker.ack(BasicAckOptions::default()).await }).await
     }
 
-    async fn bury(self: Box<Self>) -> Result<(), BrokerError> {
+    async fn dead_letter(self: Box<Self>) -> Result<(), BrokerError> {
         let options = BasicNackOptions { requeue: false, multiple: false };
         self.settle(|acker| async move { acker.nack(options).await }).await
     }

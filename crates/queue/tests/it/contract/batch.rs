@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{BatchOptions, Broker, Message, Outcome, Weighed, serve_batches};
+use assay_queue::{BatchItem, BatchOptions, Broker, DeliveryOutcome, Message, serve_batches};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::fixture::{ROUTE, Running, ids, message, next, on_both, publish, until_depth};
@@ -46,7 +46,11 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub(crate) fn start(broker: &Arc<dyn Broker>, options: BatchOptions, outcome: fn(&Item) -> Outcome) -> Self {
+    pub(crate) fn start(
+        broker: &Arc<dyn Broker>,
+        options: BatchOptions,
+        outcome: fn(&Item) -> DeliveryOutcome,
+    ) -> Self {
         let may_end = Arc::new(Semaphore::new(0));
         let (decoding, decoded) = mpsc::unbounded_channel();
         let (working, batches) = mpsc::unbounded_channel();
@@ -56,7 +60,7 @@ impl Serving {
                 return Err("not a test message".to_owned());
             }
             decoding.send(message.id.clone()).unwrap();
-            Ok(Weighed { value: (message.id.clone(), message.attempt), weight: 1 })
+            Ok(BatchItem { value: (message.id.clone(), message.attempt), weight: 1 })
         };
         let work = {
             let may_end = Arc::clone(&may_end);
@@ -104,8 +108,8 @@ impl Serving {
     }
 }
 
-pub(crate) fn done(_: &Item) -> Outcome {
-    Outcome::Done
+pub(crate) fn done(_: &Item) -> DeliveryOutcome {
+    DeliveryOutcome::Done
 }
 
 async fn a_batch_is_complete_once_it_weighs_enough(broker: Arc<dyn Broker>) {
@@ -179,9 +183,9 @@ async fn the_next_batch_is_collected_while_one_is_in_work(broker: Arc<dyn Broker
 async fn each_item_has_its_own_outcome(broker: Arc<dyn Broker>) {
     let mut serving = Serving::start(&broker, BatchOptions { max_weight: 4, ..OPTIONS }, |(id, attempt)| {
         match (id.as_str(), attempt) {
-            ("1", 0) => Outcome::Retry { after: Duration::ZERO },
-            ("2", _) => Outcome::Dead { reason: "a conflict".to_owned() },
-            _ => Outcome::Done,
+            ("1", 0) => DeliveryOutcome::Retry { after: Duration::ZERO },
+            ("2", _) => DeliveryOutcome::DeadLetter { reason: "a conflict".to_owned() },
+            _ => DeliveryOutcome::Done,
         }
     });
     serving.let_end(1);
@@ -204,7 +208,7 @@ async fn each_item_has_its_own_outcome(broker: Arc<dyn Broker>) {
 async fn a_batch_that_panics_is_worked_on_item_by_item(broker: Arc<dyn Broker>) {
     let mut serving = Serving::start(&broker, BatchOptions { max_weight: 3, ..OPTIONS }, |(id, attempt)| {
         assert!(id != "1" || *attempt > 0, "on purpose");
-        Outcome::Done
+        DeliveryOutcome::Done
     });
     serving.let_end(10);
     publish(&*broker, ROUTE, 3).await;

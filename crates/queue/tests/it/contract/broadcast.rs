@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Listener, PublishError};
+use assay_queue::{BroadcastListener, Broker, PublishError};
 
 use crate::fixture::{Server, message, on_both, within_a_minute};
 
@@ -15,7 +15,7 @@ on_both! {
     a_closed_broker_neither_sends_nor_receives_broadcasts(100);
 }
 
-async fn receive(listener: &mut Box<dyn Listener>) -> String {
+async fn receive(listener: &mut Box<dyn BroadcastListener>) -> String {
     listener.next().await.expect("the broker is closed").id
 }
 

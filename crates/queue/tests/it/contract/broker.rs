@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_queue::{Broker, Death, MAX_MESSAGE_BYTES, Message, PublishError, Unpublished, publish_until_confirmed};
+use assay_queue::{Broker, ConfirmError, Death, MAX_MESSAGE_BYTES, Message, PublishError, publish_until_confirmed};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,7 @@ async fn a_full_queue_refuses_until_there_is_room(broker: Arc<dyn Broker>) {
         delivery.ack();
     }
     while broker.publish(ROUTE, message("more")).await == Err(PublishError::Full) {
-        broker.room(ROUTE).await;
+        broker.wait_for_room(ROUTE).await;
     }
     assert_eq!(next(&mut consumer).await.message.id, "more");
 }
@@ -136,7 +136,7 @@ async fn stopping_ends_the_wait_for_room(broker: Arc<dyn Broker>) {
 
     fill(&*broker, ROUTE).await;
     let published = publish_until_confirmed(&*broker, ROUTE, message("too late"), &stop).await;
-    assert_eq!(published, Err(Unpublished::Stopped));
+    assert_eq!(published, Err(ConfirmError::Stopped));
 }
 
 async fn a_delayed_message_comes_later_and_blocks_no_other(broker: Arc<dyn Broker>) {
@@ -165,7 +165,7 @@ async fn a_delayed_message_waits_for_room_in_a_full_queue(broker: Arc<dyn Broker
 }
 
 async fn a_dead_letter_keeps_its_reason(broker: Arc<dyn Broker>) {
-    broker.bury(OTHER, message("hopeless"), "no chunk: expected value at line 1").await.unwrap();
+    broker.dead_letter(OTHER, message("hopeless"), "no chunk: expected value at line 1").await.unwrap();
     let mut dead = broker.consume_dead_letters(10).await.unwrap();
     let delivery = next(&mut dead).await;
     assert_eq!(delivery.message.id, "hopeless");
@@ -175,7 +175,7 @@ async fn a_dead_letter_keeps_its_reason(broker: Arc<dyn Broker>) {
 }
 
 async fn a_long_reason_is_cut_to_the_limit_of_a_header(broker: Arc<dyn Broker>) {
-    broker.bury(OTHER, message("hopeless"), &"é".repeat(1_000_000)).await.unwrap();
+    broker.dead_letter(OTHER, message("hopeless"), &"é".repeat(1_000_000)).await.unwrap();
     let mut dead = broker.consume_dead_letters(10).await.unwrap();
     assert_eq!(next(&mut dead).await.death.unwrap().reason, "é".repeat(512));
 }
@@ -209,7 +209,7 @@ async fn a_message_over_the_size_limit_is_refused(broker: Arc<dyn Broker>) {
     let bytes = MAX_MESSAGE_BYTES + 1;
     let large = Message { body: vec![b' '; bytes].into(), ..message("large") };
     let published = publish_until_confirmed(&*broker, ROUTE, large, &CancellationToken::new()).await;
-    assert_eq!(published, Err(Unpublished::TooLarge { bytes }));
+    assert_eq!(published, Err(ConfirmError::TooLarge { bytes }));
     publish(&*broker, ROUTE, 1).await;
 }
 

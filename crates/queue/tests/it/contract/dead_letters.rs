@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Death, Drained, Message, serve_dead_letters};
+use assay_queue::{Broker, Death, DrainOutcome, Message, serve_dead_letters};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ on_both! {
 pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, drain: Duration, work: W) -> Running
 where
     W: Fn(Message, Death) -> F + Send + Sync + 'static,
-    F: Future<Output = Drained> + Send + 'static,
+    F: Future<Output = DrainOutcome> + Send + 'static,
 {
     Running::start(|shutdown| serve_dead_letters(Arc::clone(broker), shutdown, drain, work))
 }
@@ -31,13 +31,13 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
 async fn dead_letter(broker: &dyn Broker, count: usize) {
     for id in 0..count {
-        broker.bury(ROUTE, message(id.to_string()), "hopeless").await.unwrap();
+        broker.dead_letter(ROUTE, message(id.to_string()), "hopeless").await.unwrap();
     }
 }
 
 /// Expects that no dead letter is left: the next one is one published now.
 pub(crate) async fn expect_no_dead_letters(broker: &dyn Broker) {
-    broker.bury(OTHER, message("the last"), "a test").await.unwrap();
+    broker.dead_letter(OTHER, message("the last"), "a test").await.unwrap();
     let mut dead = broker.consume_dead_letters(10).await.unwrap();
     let delivery = next(&mut dead).await;
     assert_eq!(delivery.message.id, "the last");
@@ -47,7 +47,7 @@ pub(crate) async fn expect_no_dead_letters(broker: &dyn Broker) {
 
 async fn dead_letters_of_stages_and_of_the_broker_arrive_unchanged(broker: Arc<dyn Broker>) {
     let garbage = Message { attempt: 3, body: vec![0xff, 0, b'{'].into(), ..message("garbage") };
-    broker.bury(OTHER, garbage.clone(), "no chunk: expected value at line 1").await.unwrap();
+    broker.dead_letter(OTHER, garbage.clone(), "no chunk: expected value at line 1").await.unwrap();
     publish(&*broker, ROUTE, 1).await;
     let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
     // Beyond the delivery limit.
@@ -57,7 +57,7 @@ async fn dead_letters_of_stages_and_of_the_broker_arrive_unchanged(broker: Arc<d
     let (seen, mut all_seen) = mpsc::unbounded_channel();
     let draining = start(&broker, DRAIN, move |message, death| {
         seen.send((message, death)).unwrap();
-        async { Drained::Recorded }
+        async { DrainOutcome::Recorded }
     });
     let mut letters = [all_seen.recv().await.unwrap(), all_seen.recv().await.unwrap()];
     letters.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));
@@ -83,11 +83,11 @@ async fn an_unrecorded_dead_letter_is_redelivered(broker: Arc<dyn Broker>) {
             let seen = seen.clone();
             async move {
                 match message.id.as_str() {
-                    "0" if is_first => Drained::NotNow,
+                    "0" if is_first => DrainOutcome::NotRecorded,
                     "1" if is_first => panic!("on purpose"),
                     _ => {
                         seen.send(message.id).unwrap();
-                        Drained::Recorded
+                        DrainOutcome::Recorded
                     }
                 }
             }
@@ -114,7 +114,7 @@ async fn many_dead_letters_are_drained_one_at_a_time(broker: Arc<dyn Broker>) {
                 let _alone = in_work.try_lock().unwrap();
                 tokio::task::yield_now().await;
                 seen.send(message.id).unwrap();
-                Drained::Recorded
+                DrainOutcome::Recorded
             }
         }
     });
@@ -140,7 +140,7 @@ async fn expect_redelivered(broker: &Arc<dyn Broker>, count: usize) {
     let (seen, mut all_seen) = mpsc::unbounded_channel();
     let draining = start(broker, DRAIN, move |message, _| {
         seen.send(message.id).unwrap();
-        async { Drained::Recorded }
+        async { DrainOutcome::Recorded }
     });
     let mut ids = HashSet::new();
     for _ in 0..count {
@@ -176,7 +176,7 @@ async fn shutdown_lets_running_work_end(broker: Arc<dyn Broker>) {
             let may_end = may_end.clone();
             async move {
                 may_end.cancelled().await;
-                Drained::Recorded
+                DrainOutcome::Recorded
             }
         }
     });

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use assay_queue::{Broker, Drained, Message, Outcome, PublishError};
+use assay_queue::{Broker, DeliveryOutcome, DrainOutcome, Message, PublishError};
 use tokio::sync::{mpsc, watch};
 
 use super::{batch as serving_batches, dead_letters, single as serving};
@@ -96,7 +96,7 @@ impl Dependency {
         })
     }
 
-    async fn work(&self, message: Message) -> Outcome {
+    async fn work(&self, message: Message) -> DeliveryOutcome {
         struct InWork<'a>(&'a AtomicUsize);
         impl Drop for InWork<'_> {
             fn drop(&mut self) {
@@ -108,7 +108,7 @@ impl Dependency {
         self.begun.send(Begun { id: message.id.clone(), attempt: message.attempt, in_work }).unwrap();
         self.is_down.subscribe().wait_for(|is_down| !is_down).await.unwrap();
         self.done.send(message).unwrap();
-        Outcome::Done
+        DeliveryOutcome::Done
     }
 }
 
@@ -214,7 +214,7 @@ async fn fill_the_longest_delay(broker: &dyn Broker) {
 /// The attempts at a message, the first of which runs `first`.
 async fn attempts<F>(broker: &Arc<dyn Broker>, first: impl Fn() -> F + Clone + Send + Sync + 'static) -> Vec<u32>
 where
-    F: Future<Output = Outcome> + Send + 'static,
+    F: Future<Output = DeliveryOutcome> + Send + 'static,
 {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (done, mut is_done) = mpsc::unbounded_channel();
@@ -232,7 +232,7 @@ where
                     return first().await;
                 }
                 done.send(()).unwrap();
-                Outcome::Done
+                DeliveryOutcome::Done
             }
         }
     });
@@ -251,11 +251,11 @@ async fn a_message_that_cannot_be_deferred_goes_back_to_the_queue(broker: Arc<dy
 
 async fn a_retry_without_room_goes_back_to_the_queue(broker: Arc<dyn Broker>) {
     fill_the_longest_delay(&*broker).await;
-    assert_eq!(attempts(&broker, || async { Outcome::Retry { after: A_MINUTE } }).await, [0, 0]);
+    assert_eq!(attempts(&broker, || async { DeliveryOutcome::Retry { after: A_MINUTE } }).await, [0, 0]);
 }
 
 async fn a_dead_letter_whose_work_hangs_is_redelivered(broker: Arc<dyn Broker>) {
-    broker.bury(ROUTE, message("dead"), "hopeless").await.unwrap();
+    broker.dead_letter(ROUTE, message("dead"), "hopeless").await.unwrap();
     let (begun, mut has_begun) = mpsc::unbounded_channel();
     let (recorded, mut is_recorded) = mpsc::unbounded_channel();
     let (down, is_down) = watch::channel(true);
@@ -265,7 +265,7 @@ async fn a_dead_letter_whose_work_hangs_is_redelivered(broker: Arc<dyn Broker>) 
         async move {
             is_down.wait_for(|is_down| !is_down).await.unwrap();
             recorded.send(()).unwrap();
-            Drained::Recorded
+            DrainOutcome::Recorded
         }
     });
     for _ in 0..3 {

@@ -200,6 +200,6 @@ async fn in_process_queues_are_bounded_in_bytes() {
     broker.publish(OTHER, message("small")).await.unwrap();
     let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
     next(&mut consumer).await.ack();
-    broker.room(ROUTE).await;
+    broker.wait_for_room(ROUTE).await;
     broker.publish(ROUTE, message("small")).await.unwrap();
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use assay_queue::{Broker, Message, Outcome, ServeOptions, serve};
+use assay_queue::{Broker, DeliveryOutcome, Message, ServeOptions, serve};
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,7 @@ pub(crate) const OPTIONS: ServeOptions = ServeOptions { concurrency: 4, prefetch
 pub(crate) fn start<W, F>(broker: &Arc<dyn Broker>, options: ServeOptions, work: W) -> Running
 where
     W: Fn(Message) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Outcome> + Send + 'static,
+    F: Future<Output = DeliveryOutcome> + Send + 'static,
 {
     let decode = |message: &Message| match &message.body[..] {
         b"{}" => Ok(message.clone()),
@@ -53,7 +53,7 @@ async fn concurrency_is_bounded(broker: Arc<dyn Broker>) {
                 four.wait().await;
                 running.fetch_sub(1, Ordering::SeqCst);
                 done.send(message.id).unwrap();
-                Outcome::Done
+                DeliveryOutcome::Done
             }
         }
     });
@@ -72,7 +72,7 @@ async fn concurrency_is_bounded(broker: Arc<dyn Broker>) {
 /// Serves one message with `outcome` per attempt, and returns the attempts once one of them is done.
 async fn attempts(
     broker: &Arc<dyn Broker>,
-    outcome: impl Fn(u32) -> Outcome + Clone + Send + Sync + 'static,
+    outcome: impl Fn(u32) -> DeliveryOutcome + Clone + Send + Sync + 'static,
 ) -> Vec<u32> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let done = Arc::new(Notify::new());
@@ -83,7 +83,7 @@ async fn attempts(
             async move {
                 seen.lock().unwrap().push(message.attempt);
                 let outcome = outcome(message.attempt);
-                if outcome == Outcome::Done {
+                if outcome == DeliveryOutcome::Done {
                     done.notify_one();
                 }
                 outcome
@@ -100,14 +100,14 @@ async fn attempts(
 
 async fn a_failed_attempt_is_retried_and_counted(broker: Arc<dyn Broker>) {
     let outcome = |attempt| match attempt {
-        0 | 1 => Outcome::Retry { after: Duration::ZERO },
-        _ => Outcome::Done,
+        0 | 1 => DeliveryOutcome::Retry { after: Duration::ZERO },
+        _ => DeliveryOutcome::Done,
     };
     assert_eq!(attempts(&broker, outcome).await, [0, 1, 2]);
 }
 
 async fn a_panic_is_a_failed_attempt(broker: Arc<dyn Broker>) {
-    let outcome = |attempt| if attempt == 0 { panic!("on purpose") } else { Outcome::Done };
+    let outcome = |attempt| if attempt == 0 { panic!("on purpose") } else { DeliveryOutcome::Done };
     assert_eq!(attempts(&broker, outcome).await, [0, 1]);
 }
 
@@ -120,7 +120,7 @@ async fn a_message_that_always_panics_is_dead_lettered(broker: Arc<dyn Broker>) 
 }
 
 async fn an_undecodable_message_is_dead_lettered(broker: Arc<dyn Broker>) {
-    let serving = start(&broker, OPTIONS, |_| async { Outcome::Done });
+    let serving = start(&broker, OPTIONS, |_| async { DeliveryOutcome::Done });
     for (body, reason) in [("garbage", "not a test message"), ("panic", "decoding it panicked")] {
         broker.publish(ROUTE, Message { body: body.into(), ..message(body) }).await.unwrap();
         assert_eq!(first_death(&broker).await, (body.to_owned(), reason.to_owned()));
@@ -130,7 +130,8 @@ async fn an_undecodable_message_is_dead_lettered(broker: Arc<dyn Broker>) {
 }
 
 async fn a_message_is_dead_lettered_if_its_outcome_says_so(broker: Arc<dyn Broker>) {
-    let serving = start(&broker, OPTIONS, |_| async { Outcome::Dead { reason: "of another version".to_owned() } });
+    let serving =
+        start(&broker, OPTIONS, |_| async { DeliveryOutcome::DeadLetter { reason: "of another version".to_owned() } });
     publish(&*broker, ROUTE, 1).await;
     assert_eq!(first_death(&broker).await, ("0".to_owned(), "of another version".to_owned()));
     serving.end().await;
@@ -159,7 +160,7 @@ async fn shutdown_lets_running_work_end(broker: Arc<dyn Broker>) {
             async move {
                 started.notify_one();
                 go_on.notified().await;
-                Outcome::Done
+                DeliveryOutcome::Done
             }
         }
     });
@@ -200,7 +201,7 @@ async fn a_message_released_while_stopping_is_redelivered(broker: Arc<dyn Broker
             async move {
                 started.notify_one();
                 stop.cancelled().await;
-                Outcome::Release
+                DeliveryOutcome::Release
             }
         }
     });

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use assay_queue::{
-    BrokerEndpoint, BrokerError, BrokerOptions, Outcome, PublishError, ServeOptions, connect, publish_until_confirmed,
+    BrokerEndpoint, BrokerError, BrokerOptions, DeliveryOutcome, PublishError, ServeOptions, connect,
+    publish_until_confirmed,
 };
 use assay_transaction::Exit;
 use tokio::net::TcpListener;
@@ -28,7 +29,7 @@ async fn nothing_is_lost_when_connections_are_cut() {
         let done = done.clone();
         async move {
             done.send(message.id).unwrap();
-            Outcome::Done
+            DeliveryOutcome::Done
         }
     });
     let mut publishing = JoinSet::new();

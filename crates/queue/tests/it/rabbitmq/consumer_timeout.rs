@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_queue::{Broker, BrokerOptions, Outcome, ServeOptions, connect};
+use assay_queue::{Broker, BrokerOptions, DeliveryOutcome, ServeOptions, connect};
 use tokio::sync::mpsc;
 
 use crate::contract::{batch as serving_batches, single as serving};
@@ -78,7 +78,7 @@ async fn deferred_in_time(node: &Node) {
         async move {
             tokio::time::sleep_until(back_at.into()).await;
             done.send((message.id, message.attempt)).unwrap();
-            Outcome::Done
+            DeliveryOutcome::Done
         }
     });
     let batches = serving_batches::Serving::start(&in_batches, serving_batches::OPTIONS, serving_batches::done);

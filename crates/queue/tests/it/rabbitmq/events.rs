@@ -105,7 +105,7 @@ async fn an_unreadable_event_becomes_a_dead_letter() {
     within_a_minute(async {
         let mut events = broker.subscribe_events(EXCHANGE, PLACE).await.unwrap();
         Bucket::of(&server).await.publishes("hello").await;
-        pull(&mut events).await.bury().await.unwrap();
+        pull(&mut events).await.dead_letter().await.unwrap();
         let mut letters = broker.consume_dead_letters(1).await.unwrap();
         let letter = next(&mut letters).await;
         assert_eq!(&letter.message.body[..], b"hello");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_queue::{Drained, Message, Outcome};
+use assay_queue::{DeliveryOutcome, DrainOutcome, Message};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString};
@@ -60,12 +60,12 @@ async fn malformed_messages_become_dead_letters() {
         let (done, mut is_done) = mpsc::unbounded_channel();
         let serving = serving::start(&broker, serving::OPTIONS, move |message| {
             done.send(message.id).unwrap();
-            async { Outcome::Done }
+            async { DeliveryOutcome::Done }
         });
         let (seen, mut all_seen) = mpsc::unbounded_channel();
         let draining = dead_letters::start(&broker, DRAIN, move |message: Message, death| {
             seen.send((String::from_utf8(message.body.to_vec()).unwrap(), death.reason)).unwrap();
-            async { Drained::Recorded }
+            async { DrainOutcome::Recorded }
         });
         let mut dead = BTreeMap::new();
         while dead.len() < cases.len() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_connect::ExposeSecret as _;
-use assay_queue::{Broker, Death, Delivery, Drained, Message, Outcome};
+use assay_queue::{Broker, Death, Delivery, DeliveryOutcome, DrainOutcome, Message};
 use tokio::sync::mpsc;
 
 use super::events;
@@ -90,7 +90,7 @@ async fn poison_among_the_dead_letters_blocks_no_others() {
     within_a_minute(async {
         let mut poisoned = Poisoned::new().await;
         let count = poisoned.publish("assay.dead", b"\xffany\xfe").await;
-        poisoned.broker.bury(ROUTE, message("a real one"), "hopeless").await.unwrap();
+        poisoned.broker.dead_letter(ROUTE, message("a real one"), "hopeless").await.unwrap();
         let mut dead = poisoned.broker.consume_dead_letters(100).await.unwrap();
         let mut deliveries = Vec::new();
         for _ in 0..count {
@@ -156,11 +156,11 @@ async fn poison_among_the_events_blocks_no_others() {
 async fn a_message_with_a_damaged_identity_becomes_a_dead_letter_with_the_reason() {
     within_a_minute(async {
         let mut poisoned = Poisoned::new().await;
-        let serving = serving::start(&poisoned.broker, serving::OPTIONS, |_| async { Outcome::Done });
+        let serving = serving::start(&poisoned.broker, serving::OPTIONS, |_| async { DeliveryOutcome::Done });
         let (seen, mut all_seen) = mpsc::unbounded_channel();
         let draining = dead_letters::start(&poisoned.broker, DRAIN, move |message: Message, death| {
             seen.send((message.id, death.reason)).unwrap();
-            async { Drained::Recorded }
+            async { DrainOutcome::Recorded }
         });
         // The body is valid.
         for (bit, id) in [(7, "a\u{1a}\u{1a}b"), (5, ""), (3, "")] {

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: memory is bounded however many rows failed, and a part counts as sent only once the broker has confirmed it.
 
-use assay_queue::{Broker, Message, Route, Unpublished, Work, publish_until_confirmed};
+use assay_queue::{Broker, ConfirmError, Message, QueueKind, Route, publish_until_confirmed};
 use assay_store::{FailedRowSelection, Store};
 use assay_transaction::{Entry, FailureClass, Lane, ReplayId, ReplayPart, Run, RunId, RunSettings};
 use futures_util::StreamExt as _;
@@ -90,7 +90,7 @@ impl PartPublisher<'_> {
         id: &ReplayId,
         rows: u64,
         body: Vec<u8>,
-    ) -> impl Future<Output = Result<(u64, usize), Unpublished>> + use<'_> {
+    ) -> impl Future<Output = Result<(u64, usize), ConfirmError>> + use<'_> {
         let bytes = body.len();
         let message = Message::new(id.to_string(), ReplayPart::MESSAGE_TYPE, &id.run_id, body);
         let (broker, route, shutdown) = (self.broker, route(self.run), self.shutdown);
@@ -102,12 +102,12 @@ impl PartPublisher<'_> {
 
     fn confirmed(
         &self,
-        published: Result<(u64, usize), Unpublished>,
+        published: Result<(u64, usize), ConfirmError>,
         sent: SentParts,
     ) -> Result<(u64, usize), CommandError> {
         published.map_err(|error| match error {
-            Unpublished::Stopped => self.stopped(sent),
-            Unpublished::TooLarge { bytes } => CommandError::PartTooLarge { bytes },
+            ConfirmError::Stopped => self.stopped(sent),
+            ConfirmError::TooLarge { bytes } => CommandError::PartTooLarge { bytes },
         })
     }
 
@@ -119,7 +119,7 @@ impl PartPublisher<'_> {
 /// The route of a run's rows, as the lane decides the type that they are stored with.
 fn route(run: &Run) -> Route {
     let lane = if run.source.is_live() { Lane::Realtime } else { Lane::Batch };
-    Route { work: Work::Transactions, lane }
+    Route { kind: QueueKind::Transactions, lane }
 }
 
 /// Cuts rows into parts by rows and bytes, as chunks are.

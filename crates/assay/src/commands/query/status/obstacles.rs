@@ -1,6 +1,6 @@
 //! What is in the way of a run, judged by database and queues: plain lines, each with what to do. No I/O.
 
-use assay_queue::{Route, Work};
+use assay_queue::{QueueKind, Route};
 use assay_store::RunOverview;
 use assay_transaction::{Lane, RunState};
 
@@ -52,10 +52,10 @@ pub(super) fn obstacles(overview: &RunOverview, seen: QueueView<'_>) -> Vec<Stri
         Some(QueueSnapshot::Known(queues)) if !is_all_recorded => {
             let lane = if is_live { Lane::Realtime } else { Lane::Batch };
             let of = |work| {
-                let name = Route { work, lane }.to_string();
+                let name = Route { kind: work, lane }.to_string();
                 queues.iter().find(move |depth| depth.queue == name)
             };
-            if let (Some(transactions), Some(scored)) = (of(Work::Transactions), of(Work::Scored)) {
+            if let (Some(transactions), Some(scored)) = (of(QueueKind::Transactions), of(QueueKind::Scored)) {
                 let quiet = is_quiet && !has_lost_loader && !is_live;
                 found.extend(in_the_queues(transactions, scored, seen.full_at, quiet.then_some(overview.quiet_millis)));
             }
