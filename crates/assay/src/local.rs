@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_loader::LoadProgress;
-use assay_ml_api::{Model, ServeOptions};
+use assay_ml_api::{Model, ModelServerOptions};
 use assay_predictor::{LiveOptions, PredictProgress};
 use assay_queue::{Broker, BrokerOptions, InProcess, Route};
 use assay_scoring::{ApiOptions, Scorer};
@@ -194,7 +194,7 @@ async fn start_reference_ml_api(
     let address = listener.local_addr().map_err(CommandError::MlApi)?;
     let model = Arc::new(Model::bundled());
     tasks.spawn(async move {
-        assay_ml_api::serve(listener, model, ServeOptions::default(), shutdown).await;
+        assay_ml_api::serve(listener, model, ModelServerOptions::default(), shutdown).await;
         Ok(())
     });
     Ok(format!("http://{address}"))

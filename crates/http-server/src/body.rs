@@ -22,7 +22,7 @@ pub(crate) struct ShutdownSignal(pub(crate) CancellationToken);
 
 /// Reads the bodies of a server's requests; bounds each of them, and all of them in memory together.
 #[derive(Debug)]
-pub struct Bodies {
+pub struct BodyReader {
     max_bytes: u32,
     time: Duration,
     room: Arc<Semaphore>,
@@ -70,7 +70,7 @@ pub struct ReadBody {
     pub room: OwnedSemaphorePermit,
 }
 
-impl Bodies {
+impl BodyReader {
     /// Allows `max_bytes` and `time` for each body, and `max_total_bytes` for all together.
     pub fn new(max_bytes: u32, max_total_bytes: u32, time: Duration) -> Self {
         Self { max_bytes, time, room: Arc::new(Semaphore::new(max_bytes.max(max_total_bytes) as usize)) }
@@ -157,13 +157,13 @@ mod tests {
         Body::new(ChunkedBody(pieces.iter().rev().copied().collect(), false))
     }
 
-    async fn read(bodies: &Bodies, body: impl Into<Body>) -> Result<ReadBody, BodyError> {
+    async fn read(bodies: &BodyReader, body: impl Into<Body>) -> Result<ReadBody, BodyError> {
         bodies.read(Request::new(body.into())).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_is_bounded_in_bytes_and_time() {
-        let bodies = Bodies::new(10, 10, TIME);
+        let bodies = BodyReader::new(10, 10, TIME);
         for body in ["", "0123456789"] {
             assert_eq!(read(&bodies, body).await.unwrap().bytes, body);
         }
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_bodies_together_are_bounded() {
-        let bodies = Bodies::new(10, 15, TIME);
+        let bodies = BodyReader::new(10, 15, TIME);
         let first = read(&bodies, "0123456789").await.unwrap();
         let second = read(&bodies, "01234").await.unwrap();
         assert_eq!(read(&bodies, "0").await.unwrap_err(), BodyError::NoRoom);
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_shutdown_waits_only_a_moment_for_a_body() {
-        let bodies = Bodies::new(10, 10, TIME);
+        let bodies = BodyReader::new(10, 10, TIME);
         let shutdown = ShutdownSignal(CancellationToken::new());
         let mut request = Request::new(unfinished(&["0"]));
         request.extensions_mut().insert(shutdown.clone());

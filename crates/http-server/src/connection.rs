@@ -27,7 +27,7 @@ use tracing::debug;
 
 use self::state::{ConnectionState, ResponseGuard};
 use self::stream::TimedStream;
-use crate::Limits;
+use crate::ServerLimits;
 use crate::body::ShutdownSignal;
 
 /// How long input is read and discarded after the last response: closing a connection with unread bytes resets it, and the
@@ -43,7 +43,7 @@ pub(crate) async fn serve_connection<IO>(
     stream: IO,
     router: Router,
     state: Arc<ConnectionState>,
-    limits: Limits,
+    limits: ServerLimits,
     shutdown: CancellationToken,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,

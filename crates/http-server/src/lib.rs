@@ -16,6 +16,6 @@ mod connection;
 mod limits;
 mod serve;
 
-pub use body::{Bodies, BodyError, ReadBody};
-pub use limits::Limits;
+pub use body::{BodyError, BodyReader, ReadBody};
+pub use limits::ServerLimits;
 pub use serve::serve;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// What a server allows its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct ServerLimits {
     /// Most connections at a time; at most half of the files that the process may open.
-    pub connections: usize,
+    pub max_connections: usize,
     /// Longest head of a request, in bytes; at least 8 KiB.
     pub max_head_bytes: usize,
     /// Longest time to receive a head, from its first byte or from the connection on.
@@ -18,21 +18,21 @@ pub struct Limits {
     pub write_timeout: Duration,
 }
 
-impl Limits {
+impl ServerLimits {
     /// Connections allowed however few files the process may open.
     const FEWEST: usize = 4;
 
     /// The limits for a process that may open so many files.
     pub(crate) fn with_open_files(self, files: Option<usize>) -> Self {
-        let connections = files.map_or(self.connections, |files| self.connections.min(files / 2));
-        Self { connections: connections.max(Self::FEWEST), ..self }
+        let max_connections = files.map_or(self.max_connections, |files| self.max_connections.min(files / 2));
+        Self { max_connections: max_connections.max(Self::FEWEST), ..self }
     }
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            connections: 512,
+            max_connections: 512,
             max_head_bytes: 64 * 1024,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(2),
@@ -63,8 +63,9 @@ mod tests {
         for unknown in ["", "Max open files            unlimited            unlimited            files\n"] {
             assert_eq!(parse_open_files(unknown), None);
         }
-        for (files, expected) in [(None, 512), (Some(64), 32), (Some(1_048_576), 512), (Some(3), Limits::FEWEST)] {
-            assert_eq!(Limits::default().with_open_files(files).connections, expected, "{files:?}");
+        for (files, expected) in [(None, 512), (Some(64), 32), (Some(1_048_576), 512), (Some(3), ServerLimits::FEWEST)]
+        {
+            assert_eq!(ServerLimits::default().with_open_files(files).max_connections, expected, "{files:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::Limits;
+use crate::ServerLimits;
 use crate::connection::serve_connection;
 use crate::connection::state::ConnectionState;
 use crate::limits::open_files;
@@ -24,11 +24,11 @@ const WARN_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Serves `router` on `listener` until `shutdown`, then answers the requests that it has received completely, and returns.
 /// Closes all connections when dropped.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
-    let wanted = limits.connections;
+pub async fn serve(listener: TcpListener, router: Router, limits: ServerLimits, shutdown: CancellationToken) {
+    let wanted = limits.max_connections;
     let limits = limits.with_open_files(open_files());
-    if limits.connections < wanted {
-        info!("at most {} connections, not {wanted}, as this process may open few files", limits.connections);
+    if limits.max_connections < wanted {
+        info!("at most {} connections, not {wanted}, as this process may open few files", limits.max_connections);
     }
     let mut connections =
         OpenConnections { limits, idle: Arc::default(), tasks: JoinSet::new(), open: Vec::new(), last_warning: None };
@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
 
 /// The connections of a server.
 struct OpenConnections {
-    limits: Limits,
+    limits: ServerLimits,
     /// Notified when a connection becomes idle.
     idle: Arc<Notify>,
     tasks: JoinSet<()>,
@@ -73,7 +73,7 @@ impl OpenConnections {
     /// Waits until there is room for one more connection. A full server closes connections that owe no response: first those
     /// that never had one, longest silent first.
     async fn make_room(&mut self) {
-        while self.tasks.len() >= self.limits.connections {
+        while self.tasks.len() >= self.limits.max_connections {
             self.warn_rarely("too many connections: closing silent ones");
             self.close_one();
             tokio::select! {
@@ -166,7 +166,7 @@ mod tests {
             }
         };
         let router = Router::new().route("/now", get(async || "now")).route("/later", post(later));
-        let limits = Limits { connections, ..Limits::default() };
+        let limits = ServerLimits { max_connections: connections, ..ServerLimits::default() };
         let task = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
         TestServer { address, shutdown, waiting, release, task }
     }

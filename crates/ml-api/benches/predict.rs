@@ -7,7 +7,7 @@
 #[path = "../tests/it/generated.rs"]
 mod generated;
 
-use assay_ml_api::{Encoder, Model, ModelFile, TransactionFields, predict};
+use assay_ml_api::{FeatureEncoder, Model, ModelFile, TransactionFields, predict};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
@@ -42,7 +42,7 @@ fn parse_100(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn features_100(bencher: Bencher<'_, '_>) {
     let file: ModelFile = serde_json::from_str(Model::BUNDLED).expect("the bundled model");
-    let (encoder, transactions) = (Encoder::new(&file.tables), transactions(100));
+    let (encoder, transactions) = (FeatureEncoder::new(&file.tables), transactions(100));
     let bencher = bencher.counter(ItemsCount::new(transactions.len()));
     bencher.bench_local(|| {
         for transaction in &transactions {
@@ -54,7 +54,7 @@ fn features_100(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn trees_100(bencher: Bencher<'_, '_>) {
     let file: ModelFile = serde_json::from_str(Model::BUNDLED).expect("the bundled model");
-    let (model, encoder) = (Model::bundled(), Encoder::new(&file.tables));
+    let (model, encoder) = (Model::bundled(), FeatureEncoder::new(&file.tables));
     let features: Vec<_> = transactions(100).iter().map(|transaction| encoder.encode(transaction)).collect();
     let bencher = bencher.counter(ItemsCount::new(features.len()));
     bencher.bench_local(|| {

@@ -9,7 +9,7 @@ use assay_telemetry::ProcessArgs;
 use assay_transaction::parse_duration;
 use clap::Parser;
 
-use crate::ServeOptions;
+use crate::ModelServerOptions;
 
 /// Scores transactions over HTTP with a demonstration model: POST /predict, GET /health, /metrics and /openapi.json.
 ///
@@ -40,8 +40,8 @@ pub struct Arguments {
 
 impl Arguments {
     /// The options of the server.
-    pub fn serve_options(&self) -> ServeOptions {
-        ServeOptions { max_batch: self.max_batch.get(), delay: self.delay }
+    pub fn serve_options(&self) -> ModelServerOptions {
+        ModelServerOptions { max_batch: self.max_batch.get(), delay: self.delay }
     }
 }
 
@@ -54,6 +54,6 @@ mod tests {
     fn the_defaults_match_the_library() {
         Arguments::command().debug_assert();
         let arguments = Arguments::parse_from(["ml-api"]);
-        assert_eq!(arguments.serve_options(), ServeOptions::default());
+        assert_eq!(arguments.serve_options(), ModelServerOptions::default());
     }
 }

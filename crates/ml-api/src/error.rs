@@ -9,7 +9,7 @@ use crate::ModelError;
 
 /// Why `ml-api` ends early, in one line.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
+pub enum MlApiError {
     /// The address is in use, or not an address of this machine.
     #[error("cannot listen on {address} ({}): choose another ML_API_HOST or ML_API_PORT", cause.kind())]
     Listen {
@@ -36,7 +36,7 @@ pub enum ApiError {
     },
 }
 
-impl ApiError {
+impl MlApiError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
@@ -45,7 +45,7 @@ impl ApiError {
     }
 }
 
-impl assay_telemetry::Failure for ApiError {
+impl assay_telemetry::Failure for MlApiError {
     fn exit(&self) -> Exit {
         self.exit()
     }
@@ -61,15 +61,15 @@ mod tests {
         let path = || PathBuf::from("fraud.json");
         let cases = [
             (
-                ApiError::Listen { address: "127.0.0.1:8000".to_owned(), cause: io::ErrorKind::AddrInUse.into() },
+                MlApiError::Listen { address: "127.0.0.1:8000".to_owned(), cause: io::ErrorKind::AddrInUse.into() },
                 "cannot listen on 127.0.0.1:8000 (address in use): choose another ML_API_HOST or ML_API_PORT",
             ),
             (
-                ApiError::ModelUnreadable { path: path(), cause: io::ErrorKind::NotFound.into() },
+                MlApiError::ModelUnreadable { path: path(), cause: io::ErrorKind::NotFound.into() },
                 "cannot read the model fraud.json (entity not found): check ML_API_MODEL",
             ),
             (
-                ApiError::Model { path: path(), cause: Model::from_json("{}").unwrap_err() },
+                MlApiError::Model { path: path(), cause: Model::from_json("{}").unwrap_err() },
                 "cannot use the model fraud.json (not a model file of this version: missing field `format` at line 1 \
                  column 2): check ML_API_MODEL",
             ),

@@ -1,6 +1,6 @@
 //! The model's features: numbers computed from the seven columns.
 //!
-//! Training and serving both use [`Encoder::encode`], so that a feature means the same to both. [`Tables`], part of the model
+//! Training and serving both use [`FeatureEncoder::encode`], so that a feature means the same to both. [`Tables`], part of the model
 //! file, holds what is learned before any tree is grown: how often words, merchants and operations come with fraud, and the
 //! usual amount at a merchant.
 
@@ -48,13 +48,13 @@ pub struct Tables {
     /// Odds by word of the description.
     pub words: BTreeMap<String, f32>,
     /// By merchant; the empty name stands for transactions without one.
-    pub merchants: BTreeMap<String, Merchant>,
+    pub merchants: BTreeMap<String, MerchantStats>,
 }
 
 /// What was learned about a merchant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Merchant {
+pub struct MerchantStats {
     /// Odds of fraud there.
     pub odds: f32,
     /// Average of `ln(1 + amount)` there.
@@ -65,7 +65,7 @@ pub struct Merchant {
 
 /// Computes features from [`Tables`], indexed for look-ups.
 #[derive(Debug)]
-pub struct Encoder {
+pub struct FeatureEncoder {
     usual_amount: f32,
     operations: HashMap<u64, f32>,
     words: HashMap<u64, f32>,
@@ -75,7 +75,7 @@ pub struct Encoder {
     pairs: HashMap<u64, f32>,
 }
 
-impl Encoder {
+impl FeatureEncoder {
     /// Indexes the tables.
     pub fn new(tables: &Tables) -> Self {
         let by_key = |odds: &BTreeMap<String, f32>| odds.iter().map(|(name, odds)| (key(name), *odds)).collect();
@@ -217,7 +217,7 @@ mod tests {
 
     fn tables() -> Tables {
         let odds = |list: &[(&str, f32)]| list.iter().map(|(name, odds)| ((*name).to_owned(), *odds)).collect();
-        let edf = Merchant { odds: -1.5, usual_amount: 4.0, operations: odds(&[("refund", 2.5)]) };
+        let edf = MerchantStats { odds: -1.5, usual_amount: 4.0, operations: odds(&[("refund", 2.5)]) };
         Tables {
             usual_amount: 3.0,
             operations: odds(&[("refund", 0.75)]),
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn each_feature_is_what_its_name_says() {
-        let features = Encoder::new(&tables()).encode(&transaction(-199.5));
+        let features = FeatureEncoder::new(&tables()).encode(&transaction(-199.5));
         let log = 200.5_f32.ln();
         let expected = [log, 1.0, 50.0, 9.5, 0.5, log - 4.0, 6.5, 1.0, 1.0, 7.0, 0.75, 0.0, -1.5, 2.5, 3.0, 1.0];
         for ((name, actual), expected) in FEATURES.iter().zip(features).zip(expected) {
@@ -264,7 +264,7 @@ mod tests {
             side: "both".into(),
             ..transaction(200.0)
         };
-        let features = Encoder::new(&tables()).encode(&unknown);
+        let features = FeatureEncoder::new(&tables()).encode(&unknown);
         let by_name = |name: &str| features[FEATURES.iter().position(|feature| *feature == name).unwrap()];
         for name in ["operation", "operation_odds", "merchant_odds", "word_odds_highest", "word_odds_sum"] {
             assert!(by_name(name).abs() < f32::EPSILON, "{name}");
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn features_of_extreme_amounts_are_finite() {
-        let encoder = Encoder::new(&Tables::default());
+        let encoder = FeatureEncoder::new(&Tables::default());
         for amount in [0.0, -0.0, 1e-300, f64::MAX, f64::MIN, 9_999_999_999_999_999.999_9] {
             let features = encoder.encode(&transaction(amount));
             assert!(features.iter().all(|feature| feature.is_finite()), "{amount}: {features:?}");

@@ -20,9 +20,9 @@ mod predict;
 mod server;
 
 pub use arguments::Arguments;
-pub use error::ApiError;
-pub use features::{Encoder, FEATURES, Features, Merchant, Tables, words};
+pub use error::MlApiError;
+pub use features::{FEATURES, FeatureEncoder, Features, MerchantStats, Tables, words};
 pub use fields::TransactionFields;
 pub use model::{MAX_DEPTH, Model, ModelError, ModelFile, Training, Tree};
 pub use predict::{RejectedRequest, ScoredBatch, predict};
-pub use server::{ServeOptions, serve};
+pub use server::{ModelServerOptions, serve};

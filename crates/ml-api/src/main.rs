@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use assay_ml_api::{ApiError, Arguments, Model, serve};
+use assay_ml_api::{Arguments, MlApiError, Model, serve};
 use assay_telemetry::{Health, run_program};
 use assay_transaction::Exit;
 use tokio::net::TcpListener;
@@ -15,10 +15,10 @@ fn main() -> ExitCode {
     run_program("ml-api", &arguments.process, async |shutdown, health| listen(&arguments, shutdown, health).await)
 }
 
-async fn listen(arguments: &Arguments, shutdown: CancellationToken, health: Health) -> Result<Exit, ApiError> {
+async fn listen(arguments: &Arguments, shutdown: CancellationToken, health: Health) -> Result<Exit, MlApiError> {
     let model = read_model(arguments)?;
     let address = SocketAddr::new(arguments.host, arguments.port);
-    let listen_error = |cause| ApiError::Listen { address: address.to_string(), cause };
+    let listen_error = |cause| MlApiError::Listen { address: address.to_string(), cause };
     let listener = TcpListener::bind(address).await.map_err(listen_error)?;
     // Port 0 stands for any free port.
     let address = listener.local_addr().map_err(listen_error)?;
@@ -28,9 +28,9 @@ async fn listen(arguments: &Arguments, shutdown: CancellationToken, health: Heal
     Ok(Exit::Done)
 }
 
-fn read_model(arguments: &Arguments) -> Result<Model, ApiError> {
+fn read_model(arguments: &Arguments) -> Result<Model, MlApiError> {
     let Some(path) = &arguments.model else { return Ok(Model::bundled()) };
     let json =
-        std::fs::read_to_string(path).map_err(|cause| ApiError::ModelUnreadable { path: path.clone(), cause })?;
-    Model::from_json(&json).map_err(|cause| ApiError::Model { path: path.clone(), cause })
+        std::fs::read_to_string(path).map_err(|cause| MlApiError::ModelUnreadable { path: path.clone(), cause })?;
+    Model::from_json(&json).map_err(|cause| MlApiError::Model { path: path.clone(), cause })
 }

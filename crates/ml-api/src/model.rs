@@ -6,7 +6,7 @@
 use assay_transaction::Exit;
 use serde::{Deserialize, Serialize};
 
-use crate::features::{Encoder, FEATURES, Features, Tables};
+use crate::features::{FEATURES, FeatureEncoder, Features, Tables};
 use crate::fields::TransactionFields;
 
 /// The format of the file; any other is rejected.
@@ -111,7 +111,7 @@ impl ModelError {
 pub struct Model {
     version: String,
     threshold: f32,
-    encoder: Encoder,
+    encoder: FeatureEncoder,
     base: f32,
     depth: u32,
     /// All splits, tree by tree.
@@ -150,7 +150,7 @@ impl Model {
         Ok(Self {
             version: file.version.clone(),
             threshold: file.threshold,
-            encoder: Encoder::new(&file.tables),
+            encoder: FeatureEncoder::new(&file.tables),
             base: file.base,
             depth: file.depth,
             splits: splits.collect(),
@@ -168,7 +168,7 @@ impl Model {
         self.score_features(&self.encoder.encode(transaction))
     }
 
-    /// The score of features that [`Encoder::encode`] computed from this model's tables.
+    /// The score of features that [`FeatureEncoder::encode`] computed from this model's tables.
     pub fn score_features(&self, features: &Features) -> f32 {
         1.0 / (1.0 + (-self.log_odds(features)).exp())
     }

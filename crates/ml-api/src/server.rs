@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use assay_http_server::{Bodies, BodyError, Limits};
+use assay_http_server::{BodyError, BodyReader, ServerLimits};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -19,14 +19,14 @@ use crate::predict::{RejectedRequest, ScoredBatch, predict};
 
 /// Settings of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServeOptions {
+pub struct ModelServerOptions {
     /// Most transactions of a request.
     pub max_batch: usize,
     /// Extra time for each request, to try out a slow model.
     pub delay: Duration,
 }
 
-impl Default for ServeOptions {
+impl Default for ModelServerOptions {
     fn default() -> Self {
         Self { max_batch: 1_000, delay: Duration::ZERO }
     }
@@ -51,14 +51,14 @@ const JSON: &str = "application/json";
 /// What all requests share.
 struct ApiServerState {
     model: Arc<Model>,
-    options: ServeOptions,
+    options: ModelServerOptions,
     metrics: Metrics,
-    bodies: Bodies,
+    bodies: BodyReader,
 }
 
 /// Serves on `listener` until `shutdown`, then finishes the open requests and returns.
-pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptions, shutdown: CancellationToken) {
-    let bodies = Bodies::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, READ_TIMEOUT);
+pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ModelServerOptions, shutdown: CancellationToken) {
+    let bodies = BodyReader::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, READ_TIMEOUT);
     let state = Arc::new(ApiServerState { model, options, metrics: Metrics::default(), bodies });
     let router = axum::Router::new()
         .route("/predict", post(answer_predict))
@@ -66,7 +66,7 @@ pub async fn serve(listener: TcpListener, model: Arc<Model>, options: ServeOptio
         .route("/metrics", get(answer_metrics))
         .route("/openapi.json", get(async || response(JSON, OPENAPI)))
         .with_state(state);
-    let serving = assay_http_server::serve(listener, router, Limits::default(), shutdown.clone());
+    let serving = assay_http_server::serve(listener, router, ServerLimits::default(), shutdown.clone());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;

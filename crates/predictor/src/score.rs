@@ -141,7 +141,7 @@ fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use assay_ml_api::{Model, ServeOptions};
+    use assay_ml_api::{Model, ModelServerOptions};
     use assay_queue::InProcess;
     use assay_scoring::ApiOptions;
     use assay_transaction::{Entry, Prediction};
@@ -171,7 +171,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let model = Arc::new(Model::bundled());
-        tokio::spawn(assay_ml_api::serve(listener, model, ServeOptions::default(), shutdown.clone()));
+        tokio::spawn(assay_ml_api::serve(listener, model, ModelServerOptions::default(), shutdown.clone()));
         // Each batch ends without scores, as after a panic.
         let (micro_batches, panicking) = MicroBatches::never_scored();
         let scoring = chunk_scorer(&url, micro_batches, &shutdown);

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use assay_http_server::{Limits, serve};
+use assay_http_server::{ServerLimits, serve};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -63,7 +63,7 @@ pub(crate) async fn serve_metrics(address: SocketAddr, program: &'static str, he
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(state);
-    let limits = Limits { connections: MAX_CONNECTIONS, ..Limits::default() };
+    let limits = ServerLimits { max_connections: MAX_CONNECTIONS, ..ServerLimits::default() };
     // Until the runtime ends, so that the shutdown can be observed too.
     tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
     Ok(())

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
-use assay_ml_api::{Encoder, FEATURES, Features, MAX_DEPTH, Model, ModelFile, Training};
+use assay_ml_api::{FEATURES, FeatureEncoder, Features, MAX_DEPTH, Model, ModelFile, Training};
 use clap::Parser;
 use forust_ml::{GradientBooster, Matrix};
 
@@ -103,7 +103,7 @@ fn train(arguments: &Arguments) -> anyhow::Result<Trained> {
     );
     let known = labelled_transactions(arguments.seed, arguments.rows);
     let tables = tables::learn(&known);
-    let encoder = Encoder::new(&tables);
+    let encoder = FeatureEncoder::new(&tables);
     let (features, labels) = encode(&encoder, &known);
     let booster = grow(arguments, &features, &labels)?;
 
@@ -128,7 +128,7 @@ fn train(arguments: &Arguments) -> anyhow::Result<Trained> {
 }
 
 /// Features and labels of all rows, as served.
-fn encode(encoder: &Encoder, rows: &[Labelled]) -> (Vec<Features>, Vec<f64>) {
+fn encode(encoder: &FeatureEncoder, rows: &[Labelled]) -> (Vec<Features>, Vec<f64>) {
     rows.iter().map(|row| (encoder.encode(&row.transaction()), f64::from(u8::from(row.is_fraud())))).unzip()
 }
 
@@ -162,7 +162,7 @@ mod tests {
             let arguments = arguments(&format!("--depth {depth} --leaf-weight 1"));
             let Trained { file, .. } = train(&arguments).unwrap();
             let known = labelled_transactions(arguments.seed, arguments.rows);
-            let encoder = Encoder::new(&file.tables);
+            let encoder = FeatureEncoder::new(&file.tables);
             let (features, labels) = encode(&encoder, &known);
             let booster = grow(&arguments, &features, &labels).unwrap();
             let columns: Vec<f64> =

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use assay_generator::{Generated, Transactions};
-use assay_ml_api::{Merchant, Tables, TransactionFields, words};
+use assay_ml_api::{MerchantStats, Tables, TransactionFields, words};
 use assay_transaction::Timestamp;
 
 /// Rows with the average share of fraud, added to every count: a name seen a few times says little.
@@ -75,7 +75,7 @@ pub(crate) fn learn(rows: &[Labelled]) -> Tables {
     };
     let merchants = merchants.into_iter().filter(|(_, count)| count.rows >= RARE).map(|(name, count)| {
         let operations = odds(pairs.remove(&name).unwrap_or_default());
-        (name, Merchant { odds: count.odds(all), usual_amount: rounded(count.amounts / count.rows), operations })
+        (name, MerchantStats { odds: count.odds(all), usual_amount: rounded(count.amounts / count.rows), operations })
     });
     Tables {
         usual_amount: rounded(all.amounts / all.rows.max(1.0)),

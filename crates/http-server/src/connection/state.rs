@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::Limits;
+use crate::ServerLimits;
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl ConnectionState {
     }
 
     /// How long the connection may stay silent, with nothing received and nothing to send.
-    pub(crate) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    pub(crate) fn deadline(&self, limits: &ServerLimits) -> Option<Instant> {
         let mut inner = self.inner();
         if inner.phase == ConnectionPhase::Answered {
             inner.phase = ConnectionPhase::Idle(Instant::now());

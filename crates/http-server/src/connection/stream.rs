@@ -8,21 +8,21 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::Limits;
+use crate::ServerLimits;
 use crate::connection::state::ConnectionState;
 
 /// A stream that fails when the client is silent or does not read for too long, by the state of its connection.
 pub(crate) struct TimedStream<IO> {
     stream: IO,
     state: Arc<ConnectionState>,
-    limits: Limits,
+    limits: ServerLimits,
     silence: Pin<Box<Sleep>>,
     /// Runs while data cannot be written.
     sending: Option<Pin<Box<Sleep>>>,
 }
 
 impl<IO> TimedStream<IO> {
-    pub(crate) fn new(stream: IO, state: Arc<ConnectionState>, limits: Limits) -> Self {
+    pub(crate) fn new(stream: IO, state: Arc<ConnectionState>, limits: ServerLimits) -> Self {
         let silence = Box::pin(sleep_until(Instant::now() + limits.head_timeout));
         Self { stream, state, limits, silence, sending: None }
     }

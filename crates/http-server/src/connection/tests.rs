@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::{Bodies, BodyError};
+use crate::{BodyError, BodyReader};
 
 struct TestConnection {
     client: DuplexStream,
@@ -16,8 +16,8 @@ struct TestConnection {
     task: JoinHandle<()>,
 }
 
-fn connect(limits: Limits) -> TestConnection {
-    let bodies = Arc::new(Bodies::new(1_000, 1_000, Duration::from_secs(30)));
+fn connect(limits: ServerLimits) -> TestConnection {
+    let bodies = Arc::new(BodyReader::new(1_000, 1_000, Duration::from_secs(30)));
     let reading = move |request: Request| {
         let bodies = Arc::clone(&bodies);
         async move {
@@ -73,12 +73,12 @@ const NOW: &str = "GET /now HTTP/1.1\r\nhost: test\r\n\r\n";
 #[tokio::test(start_paused = true)]
 async fn a_client_without_a_complete_head_in_time_is_disconnected() {
     for text in ["", "GET /now HTTP/1.1\r\nhost: te"] {
-        let mut connection = connect(Limits::default());
+        let mut connection = connect(ServerLimits::default());
         connection.send(text).await;
         assert_eq!(connection.rest().await, (String::new(), 10), "{text}");
     }
     // Single bytes do not extend the time.
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     let began = Instant::now();
     while connection.client.write_all(b"G").await.is_ok() {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -88,7 +88,7 @@ async fn a_client_without_a_complete_head_in_time_is_disconnected() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_kept_for_a_time() {
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     for _ in 0..3 {
         connection.send(NOW).await;
         connection.until("now").await;
@@ -101,7 +101,7 @@ async fn an_idle_connection_is_kept_for_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_later_head_has_its_own_time() {
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     connection.send(NOW).await;
     connection.until("now").await;
     tokio::time::sleep(Duration::from_secs(50)).await;
@@ -111,7 +111,7 @@ async fn a_later_head_has_its_own_time() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_may_be_pipelined() {
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     connection.send(&format!("{NOW}{}", NOW.replace("host: test", "host: test\r\nconnection: close"))).await;
     let (text, seconds) = connection.rest().await;
     assert_eq!((text.matches("\r\n\r\nnow").count(), seconds), (2, 0), "{text}");
@@ -120,7 +120,7 @@ async fn requests_may_be_pipelined() {
 #[tokio::test(start_paused = true)]
 async fn a_too_long_head_is_rejected() {
     for length in [8_193, 20_000, 1_000_000] {
-        let mut connection = connect(Limits { max_head_bytes: 8 * 1024, ..Limits::default() });
+        let mut connection = connect(ServerLimits { max_head_bytes: 8 * 1024, ..ServerLimits::default() });
         let head = format!("GET /now HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(length));
         // As much as the server reads.
         let _ = connection.client.write_all(head.as_bytes()).await;
@@ -131,7 +131,7 @@ async fn a_too_long_head_is_rejected() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_body_times_out() {
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     connection.send("POST /body HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n0").await;
     let (text, seconds) = connection.rest().await;
     assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
@@ -140,7 +140,7 @@ async fn a_slow_body_times_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_disconnected() {
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     connection.send("GET /long HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let began = Instant::now();
     let TestConnection { client, task, .. } = connection;
@@ -151,7 +151,7 @@ async fn a_client_that_does_not_read_is_disconnected() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rejection_arrives_although_the_body_is_not_read() {
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     connection.send("POST /refused HTTP/1.1\r\nhost: test\r\ncontent-length: 100000\r\n\r\n").await;
     // The response comes before the body.
     let head = connection.until("\r\n\r\n").await;
@@ -162,7 +162,7 @@ async fn a_rejection_arrives_although_the_body_is_not_read() {
 
 #[tokio::test(start_paused = true)]
 async fn http_2_is_rejected() {
-    let mut connection = connect(Limits::default());
+    let mut connection = connect(ServerLimits::default());
     connection.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     let (text, _) = connection.rest().await;
     assert!(text.starts_with("HTTP/1.1 505 ") && text.ends_with("\r\n\r\nonly HTTP/1.1 is spoken\n"), "{text}");
@@ -177,7 +177,7 @@ async fn a_shutdown_waits_for_complete_requests_only() {
         ("POST /body HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n", "HTTP/1.1 100 "),
         ("POST /body HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1\r\n0", "HTTP/1.1 503 "),
     ] {
-        let mut connection = connect(Limits::default());
+        let mut connection = connect(ServerLimits::default());
         connection.send(text).await;
         // The server has read it.
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_connect::{ExposeSecret as _, SecretString};
-use assay_http_server::{Bodies, BodyError, Limits, ReadBody, serve};
+use assay_http_server::{BodyError, BodyReader, ReadBody, ServerLimits, serve};
 use assay_source::{ObjectEvent, parse_events};
 use async_trait::async_trait;
 use axum::Router;
@@ -68,9 +68,9 @@ impl WebhookEvents {
     fn start(listener: TcpListener, secret: SecretString, shutdown: CancellationToken) -> Self {
         let (sender, requests) = mpsc::channel(1);
         let state =
-            WebhookState { secret, sender, bodies: Bodies::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, BODY_TIMEOUT) };
+            WebhookState { secret, sender, bodies: BodyReader::new(MAX_BODY_BYTES, MAX_BODIES_BYTES, BODY_TIMEOUT) };
         let router = Router::new().route("/events/s3", post(receive_events)).with_state(Arc::new(state));
-        let limits = Limits { connections: MAX_CONNECTIONS, ..Limits::default() };
+        let limits = ServerLimits { max_connections: MAX_CONNECTIONS, ..ServerLimits::default() };
         let server = tokio::spawn(serve(listener, router, limits, shutdown));
         Self { requests, _server: AbortOnDropHandle::new(server) }
     }
@@ -107,7 +107,7 @@ impl Receipt for WebhookReceipt {
 struct WebhookState {
     secret: SecretString,
     sender: mpsc::Sender<PendingRequest>,
-    bodies: Bodies,
+    bodies: BodyReader,
 }
 
 async fn receive_events(State(state): State<Arc<WebhookState>>, request: axum::extract::Request) -> Response {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use assay_ml_api::{Model, ServeOptions};
+use assay_ml_api::{Model, ModelServerOptions};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ fn batch(count: usize) -> String {
 
 #[tokio::test]
 async fn predictions_keep_the_order_of_the_transactions() {
-    let server = ApiServer::start(ServeOptions::default()).await;
+    let server = ApiServer::start(ModelServerOptions::default()).await;
     let answer = server.predict(batch(1_000)).await;
     assert_eq!(answer.status, 200);
     let predictions = answer.json();
@@ -34,7 +34,7 @@ async fn predictions_keep_the_order_of_the_transactions() {
 
 #[tokio::test]
 async fn an_unscorable_request_is_rejected_with_a_reason() {
-    let server = ApiServer::start(ServeOptions { max_batch: 2, ..ServeOptions::default() }).await;
+    let server = ApiServer::start(ModelServerOptions { max_batch: 2, ..ModelServerOptions::default() }).await;
     let broken = batch(1).replace("\"side\"", "\"slide\"");
     // Exactly one byte more than is read.
     let long = " ".repeat(16 * 1024 * 1024 + 1);
@@ -52,7 +52,7 @@ async fn an_unscorable_request_is_rejected_with_a_reason() {
 
 #[tokio::test]
 async fn other_requests_get_the_fitting_status() {
-    let server = ApiServer::start(ServeOptions::default()).await;
+    let server = ApiServer::start(ModelServerOptions::default()).await;
     let cases = [
         ("GET", "/predict", 405),
         ("POST", "/health", 405),
@@ -71,7 +71,7 @@ async fn other_requests_get_the_fitting_status() {
 
 #[tokio::test]
 async fn metrics_count_the_responses() {
-    let server = ApiServer::start(ServeOptions::default()).await;
+    let server = ApiServer::start(ModelServerOptions::default()).await;
     server.predict(batch(100)).await;
     server.predict(batch(50)).await;
     server.predict("[").await;
@@ -93,7 +93,7 @@ async fn metrics_count_the_responses() {
 #[tokio::test]
 async fn a_delay_only_postpones_a_prediction() {
     let delay = Duration::from_millis(30);
-    let server = ApiServer::start(ServeOptions { delay, ..ServeOptions::default() }).await;
+    let server = ApiServer::start(ModelServerOptions { delay, ..ModelServerOptions::default() }).await;
     let began = Instant::now();
     assert_eq!(server.predict(batch(1)).await.status, 200);
     assert!(began.elapsed() >= delay);
@@ -101,7 +101,7 @@ async fn a_delay_only_postpones_a_prediction() {
 
 #[tokio::test]
 async fn a_started_request_is_answered_after_the_shutdown_signal() {
-    let server = ApiServer::start(ServeOptions::default()).await;
+    let server = ApiServer::start(ModelServerOptions::default()).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let body = batch(5);
     let length = body.len();

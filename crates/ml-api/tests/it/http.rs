@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use assay_ml_api::{Model, ServeOptions, serve};
+use assay_ml_api::{Model, ModelServerOptions, serve};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,7 +39,7 @@ impl ApiResponse {
 }
 
 impl ApiServer {
-    pub(crate) async fn start(options: ServeOptions) -> Self {
+    pub(crate) async fn start(options: ModelServerOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use assay_ml_api::ServeOptions;
+use assay_ml_api::ModelServerOptions;
 use serde_json::Value;
 
 use crate::http::ApiServer;
@@ -71,7 +71,7 @@ fn is(name: &str, value: &Value) -> bool {
 
 #[tokio::test]
 async fn every_response_is_as_described() {
-    let server = ApiServer::start(ServeOptions::default()).await;
+    let server = ApiServer::start(ModelServerOptions::default()).await;
     let document = server.get("/openapi.json").await.json();
     let request = &document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"];
     let example = request["example"].to_string();

@@ -10,7 +10,7 @@ mod requests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_http_server::{Bodies, Limits};
+use assay_http_server::{BodyReader, ServerLimits};
 use assay_queue::Broker;
 use assay_store::Store;
 use assay_transaction::{LiveRules, Namespace};
@@ -43,7 +43,7 @@ struct ServerState {
     rules: LiveRules,
     namespace: Namespace,
     tokens: Tokens,
-    bodies: Bodies,
+    bodies: BodyReader,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -90,15 +90,16 @@ pub async fn serve(
         rules,
         namespace: settings.namespace,
         tokens,
-        bodies: Bodies::new(options.max_body_bytes, BODIES, READ),
+        bodies: BodyReader::new(options.max_body_bytes, BODIES, READ),
         permits: Arc::new(Semaphore::new(options.max_requests as usize)),
         tasks: TaskTracker::new(),
         shutdown: shutdown.clone(),
     });
     info!("transactions of {} are accepted at http://{address}/transactions", options.producer_run_id);
-    let limits = Limits::default();
+    let limits = ServerLimits::default();
     // Each served request has a connection, and others arrive meanwhile.
-    let limits = Limits { connections: limits.connections.max(2 * options.max_requests as usize), ..limits };
+    let limits =
+        ServerLimits { max_connections: limits.max_connections.max(2 * options.max_requests as usize), ..limits };
     let answering = assay_http_server::serve(listener, router(&state), limits, shutdown.clone());
     let answered = async {
         answering.await;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use assay_http_server::{Limits, serve};
+use assay_http_server::{ServerLimits, serve};
 use assay_queue::InProcess;
 use assay_source::{S3Options, Sources};
 use assay_store::{AuditContext, DatabaseOptions, NewRun};
@@ -57,7 +57,7 @@ async fn list(request: Request) -> String {
 pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> Arc<Dependencies> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(serve(listener, router, Limits::default(), CancellationToken::new()));
+    tokio::spawn(serve(listener, router, ServerLimits::default(), CancellationToken::new()));
     let s3 = S3Options {
         key: Some("key".into()),
         secret: Some("secret".into()),
