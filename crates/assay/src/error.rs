@@ -116,7 +116,7 @@ impl Failure for CommandError {
             | Self::ReplayTimeout { .. }
             | Self::RepairStopped(_)
             | Self::RemovalStopped(_)
-            | Self::RepairTimeout { .. } => Exit::DependencyAway,
+            | Self::RepairTimeout { .. } => Exit::DependencyUnavailable,
             Self::RowAccounting { .. } => Exit::FailedRows,
             Self::NoHealthTarget(_)
             | Self::Print(_)

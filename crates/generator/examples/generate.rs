@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use assay_generator::{GenerateOptions, Summary, generate};
+use assay_generator::{GenerateOptions, GenerateSummary, generate};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => Box::new(io::stdout().lock()),
     };
     let mut manifest = options.manifest.as_ref().map(File::create).transpose()?;
-    let Summary { rows, invalid, duplicates, fraud } =
+    let GenerateSummary { rows, invalid, duplicates, fraud } =
         generate(&options, out, manifest.as_mut().map(|file| file as &mut dyn Write))?;
     writeln!(io::stderr(), "{rows} rows: {invalid} invalid, {duplicates} duplicates, {fraud} labelled as fraud")?;
     Ok(())

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use assay_transaction::{Encoding, Exit};
 
 use crate::fault::FaultSource;
-use crate::layout::{Layout, LayoutRows};
+use crate::layout::{DatasetLayout, LayoutRows};
 use crate::options::GenerateOptions;
 use crate::random::{Random, RandomStream};
 use crate::row::{RowBuffer, RowFormat};
@@ -18,7 +18,7 @@ const WRITE_BUFFER: usize = 256 * 1024;
 
 /// Counts of what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
+pub struct GenerateSummary {
     /// Data rows.
     pub rows: u64,
     /// Invalid rows.
@@ -63,7 +63,7 @@ pub fn generate(
     options: &GenerateOptions,
     out: impl Write,
     manifest: Option<&mut dyn Write>,
-) -> Result<Summary, GenerateError> {
+) -> Result<GenerateSummary, GenerateError> {
     let shares = RowShares::new(options)?;
     if options.bom && options.encoding != Encoding::UTF_8 {
         return Err(GenerateError::Bom);
@@ -71,7 +71,7 @@ pub fn generate(
     let mut file = OutputFiles {
         out: io::BufWriter::with_capacity(WRITE_BUFFER, out),
         manifest: manifest.map(|manifest| io::BufWriter::with_capacity(WRITE_BUFFER, manifest)),
-        summary: Summary::default(),
+        summary: GenerateSummary::default(),
     };
     if let Some(layout) = options.layout {
         return write_layout(layout, options, file);
@@ -112,11 +112,11 @@ pub fn generate(
 
 /// Writes the rows of another layout; all are valid by a suitable mapping.
 fn write_layout<W: Write>(
-    layout: Layout,
+    layout: DatasetLayout,
     options: &GenerateOptions,
     mut file: OutputFiles<'_, W>,
-) -> Result<Summary, GenerateError> {
-    let format = RowFormat::new(&Layout::dialect(options));
+) -> Result<GenerateSummary, GenerateError> {
+    let format = RowFormat::new(&DatasetLayout::dialect(options));
     file.write_header(options.bom, &format.header_with(layout.header()))?;
     let (mut rows, mut row, mut line) =
         (LayoutRows::new(layout, options), RowBuffer::new(options.encoding), Vec::new());
@@ -192,7 +192,7 @@ impl RecentRows {
 struct OutputFiles<'a, W: Write> {
     out: io::BufWriter<W>,
     manifest: Option<io::BufWriter<&'a mut dyn Write>>,
-    summary: Summary,
+    summary: GenerateSummary,
 }
 
 impl<W: Write> OutputFiles<'_, W> {
@@ -232,7 +232,7 @@ impl<W: Write> OutputFiles<'_, W> {
             .map_err(GenerateError::Manifest)
     }
 
-    fn finish(mut self) -> Result<Summary, GenerateError> {
+    fn finish(mut self) -> Result<GenerateSummary, GenerateError> {
         self.out.flush().map_err(GenerateError::Output)?;
         if let Some(manifest) = &mut self.manifest {
             manifest.flush().map_err(GenerateError::Manifest)?;

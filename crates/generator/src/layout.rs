@@ -14,7 +14,7 @@ use crate::transactions::{Generated, Transactions};
 
 /// A layout other than ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Layout {
+pub enum DatasetLayout {
     /// Mobile money of one month, by the hour: type, amount, two accounts and their balances.
     Paysim,
     /// Card payments of one year: the card, its holder, the merchant and where both are.
@@ -85,13 +85,13 @@ const CARD_HOLDERS: [CardHolder; 4] = [
 ];
 
 pub(crate) struct LayoutRows {
-    layout: Layout,
+    layout: DatasetLayout,
     count: u64,
     transactions: Transactions,
     random: Random,
 }
 
-impl Layout {
+impl DatasetLayout {
     /// The options with the dialect the layout is published in.
     pub(crate) fn dialect(options: &GenerateOptions) -> GenerateOptions {
         GenerateOptions {
@@ -114,13 +114,13 @@ impl Layout {
 
 impl LayoutRows {
     /// The rows of a seed, up to a count.
-    pub(crate) fn new(layout: Layout, options: &GenerateOptions) -> Self {
+    pub(crate) fn new(layout: DatasetLayout, options: &GenerateOptions) -> Self {
         let transactions = Transactions::new(options.seed, false);
         Self {
             layout,
             count: options.rows.max(1),
             transactions,
-            random: Random::new(options.seed, RandomStream::Layout),
+            random: Random::new(options.seed, RandomStream::DatasetLayout),
         }
     }
 
@@ -129,8 +129,8 @@ impl LayoutRows {
         let generated = self.transactions.draw();
         row.clear();
         match self.layout {
-            Layout::Paysim => self.fill_paysim(row, index, &generated),
-            Layout::Sparkov => self.fill_sparkov(row, index, generated),
+            DatasetLayout::Paysim => self.fill_paysim(row, index, &generated),
+            DatasetLayout::Sparkov => self.fill_sparkov(row, index, generated),
         }
     }
 

@@ -68,7 +68,7 @@ mod row;
 mod transactions;
 
 pub use fault::InvalidKinds;
-pub use generate::{GenerateError, Summary, generate};
-pub use layout::Layout;
+pub use generate::{GenerateError, GenerateSummary, generate};
+pub use layout::DatasetLayout;
 pub use options::{GenerateOptions, Quoting};
 pub use transactions::{Generated, Transactions};

@@ -6,7 +6,7 @@ use assay_transaction::{DecimalMark, Delimiter, Encoding};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::fault::InvalidKinds;
-use crate::layout::Layout;
+use crate::layout::DatasetLayout;
 
 /// What to generate, and how to write it.
 #[derive(Debug, Clone, PartialEq, clap::Args)]
@@ -27,7 +27,7 @@ pub struct GenerateOptions {
             "delimiter", "decimal_mark", "quoting", "invalid", "invalid_kinds", "duplicates", "labels", "uuid_ids", "attributes",
         ]
     )]
-    pub layout: Option<Layout>,
+    pub layout: Option<DatasetLayout>,
 
     /// The character between two fields.
     #[arg(long, default_value = "semicolon", value_parser = delimiter())]

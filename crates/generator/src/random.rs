@@ -17,7 +17,7 @@ pub(crate) enum RandomStream {
     /// Which rows are invalid or repeated, and how, so that the others stay unchanged.
     FaultSource = 3,
     /// The extra columns of other layouts.
-    Layout = 4,
+    DatasetLayout = 4,
 }
 
 /// A stream of random bits, with distributions over it.

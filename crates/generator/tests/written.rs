@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use assay_generator::{GenerateError, GenerateOptions, InvalidKinds, Layout, Quoting, Summary, Transactions, generate};
+use assay_generator::{
+    DatasetLayout, GenerateError, GenerateOptions, GenerateSummary, InvalidKinds, Quoting, Transactions, generate,
+};
 use assay_transaction::{
     Columns, DecimalMark, Delimiter, Dialect, Encoding, RejectReason, Rules, RunSettings, TimeZone,
 };
@@ -11,7 +13,7 @@ use assay_transaction::{
 struct GeneratedFile {
     file: Vec<u8>,
     manifest: Vec<ManifestRow>,
-    summary: Summary,
+    summary: GenerateSummary,
 }
 
 /// A row of the manifest.
@@ -188,7 +190,7 @@ fn chosen_kinds_are_generated() {
 fn the_shares_are_met_and_counted() {
     let options = GenerateOptions { rows: 50_000, invalid: 0.04, duplicates: 0.02, ..Default::default() };
     let written = write(&options);
-    let Summary { rows, invalid, duplicates, fraud } = written.summary;
+    let GenerateSummary { rows, invalid, duplicates, fraud } = written.summary;
     assert_eq!(rows, 50_000);
     assert!((1_800..2_200).contains(&invalid), "{invalid} invalid");
     assert!((880..1_120).contains(&duplicates), "{duplicates} duplicates");
@@ -292,8 +294,8 @@ fn the_example_is_what_its_command_writes() {
 #[test]
 fn the_examples_of_other_layouts_are_what_their_commands_write() {
     let examples = [
-        (Layout::Paysim, &include_bytes!("../../../examples/paysim/transactions.csv")[..]),
-        (Layout::Sparkov, include_bytes!("../../../examples/sparkov/transactions.csv")),
+        (DatasetLayout::Paysim, &include_bytes!("../../../examples/paysim/transactions.csv")[..]),
+        (DatasetLayout::Sparkov, include_bytes!("../../../examples/sparkov/transactions.csv")),
     ];
     for (layout, example) in examples {
         let options = GenerateOptions { rows: 300, layout: Some(layout), ..Default::default() };

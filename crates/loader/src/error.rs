@@ -5,7 +5,7 @@ use assay_queue::BrokerError;
 use assay_source::SourceError;
 use assay_store::StoreError;
 use assay_telemetry::Failure;
-use assay_transaction::{Exit, HeaderError, Prevailing, RunId, StopKind, WireError};
+use assay_transaction::{Exit, HeaderError, PrevailingReason, RunId, StopKind, WireError};
 
 /// Why a load ends early. Published chunks stay valid in every case.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub enum LoadError {
         /// Number of rows.
         rows: u64,
         /// The most frequent reason among the rows that this loader has read.
-        most: Option<Box<Prevailing>>,
+        most: Option<Box<PrevailingReason>>,
     },
     /// Another run has the same content, and lost chunks with its process.
     #[error(
@@ -221,7 +221,7 @@ impl Failure for LoadError {
             | Self::CopyUnfinished { .. }
             | Self::NotBegun
             | Self::WaitTimeout { .. }
-            | Self::Reader => Exit::DependencyAway,
+            | Self::Reader => Exit::DependencyUnavailable,
         }
     }
 }
@@ -230,6 +230,6 @@ fn by_whom(by: Option<&str>) -> String {
     by.map(|by| format!(" by {by}")).unwrap_or_default()
 }
 
-fn explained(most: Option<&Prevailing>) -> String {
+fn explained(most: Option<&PrevailingReason>) -> String {
     most.map(|most| format!(": {most}")).unwrap_or_default()
 }

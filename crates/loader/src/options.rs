@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use assay_source::{FormatOptions, SourceLayout, SourceUrl};
-use assay_transaction::{Budgets, Columns, Mapping, Namespace, RunId, RunSettings, Share, TimeZone, parse_duration};
+use assay_transaction::{Budgets, Columns, Mapping, Namespace, Ratio, RunId, RunSettings, TimeZone, parse_duration};
 use clap::Args;
 
 use crate::totals::TotalsOptions;
@@ -27,10 +27,10 @@ pub struct LoadOptions {
     pub force: bool,
     /// Share of invalid rows, such as 0.01, above which the run is aborted [default: no limit]
     #[arg(long, env = "MAX_INVALID_RATIO", value_name = "SHARE")]
-    pub max_invalid_ratio: Option<Share>,
+    pub max_invalid_ratio: Option<Ratio>,
     /// Share of rows that fail to be scored or stored, above which the run is aborted [default: no limit]
     #[arg(long, env = "MAX_FAILED_RATIO", value_name = "SHARE")]
-    pub max_failed_ratio: Option<Share>,
+    pub max_failed_ratio: Option<Ratio>,
     /// Reading.
     #[command(flatten)]
     pub read: ReadOptions,

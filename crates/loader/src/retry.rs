@@ -49,7 +49,7 @@ where
 {
     let is_retryable = |error: &SourceError| {
         debug!("waiting for {what}: {error}");
-        error.exit() == Exit::DependencyAway
+        error.exit() == Exit::DependencyUnavailable
     };
     retry::until_ok(SOURCE.within(startup), call, is_retryable).await
 }

@@ -234,7 +234,7 @@ fn log_complete(run: &Run, tally: Tally) {
         info!("{duplicate} rows repeat transactions that are stored: they count as duplicates");
     }
     if let Some(error) = &run.error {
-        warn!("run {} {}: {error}", run.run_id, run.state.in_words());
+        warn!("run {} {}: {error}", run.run_id, run.state.as_phrase());
     }
     info!("Pipeline complete: {predicted} processed, {failed} failed, {invalid} invalid");
     if failed > 0 {

@@ -2,7 +2,9 @@
 //! begins, compared when it ends.
 
 use assay_source::{SourceError, SourceUrl, Sources};
-use assay_transaction::{AmountSum, Checkpoint, Expected, Format, RunSettings, Sealed, Trailer, json_problem};
+use assay_transaction::{
+    AmountSum, Checkpoint, ExpectedTotals, Format, RunSettings, SealedTotals, TrailerPattern, json_problem,
+};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -28,7 +30,7 @@ pub struct TotalsOptions {
     /// Pattern of the last row of a CSV source that has both totals, such as 'TRAILER;{rows};{amount}'; without them, the first
     /// row of a footer, such as '***END OF FILE***' or 'Balance as of *', where a final * stands for any rest
     #[arg(long, env = "TRAILER", value_name = "PATTERN")]
-    pub trailer: Option<Trailer>,
+    pub trailer: Option<TrailerPattern>,
 }
 
 /// A manifest. Other keys are ignored.
@@ -46,7 +48,7 @@ pub(crate) enum TrailerFound {
     NotAsked,
     /// No row is the trailer.
     Missing,
-    Totals(Expected),
+    Totals(ExpectedTotals),
     /// It is wrong, for this reason.
     Wrong(String),
 }
@@ -71,7 +73,7 @@ impl TotalsOptions {
             let reason = format!("TRAILER is for CSV, but {url} is {format}: omit it, or use a manifest");
             return Err(SourceError::Setting(reason).into());
         }
-        let given = Expected { rows: self.expect_rows, amount: self.expect_amount };
+        let given = ExpectedTotals { rows: self.expect_rows, amount: self.expect_amount };
         let expected = match self.suffix() {
             Some(suffix) => given.or(manifest(sources, &next_to(url, suffix)?).await?),
             None => given,
@@ -107,7 +109,7 @@ fn next_to(url: &SourceUrl, suffix: &str) -> Result<SourceUrl, SourceError> {
     })
 }
 
-async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadError> {
+async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<ExpectedTotals, LoadError> {
     let unusable = |cause: String| LoadError::Manifest { location: url.to_string(), cause };
     let read = async {
         let found = sources.identify(url).await?;
@@ -117,7 +119,7 @@ async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadEr
     };
     let text = match read.await {
         Ok(text) => text,
-        Err(error) if error.exit() == assay_transaction::Exit::DependencyAway => return Err(error.into()),
+        Err(error) if error.exit() == assay_transaction::Exit::DependencyUnavailable => return Err(error.into()),
         Err(SourceError::File { cause, .. }) => return Err(unusable(cause)),
         Err(SourceError::NoObject { .. }) => return Err(unusable("there is no such object".to_owned())),
         Err(error) => return Err(unusable(error.to_string())),
@@ -125,17 +127,17 @@ async fn manifest(sources: &Sources, url: &SourceUrl) -> Result<Expected, LoadEr
     read_manifest(&text).map_err(unusable)
 }
 
-fn read_manifest(text: &str) -> Result<Expected, String> {
+fn read_manifest(text: &str) -> Result<ExpectedTotals, String> {
     let TotalsManifest { rows, amount } = serde_json::from_str(text).map_err(|error| json_problem(&error))?;
     let amount = amount.map(|amount| amount.get().trim_matches('"').parse::<AmountSum>()).transpose();
     let amount = amount.map_err(|error| format!("its `amount` {error}"))?;
-    let expected = Expected { rows, amount };
+    let expected = ExpectedTotals { rows, amount };
     if expected.is_nothing() { Err("it has neither `rows` nor `amount`".to_owned()) } else { Ok(expected) }
 }
 
 /// How a completely read source differs from its control totals, if it does.
 pub(crate) fn differences(settings: &RunSettings, at: Checkpoint, trailer: &TrailerFound) -> Option<String> {
-    let read = Sealed::at(at);
+    let read = SealedTotals::at(at);
     let expected = match trailer {
         TrailerFound::NotAsked => settings.expected,
         TrailerFound::Totals(totals) => match totals.differences(read) {
@@ -143,15 +145,15 @@ pub(crate) fn differences(settings: &RunSettings, at: Checkpoint, trailer: &Trai
             None => settings.expected,
         },
         TrailerFound::Missing => {
-            let pattern = settings.trailer.as_ref().map_or("", Trailer::as_str);
-            let what = if settings.trailer.as_ref().is_some_and(Trailer::is_footer) {
+            let pattern = settings.trailer.as_ref().map_or("", TrailerPattern::as_str);
+            let what = if settings.trailer.as_ref().is_some_and(TrailerPattern::is_footer) {
                 "the footer is"
             } else {
                 "control totals are"
             };
             return Some(format!("{what} missing: no row is the trailer `{pattern}`"));
         }
-        TrailerFound::Wrong(why) if settings.trailer.as_ref().is_some_and(Trailer::is_footer) => {
+        TrailerFound::Wrong(why) if settings.trailer.as_ref().is_some_and(TrailerPattern::is_footer) => {
             return Some(format!("the footer is not the end: {why}"));
         }
         TrailerFound::Wrong(why) => return Some(format!("control totals are missing: {why}")),
@@ -167,9 +169,12 @@ mod tests {
     fn a_manifest_has_rows_or_an_amount() {
         let amount = |text: &str| text.parse::<AmountSum>().ok();
         let cases = [
-            (r#"{"rows": 5000, "amount": "123.45"}"#, Ok(Expected { rows: Some(5_000), amount: amount("123.45") })),
-            (r#"{"amount": 0.1, "file": "a.csv"}"#, Ok(Expected { rows: None, amount: amount("0.1") })),
-            (r#"{"rows": 0}"#, Ok(Expected { rows: Some(0), amount: None })),
+            (
+                r#"{"rows": 5000, "amount": "123.45"}"#,
+                Ok(ExpectedTotals { rows: Some(5_000), amount: amount("123.45") }),
+            ),
+            (r#"{"amount": 0.1, "file": "a.csv"}"#, Ok(ExpectedTotals { rows: None, amount: amount("0.1") })),
+            (r#"{"rows": 0}"#, Ok(ExpectedTotals { rows: Some(0), amount: None })),
             ("{}", Err("it has neither `rows` nor `amount`")),
             (r#"{"amount": "1,5"}"#, Err("its `amount` is not a decimal number")),
             (r#"{"rows": "7"}"#, Err("expected u64 at line 1 column 12")),

@@ -81,7 +81,7 @@ impl ChunkScorer {
     /// delivery.
     async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<WriterMessage> {
         let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
-            ScoredChunk::given_up(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
+            ScoredChunk::all_failed(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
         } else {
             // Rows already stored with the same content are not scored again.
             let mut chunk = chunk;

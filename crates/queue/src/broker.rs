@@ -238,7 +238,7 @@ impl BrokerError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Unreachable(_) => Exit::DependencyAway,
+            Self::Unreachable(_) => Exit::DependencyUnavailable,
         }
     }
 }

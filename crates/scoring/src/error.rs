@@ -45,7 +45,7 @@ impl ScoringError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::NotSet | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => Exit::Usage,
-            Self::Unreachable { .. } => Exit::DependencyAway,
+            Self::Unreachable { .. } => Exit::DependencyUnavailable,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_connect::{SecretString, endpoint_options};
-use assay_transaction::{Share, parse_duration};
+use assay_transaction::{Ratio, parse_duration};
 
 use crate::ScoringError;
 
@@ -25,8 +25,8 @@ pub struct ApiOptions {
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
     /// Share of these requests reserved for live transactions; at least one of two or more.
-    #[arg(long, env = "REALTIME_RESERVE", value_name = "SHARE", default_value_t = Share::QUARTER)]
-    pub realtime_reserve: Share,
+    #[arg(long, env = "REALTIME_RESERVE", value_name = "SHARE", default_value_t = Ratio::QUARTER)]
+    pub realtime_reserve: Ratio,
     /// Retries of a failed request before it is bisected.
     #[arg(long, env = "MAX_RETRIES", value_name = "TIMES", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=100))]
     pub max_retries: u32,
@@ -40,7 +40,7 @@ impl Default for ApiOptions {
         Self {
             endpoint: ApiEndpoint::default(),
             api_max_workers: 5,
-            realtime_reserve: Share::QUARTER,
+            realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
             api_timeout: Duration::from_secs(30),
         }

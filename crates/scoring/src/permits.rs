@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use assay_transaction::{Lane, Share};
+use assay_transaction::{Lane, Ratio};
 use tokio::sync::oneshot;
 
 /// If both lanes wait, every tenth permit goes to the batch lane.
@@ -48,7 +48,7 @@ pub struct ApiPermit {
 }
 
 impl ApiPermits {
-    pub(crate) fn new(permits: usize, reserve: Share) -> Self {
+    pub(crate) fn new(permits: usize, reserve: Ratio) -> Self {
         let reserve = match permits {
             0 | 1 => 0,
             _ => reserve.of(permits).clamp(1, permits - 1),

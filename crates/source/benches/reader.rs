@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use assay_source::{CsvLayout, CsvReader};
-use assay_transaction::{CsvText, Delimiter, Encoding, Fields as _, Position, ReadingRules};
+use assay_transaction::{CsvSyntax, Delimiter, Encoding, FieldAccess as _, Position, ReadingRules};
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::BytesCount;
@@ -32,7 +32,7 @@ fn runtime() -> tokio::runtime::Runtime {
 /// Our reader: raw bytes, lines, offsets and fields, batch by batch.
 fn read(bencher: Bencher<'_, '_>, batch_rows: usize, rules: ReadingRules) {
     let (text, runtime) = (rows(), runtime());
-    let csv = CsvText::default();
+    let csv = CsvSyntax::default();
     let layout =
         CsvLayout { delimiter: Delimiter::Semicolon, columns: Some(7), csv: &csv, encoding: Encoding::UTF_8, rules };
     bencher.counter(BytesCount::new(text.len())).bench_local(|| {

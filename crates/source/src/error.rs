@@ -269,7 +269,7 @@ impl SourceError {
             | Self::Tls { .. }
             | Self::NoCredentials { .. }
             | Self::Region { .. } => Exit::Usage,
-            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Stopped { .. } => Exit::DependencyAway,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Stopped { .. } => Exit::DependencyUnavailable,
             _ => Exit::SourceUnreadable,
         }
     }

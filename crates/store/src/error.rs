@@ -79,7 +79,7 @@ impl StoreError {
     /// The exit code of a program that gives up because of this.
     pub fn exit(&self) -> Exit {
         match self.class {
-            ErrorClass::Transient | ErrorClass::LeaseLost => Exit::DependencyAway,
+            ErrorClass::Transient | ErrorClass::LeaseLost => Exit::DependencyUnavailable,
             ErrorClass::Data => Exit::FailedRows,
             ErrorClass::Configuration => Exit::Usage,
         }
@@ -307,6 +307,6 @@ mod tests {
     fn a_pool_without_connections_names_the_setting() {
         let error = StoreError::from(sqlx::Error::PoolTimedOut);
         assert!(error.is_transient() && error.to_string().contains("DB_CONNECTIONS"), "{error}");
-        assert_eq!(error.exit(), Exit::DependencyAway);
+        assert_eq!(error.exit(), Exit::DependencyUnavailable);
     }
 }

@@ -47,7 +47,7 @@ impl Failure for StreamError {
             Self::Source(error) => error.exit(),
             Self::Header(_) | Self::TooManyRows(_) => Exit::SourceUnreadable,
             Self::Wire(_) | Self::Credentials(_) | Self::Setting(_) => Exit::Usage,
-            Self::Listener(_) => Exit::DependencyAway,
+            Self::Listener(_) => Exit::DependencyUnavailable,
         }
     }
 }

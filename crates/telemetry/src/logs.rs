@@ -8,7 +8,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 
-use assay_transaction::{RunId, escaped, is_unseen, mask_card_numbers};
+use assay_transaction::{RunId, escaped, is_unprintable, mask_card_numbers};
 use clap::{Args, ValueEnum};
 use tracing::{Event, Span, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -150,7 +150,7 @@ where
         }
         // Outside of strings, only the line end is unseen.
         for character in line.trim_end().chars() {
-            if is_unseen(character) {
+            if is_unprintable(character) {
                 for unit in character.encode_utf16(&mut [0; 2]) {
                     write!(writer, "\\u{unit:04x}")?;
                 }
@@ -329,7 +329,7 @@ mod tests {
             for format in [LogFormat::Text, LogFormat::Json] {
                 let lines = lines_of(text, format);
                 let line = lines.strip_suffix('\n').unwrap();
-                assert!(!line.chars().any(is_unseen), "{line:?}");
+                assert!(!line.chars().any(is_unprintable), "{line:?}");
             }
             let json: serde_json::Value = serde_json::from_str(&lines_of(text, LogFormat::Json)).unwrap();
             assert_eq!(json["name"], text);

@@ -44,7 +44,7 @@ pub fn run_program<E: Failure>(
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!("cannot start the runtime: {error}");
-            return Exit::DependencyAway.into();
+            return Exit::DependencyUnavailable.into();
         }
     };
     let exit = runtime.block_on(async {

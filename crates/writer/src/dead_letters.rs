@@ -88,7 +88,7 @@ impl DeadLetterDrain {
     async fn record_live(&self, live: &ScoredLive) -> Result<DeadLetterOutcome, StoreError> {
         let arrival = UnnumberedMessage { id: &live.id, rows: live.rows() };
         match self.store.number(&[arrival], Utc::now()).await?.pop() {
-            Some(Numbering::Place(place)) => self.record_failed(&live.clone().numbered(place)).await,
+            Some(Numbering::Place(place)) => self.record_failed(&live.clone().into_chunk(place)).await,
             _ => Ok(DeadLetterOutcome::Refused),
         }
     }
@@ -106,12 +106,12 @@ fn read(message: &Message, death: &Death) -> DeadLetterContent {
     let reason = format!("dead letter of {}: {}", death.queue, death.reason);
     let content = match message.kind.as_str() {
         Chunk::MESSAGE_TYPE => Chunk::decode(&message.body)
-            .map(|chunk| ScoredChunk::given_up(chunk, lane, Timestamp::from(Utc::now()), &class, &reason))
+            .map(|chunk| ScoredChunk::all_failed(chunk, lane, Timestamp::from(Utc::now()), &class, &reason))
             .map(|chunk| DeadLetterContent::Chunk(Box::new(chunk))),
         ScoredChunk::MESSAGE_TYPE => ScoredChunk::decode(&message.body)
             .map(|chunk| DeadLetterContent::Chunk(Box::new(chunk.without_predictions(&class, &reason)))),
         LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body)
-            .map(|live| ScoredLive::given_up(live, Timestamp::from(Utc::now()), &class, &reason))
+            .map(|live| ScoredLive::all_failed(live, Timestamp::from(Utc::now()), &class, &reason))
             .map(|live| DeadLetterContent::Live(Box::new(live))),
         ScoredLive::MESSAGE_TYPE => ScoredLive::decode(&message.body)
             .map(|live| DeadLetterContent::Live(Box::new(live.without_predictions(&class, &reason)))),

@@ -32,7 +32,7 @@ pub(crate) async fn close_if_complete(store: &dyn Store, run_id: &RunId, progres
 /// Logs that a run is finished: once, although several commits and sweeps may see it.
 fn log_finished(run_id: &RunId, state: RunState, progress: &WriteProgress) {
     if state.is_finished() && progress.is_newly_finished(run_id) {
-        about_run(run_id, || info!("run {run_id} {}", state.in_words()));
+        about_run(run_id, || info!("run {run_id} {}", state.as_phrase()));
     }
 }
 
@@ -111,7 +111,7 @@ async fn check_budget(store: &dyn Store, run: &Run) -> Result<(), StoreError> {
         return Ok(());
     }
     let (failed, recorded) = store.failed_share(&run.run_id).await?;
-    if let Some(reason) = run.settings.budgets.spent_on_failed(failed, recorded) {
+    if let Some(reason) = run.settings.budgets.exceeded_by_failed(failed, recorded) {
         about_run(&run.run_id, || warn!("run {} is aborted: {reason}", run.run_id));
         let act = AuditContext { operator: "writer".to_owned(), reason: None };
         store.order_stop(&run.run_id, StopKind::Aborted, &reason, &act).await?;

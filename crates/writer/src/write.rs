@@ -76,7 +76,7 @@ impl BatchWriter {
             return live.into_iter().map(|(place, _)| (place, Err(DeliveryOutcome::Release))).collect();
         };
         let chunk = |((place, message), numbering): ((usize, ScoredLive), Numbering)| match numbering {
-            Numbering::Place(numbered) => (place, Ok(message.numbered(numbered))),
+            Numbering::Place(numbered) => (place, Ok(message.into_chunk(numbered))),
             Numbering::Refused { reason } => {
                 error!("{reason}");
                 (place, Err(DeliveryOutcome::DeadLetter { reason }))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use assay_loader::ReadOptions;
 use assay_source::{S3Options, SourceUrl, Sources};
-use assay_transaction::{Checkpoint, Chunker, Entry, Judged, RawText, RejectedRow, RowBytes, Rules};
+use assay_transaction::{CheckedRow, Checkpoint, Chunker, Entry, RawText, RejectedRow, RowBytes, Rules};
 use clap::Parser;
 
 /// What becomes of a row, and where it stands.
@@ -76,7 +76,7 @@ impl Reader {
                     }
                 };
                 let bytes = row_bytes.of(row.raw, row.raw_bytes, &row.fields);
-                let judged = Judged { row: judged, amount: None, other_reading: false, bytes, end: row.end };
+                let judged = CheckedRow { row: judged, amount: None, other_reading: false, bytes, end: row.end };
                 in_chunks += chunker.push(judged).map_or(0, |cut| cut.chunk.range.rows);
                 let last = row.line.max(row.end.line.saturating_sub(1));
                 rows.push(Row { first: row.line, last, outcome });

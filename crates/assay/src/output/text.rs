@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_store::PredictionCount;
-use assay_transaction::{Timestamp, is_unseen, mask_card_numbers};
+use assay_transaction::{Timestamp, is_unprintable, mask_card_numbers};
 
 /// `1,000,000`.
 pub(crate) fn grouped(number: u64) -> String {
@@ -77,7 +77,7 @@ pub(crate) fn unmasked_line(text: &str, limit: usize) -> String {
         match character {
             // A tab may be a delimiter.
             '\t' => line.push('\t'),
-            character if is_unseen(character) => line.extend(character.escape_default()),
+            character if is_unprintable(character) => line.extend(character.escape_default()),
             character => line.push(character),
         }
     }

@@ -2,7 +2,7 @@
 
 use assay_source::SourceError;
 use assay_store::{SealOutcome, StopOutcome};
-use assay_transaction::{Checkpoint, Position, Run, RunSettings, Sealed, StopKind, StopOrder, escaped};
+use assay_transaction::{Checkpoint, Position, Run, RunSettings, SealedTotals, StopKind, StopOrder, escaped};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -15,7 +15,7 @@ use crate::{Dependencies, LoadError, Remarks};
 
 #[derive(Debug, Clone)]
 pub(crate) struct FinishedLoad {
-    pub(crate) sealed: Sealed,
+    pub(crate) sealed: SealedTotals,
     pub(crate) chunks: u64,
     pub(crate) rows: u64,
     pub(crate) remarks: Remarks,
@@ -152,7 +152,7 @@ impl Load<'_> {
         let error = error.as_deref();
         let sealing = retry_store("the seal of the run", || async {
             let sealing = match &self.lease {
-                Some(lease) => store.seal(lease, Sealed::at(at), error).await?,
+                Some(lease) => store.seal(lease, SealedTotals::at(at), error).await?,
                 None => SealOutcome::Done,
             };
             if sealing == SealOutcome::Done {
@@ -188,8 +188,8 @@ pub(crate) fn source_broken(run: &Run, at: Position, cause: SourceError) -> Load
     LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause: Box::new(cause) }
 }
 
-pub(crate) fn log_sealed(run: &Run, sealed: Sealed) {
-    let Sealed { rows_read, chunks_total, .. } = sealed;
+pub(crate) fn log_sealed(run: &Run, sealed: SealedTotals) {
+    let SealedTotals { rows_read, chunks_total, .. } = sealed;
     info!(
         "Published {rows_read} rows in {chunks_total} chunks; predictors and writers continue with run {}",
         run.run_id

@@ -3,9 +3,9 @@
 
 use assay_source::{HEAD_BYTES, SourceRow};
 use assay_transaction::{
-    Budgets, Counted, Decided, DecidedBy, Decision, Entry, Expected, HeaderError, HeaderRow, HeaderRows, Judged,
-    Lookalikes, Occurrences, Position, RawText, RejectReason, RejectedRow, Rejection, Rejections, RowBytes, Rules,
-    RunSettings, TooManyRows, WireError, quoted,
+    Budgets, CheckedRow, CheckpointCounts, DecidedBy, Decision, DecisionSubject, Entry, ExpectedTotals, HeaderError,
+    HeaderRow, HeaderRowFinder, IdOccurrences, Position, RawText, RejectReason, RejectedRow, Rejection,
+    RejectionCounts, RowBytes, Rules, RunSettings, SimilarIds, TooManyRows, WireError, quoted,
 };
 use tracing::warn;
 
@@ -16,17 +16,17 @@ use crate::totals::TrailerFound;
 #[derive(Debug, Default)]
 pub(crate) struct RowStats {
     pub(crate) rows: u64,
-    pub(crate) rejections: Rejections,
+    pub(crate) rejections: RejectionCounts,
     /// Rows whose local time exists twice.
     pub(crate) ambiguous_hours: u64,
     /// Rows whose id equals another one except for case or composition.
-    pub(crate) lookalikes: Lookalikes,
+    pub(crate) lookalikes: SimilarIds,
     /// Description of the first row that only another reading fits.
     other_reading: Option<String>,
 }
 
 pub(crate) enum RowKind {
-    Row(Judged),
+    Row(CheckedRow),
     /// A header other than that of the source, and the difference.
     OtherHeader(String),
     /// Ids count equal rows, and there are too many; with the reason.
@@ -36,19 +36,19 @@ pub(crate) enum RowKind {
 pub(crate) struct Judge<'a> {
     settings: &'a RunSettings,
     rules: Rules,
-    headers: Option<HeaderRows<'a>>,
+    headers: Option<HeaderRowFinder<'a>>,
     bytes: RowBytes,
     /// Equal rows so far, if ids count them.
-    occurrences: Occurrences,
+    occurrences: IdOccurrences,
     pub(crate) stats: RowStats,
 }
 
 impl<'a> Judge<'a> {
     pub(crate) fn of_run(settings: &'a RunSettings) -> Result<Self, HeaderError> {
         let rules = Rules::of_run(settings)?;
-        let headers = HeaderRows::of_run(settings, rules.columns());
+        let headers = HeaderRowFinder::of_run(settings, rules.columns());
         let bytes = RowBytes::of_run(settings, rules.columns());
-        Ok(Self { settings, rules, headers, bytes, occurrences: Occurrences::default(), stats: RowStats::default() })
+        Ok(Self { settings, rules, headers, bytes, occurrences: IdOccurrences::default(), stats: RowStats::default() })
     }
 
     /// Index of the row among equal rows, from 1, if ids count them; else 1. Each row must be counted once, in the order of the
@@ -65,8 +65,8 @@ impl<'a> Judge<'a> {
     pub(crate) fn trailer_in(&self, row: &SourceRow<'_>) -> Option<TrailerFound> {
         let trailer = self.settings.trailer.as_ref()?;
         if let Some(reason) = &row.malformed {
-            let is_footer = *reason == RejectReason::QuoteMalformed && trailer.begins(row.raw, self.settings);
-            return is_footer.then(|| TrailerFound::Totals(Expected::default()));
+            let is_footer = *reason == RejectReason::QuoteMalformed && trailer.starts_on(row.raw, self.settings);
+            return is_footer.then(|| TrailerFound::Totals(ExpectedTotals::default()));
         }
         let found = trailer.read(&row.fields, self.settings)?;
         if trailer.is_footer() && self.rules.check(row.number, &row.fields, row.raw_bytes).is_ok() {
@@ -80,7 +80,7 @@ impl<'a> Judge<'a> {
 
     /// Whether a row after the trailer belongs to the footer, which may have several lines, but no transaction among them.
     pub(crate) fn is_of_footer(&self, row: &SourceRow<'_>) -> bool {
-        let is_footer = self.settings.trailer.as_ref().is_some_and(assay_transaction::Trailer::is_footer);
+        let is_footer = self.settings.trailer.as_ref().is_some_and(assay_transaction::TrailerPattern::is_footer);
         is_footer && (row.malformed.is_some() || self.rules.check(row.number, &row.fields, row.raw_bytes).is_err())
     }
 
@@ -121,7 +121,7 @@ impl<'a> Judge<'a> {
         };
         self.stats.rows += 1;
         let bytes = self.bytes.of(row.raw, row.raw_bytes, &row.fields);
-        Ok(RowKind::Row(Judged { row: judged, amount, other_reading, bytes, end: row.end }))
+        Ok(RowKind::Row(CheckedRow { row: judged, amount, other_reading, bytes, end: row.end }))
     }
 
     fn header_in(&self, row: &SourceRow<'_>) -> Option<HeaderRow> {
@@ -139,10 +139,10 @@ impl<'a> Judge<'a> {
 
     /// Why the run must end after this many rows: too many are invalid, or fit only another reading. None while it may
     /// continue.
-    pub(crate) fn spent(&self, counted: Counted, rows: u64, is_end: bool) -> Option<String> {
+    pub(crate) fn spent(&self, counted: CheckpointCounts, rows: u64, is_end: bool) -> Option<String> {
         let read_wrongly = || {
             let other = counted.other_reading;
-            Budgets::is_read_wrongly(other, rows, is_end).then(|| {
+            Budgets::is_misread(other, rows, is_end).then(|| {
                 let readings = recognised(self.settings);
                 let example = self.stats.other_reading.as_deref().map(|row| format!(", such as {row}")).unwrap_or_default();
                 format!(
@@ -152,7 +152,7 @@ impl<'a> Judge<'a> {
                 )
             })
         };
-        self.settings.budgets.spent_on_invalid(counted.invalid, rows, is_end).or_else(read_wrongly)
+        self.settings.budgets.exceeded_by_invalid(counted.invalid, rows, is_end).or_else(read_wrongly)
     }
 }
 
@@ -164,18 +164,18 @@ fn is_in_another_encoding(settings: &RunSettings, end: Position, reason: &Reject
 
 /// Whether the encoding was neither recognised nor set.
 fn is_encoding_default(settings: &RunSettings) -> bool {
-    settings.decisions.iter().any(|it| it.what == Decided::Encoding && it.by == DecidedBy::Default)
+    settings.decisions.iter().any(|it| it.what == DecisionSubject::Encoding && it.by == DecidedBy::Default)
 }
 
 /// The recognised readings in words, and the settings that choose others.
 fn recognised(settings: &RunSettings) -> (String, String) {
     let names = [
-        (Decided::DecimalMark, "DECIMAL_MARK"),
-        (Decided::Timestamps, "TIMESTAMP_FORMAT"),
-        (Decided::Encoding, "ENCODING"),
+        (DecisionSubject::DecimalMark, "DECIMAL_MARK"),
+        (DecisionSubject::Timestamps, "TIMESTAMP_FORMAT"),
+        (DecisionSubject::Encoding, "ENCODING"),
     ];
-    let is_recognised = |what: Decided| match what {
-        Decided::Encoding => is_encoding_default(settings),
+    let is_recognised = |what: DecisionSubject| match what {
+        DecisionSubject::Encoding => is_encoding_default(settings),
         what => settings.decided_by(what) == DecidedBy::Recognised,
     };
     let recognised = names.iter().filter(|(what, _)| is_recognised(*what));
@@ -198,13 +198,14 @@ mod tests {
     fn rows_of_another_reading_name_the_recognised_one_and_its_setting() {
         let decision = |what, value: &str, by| Decision { what, value: value.into(), by, evidence: String::new() };
         let decisions = vec![
-            decision(Decided::DecimalMark, "point", DecidedBy::Set),
-            decision(Decided::Timestamps, "%d/%m/%Y", DecidedBy::Recognised),
+            decision(DecisionSubject::DecimalMark, "point", DecidedBy::Set),
+            decision(DecisionSubject::Timestamps, "%d/%m/%Y", DecidedBy::Recognised),
         ];
         let settings = RunSettings { decisions, ..RunSettings::example() };
         let mut judge = Judge::of_run(&settings).unwrap();
         judge.stats.other_reading = Some("row 7 (line 8): `timestamp` is none".to_owned());
-        let counted = |other_reading| Counted { invalid: other_reading, other_reading, ..Counted::default() };
+        let counted =
+            |other_reading| CheckpointCounts { invalid: other_reading, other_reading, ..CheckpointCounts::default() };
         assert_eq!(judge.spent(counted(1), 1_000, false), None);
         assert_eq!(judge.spent(counted(2), 999, false), None, "too few rows");
         assert_eq!(
@@ -216,7 +217,8 @@ mod tests {
 
     #[test]
     fn invalid_utf8_after_an_ascii_sample_is_another_encoding() {
-        let decision = |by| Decision { what: Decided::Encoding, value: "UTF-8".into(), by, evidence: String::new() };
+        let decision =
+            |by| Decision { what: DecisionSubject::Encoding, value: "UTF-8".into(), by, evidence: String::new() };
         for (by, offset, expected) in [
             (DecidedBy::Default, HEAD_BYTES + 1, true),
             (DecidedBy::Default, HEAD_BYTES, false),
@@ -228,8 +230,9 @@ mod tests {
             assert_eq!(is_in_another_encoding(&settings, end, &RejectReason::Encoding), expected, "{by} {offset}");
             assert!(!is_in_another_encoding(&settings, end, &RejectReason::AmountFormat));
             let judge = Judge::of_run(&settings).unwrap();
-            let told =
-                judge.spent(Counted { invalid: 9, other_reading: 9, ..Counted::default() }, 1_000, true).unwrap();
+            let told = judge
+                .spent(CheckpointCounts { invalid: 9, other_reading: 9, ..CheckpointCounts::default() }, 1_000, true)
+                .unwrap();
             assert_eq!(told.ends_with("set ENCODING to the one that is meant"), by == DecidedBy::Default, "{told}");
         }
     }

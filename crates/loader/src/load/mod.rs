@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use assay_source::{FoundSource, SourceError, SourceUrl};
 use assay_store::{Lease, SealOutcome};
-use assay_transaction::{Checkpoint, Position, Run, Sealed, StopOrder};
+use assay_transaction::{Checkpoint, Position, Run, SealedTotals, StopOrder};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -166,7 +166,7 @@ impl<'a> Load<'a> {
                 match self.seal(run, at, None).await? {
                     SealOutcome::Done => {
                         let remarks = Remarks::of(&stats, run.settings.time_zone);
-                        Ok(FinishedLoad { sealed: Sealed::at(at), chunks, rows, remarks })
+                        Ok(FinishedLoad { sealed: SealedTotals::at(at), chunks, rows, remarks })
                     }
                     SealOutcome::Elsewhere { reason } | SealOutcome::RecordedBeyond { reason } => {
                         Err(LoadError::NotSealed(reason).into())

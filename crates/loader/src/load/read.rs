@@ -1,7 +1,7 @@
 //! The reader: judges the rows of a source (`judge`) and cuts them into chunks, `ROW_BATCH_SIZE` rows at a time.
 
 use assay_source::{RowReader, SourceError};
-use assay_transaction::{Checkpoint, Chunker, Cut, Mapping, Position, Run};
+use assay_transaction::{Checkpoint, Chunker, CutChunk, Mapping, Position, Run};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -13,7 +13,7 @@ use crate::{LoadError, LoadProgress, metrics};
 #[derive(Debug)]
 pub(crate) enum ReaderMessage {
     /// A chunk is full.
-    Cut(Cut),
+    Cut(CutChunk),
     /// A batch is read. Its last chunk may still be open.
     Batch(ReadBatch),
 }

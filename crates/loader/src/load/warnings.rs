@@ -1,7 +1,7 @@
 //! Warnings about a loaded source, even if its run is complete: nearly all rows are invalid for one reason, local times exist
 //! twice, or ids are nearly the same.
 
-use assay_transaction::{Prevailing, TimeZone};
+use assay_transaction::{PrevailingReason, TimeZone};
 use serde::Serialize;
 use tracing::warn;
 
@@ -12,7 +12,7 @@ use crate::load::judge::RowStats;
 pub struct Remarks {
     /// The reason for which all or nearly all rows are invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub prevailing: Option<Prevailing>,
+    pub prevailing: Option<PrevailingReason>,
     /// Rows whose local time exists twice.
     #[serde(skip_serializing_if = "is_none")]
     pub ambiguous_hours: u64,
@@ -66,7 +66,7 @@ impl Remarks {
                  different transactions; where they are not, correct the file, and take the run back with `assay remove`"
             )
         });
-        twice.into_iter().chain(alike).chain(self.prevailing.as_ref().map(Prevailing::to_string)).collect()
+        twice.into_iter().chain(alike).chain(self.prevailing.as_ref().map(PrevailingReason::to_string)).collect()
     }
 
     pub(crate) fn log(&self) {
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn warnings_name_the_setting() {
-        let prevailing = Prevailing {
+        let prevailing = PrevailingReason {
             reason: RejectReason::AmountFormat,
             rejected: 99,
             rows: 100,

@@ -73,7 +73,7 @@ pub fn gravest(ended: &[SourceEnded]) -> Exit {
         Exit::FailedRows => 1,
         Exit::SourceUnreadable => 2,
         Exit::Usage => 3,
-        Exit::DependencyAway => 4,
+        Exit::DependencyUnavailable => 4,
     };
     ended.iter().map(SourceEnded::exit).max_by_key(gravity).unwrap_or(Exit::Done)
 }
@@ -188,7 +188,7 @@ pub fn log_summary(ended: &[SourceEnded]) {
             (true, None) => ", loaded before".to_owned(),
             (false, _) => String::new(),
         };
-        let (run_id, state) = (&run.run_id, run.state.in_words());
+        let (run_id, state) = (&run.run_id, run.state.as_phrase());
         about_run(run_id, || info!("{}: run {run_id} {state}, {read} rows{when}", source.name));
         for remark in remarks.lines() {
             warn!("{}: {remark}", source.name);

@@ -72,7 +72,7 @@ impl<'a> SourceLine<'a> {
 mod tests {
     use super::*;
     use crate::LoadError;
-    use assay_transaction::{Checkpoint, RunSettings, Sealed, SourceIdentity, Timestamp};
+    use assay_transaction::{Checkpoint, RunSettings, SealedTotals, SourceIdentity, Timestamp};
     use chrono::DateTime;
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
             state: RunState::Complete,
             settings: RunSettings::example(),
             checkpoint: Checkpoint::START,
-            sealed: Some(Sealed { rows_read: 12, chunks_total: 1, amount: None }),
+            sealed: Some(SealedTotals { rows_read: 12, chunks_total: 1, amount: None }),
             removal: None,
             error: None,
             stop: None,

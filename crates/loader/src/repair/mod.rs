@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use assay_source::SourceUrl;
 use assay_store::{Lease, LeaseAttempt};
-use assay_transaction::{Checkpoint, Run, RunState, Sealed};
+use assay_transaction::{Checkpoint, Run, RunState, SealedTotals};
 use clap::Args;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,7 @@ pub struct Repaired {
     /// Whether they were published.
     pub is_published: bool,
     /// Contents of the source, up to the end of the run.
-    pub sealed: Sealed,
+    pub sealed: SealedTotals,
 }
 
 /// Reads a run's source again with its frozen settings, and publishes what is missing. Seals the run if it is not sealed. Fails
@@ -117,7 +117,7 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
     let (end, _) = reading.await.map_err(|_| LoadError::Reader)??;
     match end {
         ReadEnd::Complete(at, _) => {
-            Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: Sealed::at(at) })
+            Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: SealedTotals::at(at) })
         }
         ReadEnd::Broken(error, _) => Err(error.into()),
         ReadEnd::Abandoned | ReadEnd::BudgetSpent(_) => Err(LoadError::NotBegun),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use assay_source::{FoundSource, SourceUrl, Sources};
-use assay_transaction::{Checkpoint, Cut, Entry, Fields as _, RejectedRow, Run};
+use assay_transaction::{Checkpoint, CutChunk, Entry, FieldAccess as _, RejectedRow, Run};
 use tokio::sync::mpsc;
 
 use crate::load::READ_AHEAD;
@@ -51,7 +51,7 @@ pub async fn reread(
     let find = async move {
         let mut before = from;
         while let Some(read) = heard.recv().await {
-            let ReaderMessage::Cut(Cut { chunk, next }) = read else { continue };
+            let ReaderMessage::Cut(CutChunk { chunk, next }) = read else { continue };
             if next.rows_before() >= row {
                 let valid = chunk.transactions.into_iter().find(|entry| entry.row == row).map(Ok);
                 return valid

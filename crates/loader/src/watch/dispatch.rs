@@ -9,7 +9,7 @@ use std::time::Duration;
 use assay_source::{FoundSource, ObjectEvent, SourceError, SourceUrl};
 use assay_store::{RunStart, SourceState};
 use assay_telemetry::{name_run, one_of_several, run_span};
-use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, Sealed, SourceIdentity, escaped};
+use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, SealedTotals, SourceIdentity, escaped};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -254,7 +254,7 @@ impl Dispatcher {
         name_run(&run.run_id);
         warn!("{url} cannot be loaded, see run {}: {cause}", run.run_id);
         // The run has just begun: nothing of it is recorded.
-        let _ = store.seal(&lease, Sealed::at(Checkpoint::START), Some(&escaped(&cause.to_string()))).await?;
+        let _ = store.seal(&lease, SealedTotals::at(Checkpoint::START), Some(&escaped(&cause.to_string()))).await?;
         store.close_run(&run.run_id).await?;
         Ok(())
     }
@@ -280,8 +280,8 @@ fn is_unreachable(error: &LoadError) -> bool {
     match error {
         LoadError::Store(_) => true,
         // An object that was replaced or removed since it was found is looked up again at once.
-        LoadError::Source(cause) => cause.exit() == Exit::DependencyAway || cause.is_final(),
-        LoadError::Layout { cause, .. } => cause.exit() == Exit::DependencyAway || cause.is_final(),
+        LoadError::Source(cause) => cause.exit() == Exit::DependencyUnavailable || cause.is_final(),
+        LoadError::Layout { cause, .. } => cause.exit() == Exit::DependencyUnavailable || cause.is_final(),
         _ => false,
     }
 }

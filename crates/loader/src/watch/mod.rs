@@ -129,7 +129,7 @@ async fn check_target(dependencies: &Dependencies, watched: &Watched) -> Result<
     loop {
         match is_there(&dependencies.sources, watched).await {
             Ok(()) => return Ok(()),
-            Err(error) if error.exit() == Exit::DependencyAway && Instant::now() < deadline => {
+            Err(error) if error.exit() == Exit::DependencyUnavailable && Instant::now() < deadline => {
                 tokio::time::sleep(dispatch::PAUSE).await;
             }
             Err(error) => return Err(error),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use assay_loader::{RepairOptions, repair};
 use assay_store::{FailedRowSelection, IdConflict, NewRun, RunStart};
 use assay_transaction::{
-    Entry, Fields as _, Position, RawText, ReadingRules, RejectReason, RejectedRow, RowRange, Run, RunSettings,
+    Entry, FieldAccess as _, Position, RawText, ReadingRules, RejectReason, RejectedRow, RowRange, Run, RunSettings,
     RunState, ScoredChunk,
 };
 use tokio_util::sync::CancellationToken;

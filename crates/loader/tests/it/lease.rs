@@ -50,7 +50,7 @@ async fn a_loader_that_waits_can_be_stopped_and_a_repair_does_not_wait() {
     let repaired = repair(&process.dependencies, &run, &options, &progress, &CancellationToken::new()).await;
     let error = repaired.unwrap_err();
     assert!(matches!(&error, LoadError::Held { by, .. } if by == OTHER), "{error}");
-    assert_eq!(assay_telemetry::Failure::exit(&error), Exit::DependencyAway);
+    assert_eq!(assay_telemetry::Failure::exit(&error), Exit::DependencyUnavailable);
     let (unchanged, _) = process.only_run().await;
     assert_eq!(unchanged, run);
 }
@@ -69,7 +69,7 @@ async fn a_loader_that_has_lost_its_run_leaves_it_alone() {
     };
     let error = process.load_and(500, take_it).await.unwrap_err();
     assert!(matches!(&error, LoadError::TakenOver { by: Some(by), .. } if by == OTHER), "{error}");
-    assert_eq!(assay_telemetry::Failure::exit(&error), Exit::DependencyAway);
+    assert_eq!(assay_telemetry::Failure::exit(&error), Exit::DependencyUnavailable);
     let open = store.open_runs().await.unwrap();
     assert_eq!((open[0].run.state, open[0].held_by.as_deref()), (RunState::Loading, Some(OTHER)));
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use assay_loader::{LoadError, RepairOptions, Repaired, repair};
 use assay_store::Store;
-use assay_transaction::{Exit, Run, RunState, Sealed};
+use assay_transaction::{Exit, Run, RunState, SealedTotals};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LoaderFixture, LoaderProcess, PATIENCE};
@@ -48,7 +48,7 @@ async fn only_missing_chunks_are_published() {
         chunks_missing: 10,
         rows_missing: 1_000,
         is_published: true,
-        sealed: Sealed { rows_read: 1_000, chunks_total: 10, amount: Some("1500".parse().unwrap()) },
+        sealed: SealedTotals { rows_read: 1_000, chunks_total: 10, amount: Some("1500".parse().unwrap()) },
     };
     assert_eq!(repaired(&process, &run, true).await.unwrap(), Repaired { is_published: false, ..all });
     assert_eq!(store.progress(&run.run_id).await.unwrap().chunks_recorded, 0, "a dry run publishes nothing");

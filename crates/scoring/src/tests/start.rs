@@ -114,7 +114,7 @@ async fn the_whole_time_is_used_however_long_the_pauses_are() {
 async fn an_api_without_a_response_ends_the_start() {
     let silent = Stub::not_started(|_| Reply::Scores, |_| Reply::Status(200));
     let error = within(scorer(&silent.url()).wait_until_ready(SHORT)).await.unwrap_err();
-    assert_eq!(error.exit(), Exit::DependencyAway);
+    assert_eq!(error.exit(), Exit::DependencyUnavailable);
     let message = error.to_string();
     assert!(message.contains("(connection refused): check ML_API_URL") && message.contains(&silent.url()), "{message}");
 
@@ -123,7 +123,7 @@ async fn an_api_without_a_response_ends_the_start() {
     assert!(error.to_string().contains("(no response in time)"), "{error}");
 
     let error = within(scorer("http://no-such-host.invalid").wait_until_ready(SHORT)).await.unwrap_err();
-    assert_eq!(error.exit(), Exit::DependencyAway);
+    assert_eq!(error.exit(), Exit::DependencyUnavailable);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use assay_transaction::{Fields, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason, Rejection};
+use assay_transaction::{FieldAccess, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason, Rejection};
 use csv_async::ByteRecord;
 
 use crate::SourceError;
@@ -127,7 +127,7 @@ struct ExtraField {
     value_end: usize,
 }
 
-impl Fields for RowFields<'_> {
+impl FieldAccess for RowFields<'_> {
     fn count(&self) -> usize {
         self.ends.len()
     }

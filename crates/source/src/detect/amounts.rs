@@ -1,7 +1,7 @@
 //! The decimal mark of amounts. It is proven by amounts that only one mark reads: `12,50` and `1.234,56` have a comma;
 //! `1,234,567` has a point, as repeated commas separate thousands. `3.000` proves nothing, nor does the delimiter.
 
-use assay_transaction::{Amount, DecidedBy, DecimalMark, readings, shape};
+use assay_transaction::{Amount, DecidedBy, DecimalMark, amount_readings, shape};
 
 use super::{Detected, SampleText, UndecidedFormat, format_count, is_more_than_slips};
 
@@ -13,7 +13,7 @@ pub(crate) fn detect(
     let (mut point, mut comma, mut ambiguous, mut undecided) =
         (MarkEvidence::default(), MarkEvidence::default(), None, 0);
     for text in texts {
-        let read = readings(&text.text, currencies);
+        let read = amount_readings(&text.text, currencies);
         match (read.point, read.comma) {
             (Some(_), None) => point.add(text),
             (None, Some(_)) => comma.add(text),

@@ -1,7 +1,7 @@
 //! The text encoding: from a byte order mark, otherwise UTF-8, which no other text resembles by chance. Another text is
 //! rejected with its likeliest reading. A broken character among good ones costs only its row.
 
-use assay_transaction::{Decided, DecidedBy, Decision, Encoding};
+use assay_transaction::{DecidedBy, Decision, DecisionSubject, Encoding};
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
 
 use super::{UndecidedFormat, format_count, is_more_than_slips, nearly_all};
@@ -120,7 +120,7 @@ impl Utf8Lines {
             let evidence = format!("{} of {of} lines with non-ASCII characters are valid", format_count(good));
             (DecidedBy::Recognised, evidence)
         };
-        Decision { what: Decided::Encoding, value: Encoding::UTF_8.name().to_owned(), by, evidence }
+        Decision { what: DecisionSubject::Encoding, value: Encoding::UTF_8.name().to_owned(), by, evidence }
     }
 }
 

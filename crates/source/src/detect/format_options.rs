@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use assay_transaction::{
-    AmountText, CsvText, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, PathError, ReadingRules,
-    RunSettings, TimestampFormat, Trailer,
+    AmountSyntax, CsvSyntax, DecimalMark, Delimiter, Dialect, Encoding, Format, Mapping, PathError, ReadingRules,
+    RunSettings, TimestampFormat, TrailerPattern,
 };
 use clap::{Args, ValueEnum};
 
@@ -53,7 +53,7 @@ pub struct FormatOptions {
     pub frozen: Option<ReadingRules>,
     /// The declared row that ends the source; nothing is detected from it.
     #[arg(skip)]
-    pub trailer: Option<Trailer>,
+    pub trailer: Option<TrailerPattern>,
 }
 
 /// Unquoted texts that are read as empty.
@@ -62,7 +62,7 @@ pub struct NullValues(pub Vec<String>);
 
 impl Default for NullValues {
     fn default() -> Self {
-        Self(CsvText::NULL_VALUES.map(str::to_owned).to_vec())
+        Self(CsvSyntax::NULL_VALUES.map(str::to_owned).to_vec())
     }
 }
 
@@ -84,8 +84,8 @@ impl FormatOptions {
     /// The frozen settings of a run: nothing is detected.
     pub fn of(settings: &RunSettings) -> Self {
         let Dialect { delimiter, decimal_mark, encoding } = settings.dialect;
-        let AmountText { currencies, .. } = &settings.amounts;
-        let CsvText { null_values, escape, fill_short_rows, .. } = &settings.csv;
+        let AmountSyntax { currencies, .. } = &settings.amounts;
+        let CsvSyntax { null_values, escape, fill_short_rows, .. } = &settings.csv;
         Self {
             delimiter: Some(delimiter),
             decimal_mark: Some(decimal_mark),
@@ -119,8 +119,8 @@ impl FormatOptions {
     }
 
     /// The settings of CSV text.
-    pub(crate) fn csv(&self) -> CsvText {
-        CsvText {
+    pub(crate) fn csv(&self) -> CsvSyntax {
+        CsvSyntax {
             null_values: self.null_values.0.clone(),
             escape: self.escape,
             fill_short_rows: self.short_rows == ShortRows::Fill,
@@ -276,7 +276,7 @@ mod tests {
     fn a_run_is_read_with_its_frozen_settings() {
         let mut settings = RunSettings::example();
         settings.csv =
-            CsvText { null_values: vec!["-".to_owned()], escape: Some('\\'), fill_short_rows: true, ..settings.csv };
+            CsvSyntax { null_values: vec!["-".to_owned()], escape: Some('\\'), fill_short_rows: true, ..settings.csv };
         settings.amounts.currencies = vec!["€".to_owned()];
         let options = FormatOptions::of(&settings);
         assert_eq!((options.csv(), options.currencies()), (settings.csv, &settings.amounts.currencies[..]));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use assay_transaction::{
-    AmountText, Columns, Compression, CsvText, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect, Encoding,
-    Fields as _, Format, HeaderError, HeaderRows, JsonNames, Mapping, Notation, Position, ReadingRules, RunSettings,
-    TimestampFormat,
+    AmountNotation, AmountSyntax, Columns, Compression, CsvSyntax, DecidedBy, DecimalMark, Decision, DecisionSubject,
+    Delimiter, Dialect, Encoding, FieldAccess as _, Format, HeaderError, HeaderRowFinder, JsonNames, Mapping, Position,
+    ReadingRules, RunSettings, TimestampFormat,
 };
 
 use crate::decode::json;
@@ -34,9 +34,9 @@ pub struct SourceLayout {
     /// The position of its first row.
     pub start: Position,
     /// Peculiarities of a CSV source.
-    pub csv: CsvText,
+    pub csv: CsvSyntax,
     /// The notation of its amounts apart from the decimal mark.
-    pub amounts: AmountText,
+    pub amounts: AmountSyntax,
     /// What was decided, and by what evidence.
     pub decisions: Vec<Decision>,
     /// How columns map to ours, with values from the path filled in.
@@ -164,7 +164,7 @@ pub(crate) async fn inspect_parquet(
 struct DetectedColumns {
     delimiter: Delimiter,
     columns: Columns,
-    csv: CsvText,
+    csv: CsvSyntax,
     /// Start of the header of a CSV source.
     header: Option<Position>,
     /// Whether it has no required name: the mapping uses column positions.
@@ -176,7 +176,7 @@ struct DetectedColumns {
 
 impl DetectedColumns {
     fn of(columns: Columns, start: Position) -> Self {
-        let (delimiter, csv, decisions) = (Delimiter::Comma, CsvText::default(), Vec::new());
+        let (delimiter, csv, decisions) = (Delimiter::Comma, CsvSyntax::default(), Vec::new());
         Self { delimiter, columns, csv, header: None, is_by_position: false, start, decisions }
     }
 
@@ -188,9 +188,9 @@ impl DetectedColumns {
     /// The supposed header is the first row: columns are named by position.
     fn without_header(mut self, first: Position, mapping: Option<&Mapping>) -> Result<Self, HeaderError> {
         let names = (1..=self.columns.count()).map(|place| format!("column_{place}")).collect();
-        self.decisions.retain(|decision| decision.what != Decided::Header);
+        self.decisions.retain(|decision| decision.what != DecisionSubject::Header);
         self.decisions.push(Decision {
-            what: Decided::Header,
+            what: DecisionSubject::Header,
             value: "none".to_owned(),
             by: DecidedBy::Recognised,
             evidence: format!("line {} is a row under the mapping, which names columns by position", first.line),
@@ -228,7 +228,7 @@ fn format_decision(format: Format, options: &FormatOptions) -> Decision {
         (None, Format::JsonLines) => (DecidedBy::Recognised, "its first line is an object"),
         (None, Format::Parquet) => (DecidedBy::Recognised, "its first bytes are those of the format"),
     };
-    Decision { what: Decided::Format, value: format.name().to_owned(), by, evidence: evidence.to_owned() }
+    Decision { what: DecisionSubject::Format, value: format.name().to_owned(), by, evidence: evidence.to_owned() }
 }
 
 /// How the encoding was decided; an error if the text is not UTF-8 and nothing declares its encoding.
@@ -241,7 +241,7 @@ fn encoding_decision(head: &Head, start: Position, options: &FormatOptions) -> R
         Some(set) => (DecidedBy::Recognised, format!("{}, which overrides the setting {set}", Decision::BY_MARK)),
         None => (DecidedBy::Recognised, Decision::BY_MARK.to_owned()),
     };
-    Ok(Decision { what: Decided::Encoding, value: encoding.name().to_owned(), by, evidence })
+    Ok(Decision { what: DecisionSubject::Encoding, value: encoding.name().to_owned(), by, evidence })
 }
 
 /// The formats of values, from options and sample.
@@ -259,7 +259,7 @@ impl ValueFormats {
         sample: &[RowBatch],
         columns: &Columns,
         encoding: Encoding,
-        headers: Option<&HeaderRows<'_>>,
+        headers: Option<&HeaderRowFinder<'_>>,
         options: &FormatOptions,
     ) -> Result<Self, UndecidedFormat> {
         // Repeated headers and trailers say nothing of the rows.
@@ -279,7 +279,7 @@ impl ValueFormats {
             amounts::detect(&texts.collect::<Vec<_>>(), &currencies)?
         };
         let date = |row: SourceRow<'_>| {
-            let text = columns.date(row.number, &row.fields, encoding)?;
+            let text = columns.date_text(row.number, &row.fields, encoding)?;
             Some(SampleText { row: row.number, text })
         };
         let dates: Vec<SampleText> = rows().filter_map(date).collect();
@@ -306,11 +306,11 @@ impl ValueFormats {
             None => "not known",
         };
         let Detected { by, evidence, value } = self.mark;
-        decisions.push(Decision { what: Decided::DecimalMark, value: mark.to_owned(), by, evidence });
-        let amounts = AmountText { currencies: self.currencies, is_mark_unknown: value.is_none() };
+        decisions.push(Decision { what: DecisionSubject::DecimalMark, value: mark.to_owned(), by, evidence });
+        let amounts = AmountSyntax { currencies: self.currencies, is_mark_unknown: value.is_none() };
         let Detected { by, evidence, value: timestamps } = self.timestamps;
         if self.has_timestamps {
-            decisions.push(Decision { what: Decided::Timestamps, value: timestamps.to_string(), by, evidence });
+            decisions.push(Decision { what: DecisionSubject::Timestamps, value: timestamps.to_string(), by, evidence });
         }
         let (compression, mapping) = (Compression::None, self.mapping);
         SourceLayout { format, compression, dialect, timestamps, header, start, csv, amounts, decisions, mapping }
@@ -344,7 +344,7 @@ async fn detect_values(
         (RowReader::from(json::reader(head, names, found.start)), Encoding::UTF_8)
     };
     let sample = sample(reader, head).await?;
-    let headers = (format == Format::Csv).then(|| HeaderRows::new(&found.columns, mapping, of_rows)).flatten();
+    let headers = (format == Format::Csv).then(|| HeaderRowFinder::new(&found.columns, mapping, of_rows)).flatten();
     let formats = ValueFormats::of(&sample, &found.columns, of_rows, headers.as_ref(), options)?;
     Ok((sample, formats))
 }
@@ -360,15 +360,15 @@ async fn is_row_at(
 ) -> Result<bool, SourceError> {
     let (columns, encoding) = (&found.columns, head.encoding.unwrap_or_default().of_rows());
     let layout = found.layout(encoding, options);
-    let notation = Notation::new(ReadingRules::Second, formats.mark.value, &formats.currencies);
+    let notation = AmountNotation::new(ReadingRules::Second, formats.mark.value, &formats.currencies);
     let Some(first) = header::rows(head, &layout, start).next_batch(1).await? else { return Ok(false) };
     let is_row = |row: &SourceRow<'_>| {
         let texts = columns.amount_texts(row.number, &row.fields, encoding);
         let has_amount =
             !texts.is_empty() && texts.iter().all(|text| assay_transaction::Amount::read(text, &notation).is_ok());
-        let has_timestamp = match columns.date(row.number, &row.fields, encoding) {
+        let has_timestamp = match columns.date_text(row.number, &row.fields, encoding) {
             Some(date) => formats.timestamps.value.reads_as_evidence(&date).is_some(),
-            None => columns.has_count(row.number, &row.fields, encoding),
+            None => columns.has_epoch_timestamp(row.number, &row.fields, encoding),
         };
         let is_of_column = |name| (0..columns.count()).any(|index| columns.fields_of(index).contains(&name));
         // Column names are neither amounts nor dates, so one of them distinguishes a faulty row from a header.

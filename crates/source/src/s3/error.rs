@@ -146,7 +146,7 @@ mod tests {
                 503,
                 "SlowDown",
                 "cannot reach S3 at AWS, region us-east-1 (503 SlowDown): check ENDPOINT_URL or AWS_REGION",
-                Exit::DependencyAway,
+                Exit::DependencyUnavailable,
             ),
             (400, "Odd", "cannot read s3://b/k: the S3 server answered 400 Odd", Exit::SourceUnreadable),
         ];

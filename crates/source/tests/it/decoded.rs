@@ -2,7 +2,7 @@
 //! row.
 
 use assay_source::{FormatOptions, S3Options, SourceUrl, Sources};
-use assay_transaction::{Compression, Encoding, Fields as _, Format, Namespace, Position, RunSettings};
+use assay_transaction::{Compression, Encoding, FieldAccess as _, Format, Namespace, Position, RunSettings};
 use async_compression::tokio::write::GzipEncoder;
 use tokio::io::AsyncWriteExt as _;
 

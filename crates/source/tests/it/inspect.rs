@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use assay_source::{ByteStream, CsvReader, FormatOptions, RowBatch, SourceError, SourceLayout, inspect};
-use assay_transaction::{Decided, DecimalMark, Delimiter, Dialect, Encoding, Exit, Fields as _, Format};
+use assay_transaction::{DecimalMark, DecisionSubject, Delimiter, Dialect, Encoding, Exit, FieldAccess as _, Format};
 
 const HEADER: [&str; 8] = ["side", "id", "amount", "timestamp", "merchant", "operation_type", "description", "country"];
 
@@ -162,7 +162,7 @@ async fn a_source_without_a_header_begins_with_its_first_row() {
         assert_eq!((start.row, start.line), (1, line), "{text}");
         let read: usize = found.sample.iter().map(RowBatch::len).sum();
         assert_eq!((names.join(";").as_str(), read), (header, 2 + before.matches("oops").count()), "{text}");
-        let header = decisions.iter().find(|decision| decision.what == Decided::Header);
+        let header = decisions.iter().find(|decision| decision.what == DecisionSubject::Header);
         assert_eq!(header.map(|decision| decision.value.as_str()), decided, "{text}");
     }
 }

@@ -39,7 +39,7 @@ async fn rows(bytes: &[u8], layout: &SourceLayout, from: Position, size: usize) 
 }
 
 fn joined(row: &assay_source::SourceRow<'_>) -> String {
-    use assay_transaction::Fields as _;
+    use assay_transaction::FieldAccess as _;
     let fields = (0..row.fields.count()).map(|at| String::from_utf8_lossy(row.fields.get(at).unwrap()).into_owned());
     fields.collect::<Vec<_>>().join("\u{1f}")
 }

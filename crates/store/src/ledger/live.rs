@@ -1,6 +1,6 @@
 //! Live runs: what the streamer and the writer ask of the ledger.
 
-use assay_transaction::{Day, LiveId, LiveRun, Numbered, Producer, RunId, RunState};
+use assay_transaction::{Day, LiveId, LivePlacement, LiveRun, Producer, RunId, RunState};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -19,7 +19,7 @@ pub struct UnnumberedMessage<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Numbering {
     /// Its place, for good.
-    Place(Numbered),
+    Place(LivePlacement),
     /// It gets none.
     Refused {
         /// For a person.

@@ -14,7 +14,7 @@ pub(crate) mod sealing;
 
 use std::time::Duration;
 
-use assay_transaction::{Checkpoint, Entry, KnownRow, RowRange, Run, RunId, RunState, Sealed, SourceIdentity};
+use assay_transaction::{Checkpoint, Entry, KnownRow, RowRange, Run, RunId, RunState, SealedTotals, SourceIdentity};
 use async_trait::async_trait;
 
 use crate::{EarlierIds, Lease, LeaseAttempt, LeaseRenewal, NewRun, RunStart, SealOutcome, SourceState, StoreError};
@@ -71,7 +71,7 @@ pub trait RunLedger: Send + Sync {
     ///
     /// The first seal counts: the same one again changes nothing, and neither does a different one, or one below what is
     /// recorded. Sealing without the lease is an error ([`StoreError::is_lease_lost`]).
-    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<SealOutcome, StoreError>;
+    async fn seal(&self, lease: &Lease, sealed: SealedTotals, error: Option<&str>) -> Result<SealOutcome, StoreError>;
 
     /// Finishes a run that is sealed and whose chunks are all recorded; returns its state. Safe to repeat and to call
     /// concurrently. An unknown run counts as loading.

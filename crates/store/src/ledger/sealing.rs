@@ -1,6 +1,6 @@
 //! Where a run ends, and what lies beyond its end.
 
-use assay_transaction::{Checkpoint, ChunkId, RowRange, Run, RunId, RunState, Sealed, StopKind};
+use assay_transaction::{Checkpoint, ChunkId, RowRange, Run, RunId, RunState, SealedTotals, StopKind};
 
 use crate::values::unsigned;
 use crate::{RecordedChunk, StoreError};
@@ -24,17 +24,17 @@ pub enum SealOutcome {
 
 /// The end of a stopped run without a loader: its checkpoint, or its last recorded chunk, whichever is further. The loader may
 /// have got further than both, but nothing certain is known of that.
-pub(crate) fn stopped_at(checkpoint: Checkpoint, last: Option<RecordedChunk>) -> Sealed {
+pub(crate) fn stopped_at(checkpoint: Checkpoint, last: Option<RecordedChunk>) -> SealedTotals {
     let (rows, chunks) =
         last.map_or((0, 0), |last| ((last.range.first_row + last.range.rows).saturating_sub(1), last.chunk + 1));
     let amount = Some(checkpoint.counted.amount).filter(|_| checkpoint.rows_before() >= rows);
-    Sealed { rows_read: checkpoint.rows_before().max(rows), chunks_total: checkpoint.chunk.max(chunks), amount }
+    SealedTotals { rows_read: checkpoint.rows_before().max(rows), chunks_total: checkpoint.chunk.max(chunks), amount }
 }
 
 /// The end of a sealed run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunEnd {
-    pub(crate) sealed: Sealed,
+    pub(crate) sealed: SealedTotals,
     /// Whether the run was ordered to stop.
     pub(crate) is_stopped: bool,
     /// Whether it was removed since, or is being removed: nothing more of it is stored.
@@ -52,14 +52,14 @@ impl RunEnd {
 }
 
 /// Where a run is sealed, if it is.
-pub(crate) fn sealed(rows_read: Option<i64>, chunks_total: Option<i64>) -> Option<Sealed> {
+pub(crate) fn sealed(rows_read: Option<i64>, chunks_total: Option<i64>) -> Option<SealedTotals> {
     let (rows_read, chunks_total) = (unsigned(rows_read?), unsigned(chunks_total?));
-    Some(Sealed { rows_read, chunks_total, amount: None })
+    Some(SealedTotals { rows_read, chunks_total, amount: None })
 }
 
 /// Why a chunk cannot belong to a run with this end; none if it can.
-pub(crate) fn beyond_end(run_id: &RunId, chunk: u64, range: RowRange, end: Sealed) -> Option<String> {
-    let Sealed { rows_read, chunks_total, .. } = end;
+pub(crate) fn beyond_end(run_id: &RunId, chunk: u64, range: RowRange, end: SealedTotals) -> Option<String> {
+    let SealedTotals { rows_read, chunks_total, .. } = end;
     // Rows count from 1.
     let reaches_beyond = range.first_row.saturating_add(range.rows) > rows_read.saturating_add(1);
     (chunk >= chunks_total || reaches_beyond).then(|| {
@@ -72,7 +72,7 @@ pub(crate) fn beyond_end(run_id: &RunId, chunk: u64, range: RowRange, end: Seale
 /// overlap, none reaches further.
 pub(crate) fn settled_seal(
     run: &Run,
-    sealed: Sealed,
+    sealed: SealedTotals,
     last: Option<RecordedChunk>,
 ) -> Result<Option<SealOutcome>, StoreError> {
     let run_id = &run.run_id;
@@ -84,8 +84,8 @@ pub(crate) fn settled_seal(
         }));
     }
     match run.sealed {
-        Some(before) if before.ends_as(sealed) => Ok(Some(SealOutcome::Done)),
-        Some(Sealed { rows_read, chunks_total, .. }) => {
+        Some(before) if before.ends_like(sealed) => Ok(Some(SealOutcome::Done)),
+        Some(SealedTotals { rows_read, chunks_total, .. }) => {
             let reason =
                 format!("run {run_id} was sealed at {rows_read} rows in {chunks_total} chunks by another loader");
             Ok(Some(SealOutcome::Elsewhere { reason }))

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_transaction::{CsvText, Transaction, trimmed};
+use assay_transaction::{CsvSyntax, Transaction, trimmed};
 
 /// Whether two transactions with one id say the same and had the same external ids. Amounts and timestamps must be equal.
 pub(crate) fn is_alike(
@@ -35,7 +35,7 @@ fn covers(attributes: &BTreeMap<String, String>, others: &BTreeMap<String, Strin
 fn text(written: &str) -> &str {
     let inner = trimmed(written);
     let said = inner.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"')).map_or(inner, trimmed);
-    if CsvText::NULL_VALUES.contains(&said) { "" } else { said }
+    if CsvSyntax::NULL_VALUES.contains(&said) { "" } else { said }
 }
 
 #[cfg(test)]

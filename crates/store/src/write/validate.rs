@@ -157,7 +157,8 @@ pub(crate) fn stage_row<'a>(
             return Err(format!("its {name} has more than {MAX_LABEL} characters"));
         }
     }
-    let (transaction, attributes) = entry.transaction.decode_in_part().map_err(|error| error.to_string())?;
+    let (transaction, attributes) =
+        entry.transaction.decode_with_raw_attributes().map_err(|error| error.to_string())?;
     Ok(StagedRow { run_id, lane, predicted_at, candidate, entry, prediction, transaction, attributes })
 }
 

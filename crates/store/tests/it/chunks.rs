@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_store::{AuditContext, Lease, NewRun, RunStart, Store};
 use assay_transaction::{
     ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, Lane, Predicted, Prediction, RawText, RejectReason,
-    RejectedRow, ReplayId, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, ScoredReplay, Sealed,
+    RejectedRow, ReplayId, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, ScoredReplay, SealedTotals,
     SourceIdentity, TimeZone, Timestamp, Transaction,
 };
 use uuid::Uuid;
@@ -159,7 +159,7 @@ pub(crate) async fn begin(store: &dyn Store, name: &str) -> Run {
 
 /// Seals a run and closes it.
 pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks_total: u64) -> RunState {
-    store.seal(&lease(name), Sealed { rows_read, chunks_total, amount: None }, None).await.unwrap();
+    store.seal(&lease(name), SealedTotals { rows_read, chunks_total, amount: None }, None).await.unwrap();
     store.close_run(&run_id(name)).await.unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use assay_http_server::BodyError;
 use assay_store::StoreError;
-use assay_transaction::{PlainError, RejectedRow, mask_card_numbers};
+use assay_transaction::{LiveBodyError, RejectedRow, mask_card_numbers};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub(super) enum ErrorResponse {
     #[error(transparent)]
     Unread(BodyError),
     #[error("the body cannot be used: {0}")]
-    Plain(#[from] PlainError),
+    Plain(#[from] LiveBodyError),
     /// Some rows are invalid; nothing was published.
     #[error("{} rows are not valid: nothing was accepted", .0.len())]
     Invalid(Vec<RejectedRow>),
@@ -68,7 +68,7 @@ impl ErrorResponse {
             }
             Self::Unread(error) => error.status(),
             Self::BodyTooLong(_)
-            | Self::Plain(PlainError::TooMany(_))
+            | Self::Plain(LiveBodyError::TooMany(_))
             | Self::NotAccepted(AcceptError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Plain(_) | Self::Wait(_) | Self::Id => StatusCode::BAD_REQUEST,
             Self::Kind(_) | Self::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,

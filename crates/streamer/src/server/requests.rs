@@ -149,7 +149,7 @@ fn judge(state: &ServerState, body: &[u8]) -> Result<Vec<Entry>, ErrorResponse> 
         && invalid.iter().all(|row| row.reason == RejectReason::JsonFormat)
         && rows.iter().all(is_text)
     {
-        return Err(ErrorResponse::Plain(assay_transaction::PlainError::Json));
+        return Err(ErrorResponse::Plain(assay_transaction::LiveBodyError::Json));
     }
     Err(ErrorResponse::Invalid(invalid))
 }

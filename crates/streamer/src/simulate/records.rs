@@ -5,7 +5,7 @@ use std::path::Path;
 
 use assay_generator::{Generated, Transactions};
 use assay_source::{RowReader, S3Options, SourceUrl, Sources};
-use assay_transaction::{Entry, LiveRules, Namespace, Occurrences, Rules, RunSettings};
+use assay_transaction::{Entry, IdOccurrences, LiveRules, Namespace, Rules, RunSettings};
 use chrono::{NaiveDateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tracing::warn;
@@ -30,7 +30,7 @@ enum RecordSource {
 struct FileRows {
     reader: RowReader,
     rules: Rules,
-    occurrences: Occurrences,
+    occurrences: IdOccurrences,
     read: VecDeque<Entry>,
     invalid: u64,
 }
@@ -88,7 +88,7 @@ impl FileRows {
         }
         let rules = Rules::of_run(&settings)?;
         let reader = sources.rows(&url, &found, &settings, start).await?;
-        Ok(Self { reader, rules, occurrences: Occurrences::default(), read: VecDeque::new(), invalid: 0 })
+        Ok(Self { reader, rules, occurrences: IdOccurrences::default(), read: VecDeque::new(), invalid: 0 })
     }
 
     async fn next(&mut self, size: usize) -> Result<Vec<Entry>, StreamError> {

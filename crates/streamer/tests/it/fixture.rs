@@ -185,7 +185,7 @@ async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: Cancellation
                     .collect(),
                 rejected: Vec::new(),
             };
-            store.write(&[scored.numbered(place)], IdConflict::Fail).await.unwrap();
+            store.write(&[scored.into_chunk(place)], IdConflict::Fail).await.unwrap();
             DeliveryOutcome::Done
         }
     };

@@ -96,7 +96,7 @@ impl EncodedTransaction {
 
     /// The transaction without attributes, and its attributes as a JSON object, none if there are none. They are
     /// checked to be texts by name, and not decoded: a row may have thousands of them.
-    pub fn decode_in_part(&self) -> Result<(Transaction, Option<&str>), WireError> {
+    pub fn decode_with_raw_attributes(&self) -> Result<(Transaction, Option<&str>), WireError> {
         let TransactionWithRawAttributes {
             attributes,
             id,
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(encoded.as_json(), spaced);
         assert_eq!(encoded.id().unwrap().to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
         assert!(encoded.decode().is_err(), "a transaction has more fields");
-        assert!(encoded.decode_in_part().is_err());
+        assert!(encoded.decode_with_raw_attributes().is_err());
     }
 
     #[test]
@@ -325,7 +325,7 @@ mod tests {
             (r#","attributes":{"country":"F\u0052","b":""}"#, Some(r#"{"country":"F\u0052","b":""}"#)),
         ] {
             let encoded = whole(attributes);
-            let (part, json) = encoded.decode_in_part().unwrap();
+            let (part, json) = encoded.decode_with_raw_attributes().unwrap();
             assert_eq!(json, expected);
             let attributes = json.map(|json| serde_json::from_str(json).unwrap()).unwrap_or_default();
             assert_eq!(Transaction { attributes, ..part }, encoded.decode().unwrap());
@@ -333,7 +333,7 @@ mod tests {
         for attributes in [r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":{"b":"c"}}"#, "[]", "7", r#"{"a":"\ud800"}"#] {
             let encoded = whole(&format!(r#","attributes":{attributes}"#));
             assert!(encoded.decode().is_err(), "{attributes}");
-            assert!(encoded.decode_in_part().is_err(), "{attributes}");
+            assert!(encoded.decode_with_raw_attributes().is_err(), "{attributes}");
         }
     }
 }

@@ -15,8 +15,8 @@ use crate::value::redact::json_problem;
 pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, KnownRow, Lane, RowRange};
 pub use feed::PredictionNotice;
 pub use live::{
-    Day, LiveId, LiveMessage, LiveRules, LiveRun, MAX_LIVE_ROWS, Numbered, ParseProducerError, PlainError, Producer,
-    ScoredLive, split_transactions,
+    Day, LiveBodyError, LiveId, LiveMessage, LivePlacement, LiveRules, LiveRun, MAX_LIVE_ROWS, ParseProducerError,
+    Producer, ScoredLive, split_transactions,
 };
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};

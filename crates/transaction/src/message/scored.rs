@@ -92,7 +92,7 @@ crate::message::message!(ScoredChunk, "assay.scored.v1");
 
 impl ScoredChunk {
     /// A chunk that will not be scored: all of its transactions fail.
-    pub fn given_up(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
+    pub fn all_failed(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
         let Chunk { id, range, transactions, rejected, .. } = chunk;
         let failed = FailedRow::all(transactions, class, reason);
         Self { id, range, lane, predicted_at: at, predicted: Vec::new(), failed, rejected, known: Vec::new() }

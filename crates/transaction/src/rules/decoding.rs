@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::value::text::{trimmed, trimmed_cow};
-use crate::{Decided, DecidedBy, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
+use crate::{DecidedBy, DecisionSubject, Encoding, Format, ReadingRules, RejectReason, Rejection, RunSettings};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextDecoder {
@@ -37,7 +37,7 @@ impl TextDecoder {
         let trims = settings.reading != ReadingRules::First;
         // Text in Parquet is always UTF-8.
         let is_settable = !(trims && settings.format == Format::Parquet);
-        let decided_by = is_settable.then(|| settings.decided_by(Decided::Encoding));
+        let decided_by = is_settable.then(|| settings.decided_by(DecisionSubject::Encoding));
         let encoding = settings.encoding_of_rows();
         let of_source = if settings.is_transcoded() { settings.dialect.encoding } else { encoding };
         Self { encoding, of_source, decided_by, trims }

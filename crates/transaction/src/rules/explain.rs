@@ -3,8 +3,8 @@
 
 use crate::value::text::trimmed;
 use crate::{
-    Amount, AmountError, Decided, DecidedBy, DecimalMark, Notation, ReadingRules, RejectReason, Rejection, RunSettings,
-    TimestampError, TimestampFormat, readings,
+    Amount, AmountError, AmountNotation, DecidedBy, DecimalMark, DecisionSubject, ReadingRules, RejectReason,
+    Rejection, RunSettings, TimestampError, TimestampFormat, amount_readings,
 };
 
 /// Most characters of a possible currency.
@@ -26,11 +26,11 @@ pub(super) struct Explainer {
 
 impl Explainer {
     pub(super) fn of_run(settings: &RunSettings) -> Self {
-        let timestamps_by = settings.decided_by(Decided::Timestamps);
+        let timestamps_by = settings.decided_by(DecisionSubject::Timestamps);
         let is_recognised = timestamps_by == DecidedBy::Recognised && settings.reading != ReadingRules::First;
         Self {
             reading: settings.reading,
-            mark_by: settings.decided_by(Decided::DecimalMark),
+            mark_by: settings.decided_by(DecisionSubject::DecimalMark),
             timestamps: settings.timestamps.clone(),
             timestamps_by,
             rivals: if is_recognised { settings.timestamps.rivals() } else { Vec::new() },
@@ -54,7 +54,7 @@ impl Explainer {
         }
     }
 
-    pub(super) fn amount(&self, field: &str, text: &str, error: AmountError, notation: &Notation) -> Rejection {
+    pub(super) fn amount(&self, field: &str, text: &str, error: AmountError, notation: &AmountNotation) -> Rejection {
         let reason = RejectReason::from(error);
         if self.reading == ReadingRules::First {
             return Rejection::of_value(field, text, reason, &error);
@@ -64,7 +64,7 @@ impl Explainer {
             self.hint(&mut rejection, if error == AmountError::Scale { ROUNDING } else { "" });
             return rejection;
         }
-        let either = readings(text, notation.currencies());
+        let either = amount_readings(text, notation.currencies());
         let other = notation.mark().map(DecimalMark::other).filter(|other| either.by(*other).is_some());
         let mut rejection = match (error, notation.mark(), either.point, either.comma) {
             (AmountError::Mark, _, Some(point), Some(comma)) => ambiguous_amount(reason, field, text, point, comma),
@@ -150,7 +150,7 @@ fn is_count(text: &str) -> bool {
 }
 
 /// The currencies that would make a text an amount: a sign or code before the digits, after them, or both.
-fn currency_candidates<'a>(text: &'a str, notation: &Notation) -> Vec<&'a str> {
+fn currency_candidates<'a>(text: &'a str, notation: &AmountNotation) -> Vec<&'a str> {
     let is_symbol = |character: char| {
         character.is_alphabetic() || matches!(character, '$' | '¢' | '£' | '¤' | '¥' | '\u{20a0}'..='\u{20cf}')
     };
@@ -164,7 +164,7 @@ fn currency_candidates<'a>(text: &'a str, notation: &Notation) -> Vec<&'a str> {
     let is_side =
         |found: &str| ["C", "D", "H", "S", "CR", "DR", "DB"].iter().any(|side| found.eq_ignore_ascii_case(side));
     let owned: Vec<String> = found.iter().map(ToString::to_string).collect();
-    let read = |mark| readings(text, &owned).by(mark).is_some();
+    let read = |mark| amount_readings(text, &owned).by(mark).is_some();
     let is_read = notation.mark().map_or_else(|| read(DecimalMark::Point) || read(DecimalMark::Comma), read);
     if is_read && found.iter().all(|found| is_short(found) && !is_side(found)) { found } else { Vec::new() }
 }

@@ -14,15 +14,15 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 pub use self::reason::{FailureClass, RejectReason};
-pub use self::rejections::{MAX_RAW_KEPT, Prevailing, RejectedRow, Rejection, Rejections};
+pub use self::rejections::{MAX_RAW_KEPT, PrevailingReason, RejectedRow, Rejection, RejectionCounts};
 
 use self::decoding::TextDecoder;
 use self::explain::Explainer;
-use crate::schema::columns::Fields;
+use crate::schema::columns::FieldAccess;
 use crate::schema::derivation::{AmountColumns, AmountField, Derivation, DerivedField, FieldReader, TimestampField};
 use crate::value::timestamp::ParsedTimestamp;
 use crate::{
-    Amount, Columns, HeaderError, Namespace, Notation, ReadingRules, RunSettings, TimeZone, TimestampFormat,
+    Amount, AmountNotation, Columns, HeaderError, Namespace, ReadingRules, RunSettings, TimeZone, TimestampFormat,
     Transaction,
 };
 
@@ -46,9 +46,9 @@ pub struct Rules {
     reading: ReadingRules,
     decoder: TextDecoder,
     /// For amounts written as text.
-    notation: Notation,
+    notation: AmountNotation,
     /// For amounts that are numbers by the grammar of their source.
-    numbers: Notation,
+    numbers: AmountNotation,
     timestamps: TimestampFormat,
     time_zone: TimeZone,
     namespace: Namespace,
@@ -68,8 +68,8 @@ impl Rules {
             columns,
             reading: settings.reading,
             decoder: TextDecoder::of_run(settings),
-            notation: Notation::of_run(settings),
-            numbers: Notation::for_numbers(),
+            notation: AmountNotation::of_run(settings),
+            numbers: AmountNotation::for_numbers(),
             timestamps: settings.timestamps.clone(),
             time_zone: settings.time_zone,
             namespace: settings.namespace,
@@ -91,16 +91,21 @@ impl Rules {
 
     /// Checks a row by its number, its unquoted fields and its length in the source. For one of several rows with the
     /// same id, see [`Self::check_nth`].
-    pub fn check(&self, number: u64, fields: &(impl Fields + ?Sized), raw_bytes: usize) -> Result<ValidRow, Rejection> {
+    pub fn check(
+        &self,
+        number: u64,
+        fields: &(impl FieldAccess + ?Sized),
+        raw_bytes: usize,
+    ) -> Result<ValidRow, Rejection> {
         self.check_nth(number, 1, fields, raw_bytes)
     }
 
-    /// Checks the `nth` row with the same id columns, as counted by [`Occurrences`](crate::Occurrences).
+    /// Checks the `nth` row with the same id columns, as counted by [`IdOccurrences`](crate::Occurrences).
     pub fn check_nth(
         &self,
         number: u64,
         nth: u64,
-        fields: &(impl Fields + ?Sized),
+        fields: &(impl FieldAccess + ?Sized),
         raw_bytes: usize,
     ) -> Result<ValidRow, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {
@@ -158,7 +163,7 @@ impl Rules {
     }
 
     /// The amount of a row, if it can be parsed: it counts in the total even if the row breaks another rule.
-    pub fn amount(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Amount> {
+    pub fn amount(&self, number: u64, fields: &(impl FieldAccess + ?Sized)) -> Option<Amount> {
         if fields.count() != self.columns.count() {
             return None;
         }
@@ -167,7 +172,7 @@ impl Rules {
     }
 
     /// The id of a row, if ids count the rows with the same columns.
-    pub(crate) fn counted_id(&self, number: u64, fields: &(impl Fields + ?Sized)) -> Option<Uuid> {
+    pub(crate) fn counted_id(&self, number: u64, fields: &(impl FieldAccess + ?Sized)) -> Option<Uuid> {
         if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
             return None;
         }
@@ -176,7 +181,7 @@ impl Rules {
         Some(self.namespace.identify(text.trim()).0)
     }
 
-    fn read_amounts<F: Fields + ?Sized>(&self, row: &FieldReader<'_, F>) -> Result<Amount, Rejection> {
+    fn read_amounts<F: FieldAccess + ?Sized>(&self, row: &FieldReader<'_, F>) -> Result<Amount, Rejection> {
         match &self.columns.amount {
             AmountColumns::One(from) => self.read_amount(row, from),
             AmountColumns::DebitOrCredit { debit, credit } => {
@@ -185,7 +190,7 @@ impl Rules {
         }
     }
 
-    fn read_amount<F: Fields + ?Sized>(
+    fn read_amount<F: FieldAccess + ?Sized>(
         &self,
         row: &FieldReader<'_, F>,
         from: &AmountField,
@@ -210,7 +215,7 @@ impl Rules {
     }
 
     /// The notation of a field. A number by the grammar of its source means the same whatever texts look like.
-    fn notation<F: Fields + ?Sized>(&self, row: &FieldReader<'_, F>, field: &DerivedField) -> &Notation {
+    fn notation<F: FieldAccess + ?Sized>(&self, row: &FieldReader<'_, F>, field: &DerivedField) -> &AmountNotation {
         match field.from {
             Derivation::Column(index) if self.reading != ReadingRules::First && row.fields.is_number(index) => {
                 &self.numbers
@@ -219,7 +224,7 @@ impl Rules {
         }
     }
 
-    fn read_timestamp<F: Fields + ?Sized>(
+    fn read_timestamp<F: FieldAccess + ?Sized>(
         &self,
         row: &FieldReader<'_, F>,
         from: &TimestampField,

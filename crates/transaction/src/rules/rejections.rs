@@ -92,13 +92,13 @@ pub struct RejectedRow {
 
 /// The number of rows rejected by reason, each with the first message, without row contents.
 #[derive(Debug, Clone, Default)]
-pub struct Rejections {
+pub struct RejectionCounts {
     by_reason: HashMap<RejectReason, (u64, String)>,
 }
 
 /// The reason for which all or nearly all rows of a source were rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Prevailing {
+pub struct PrevailingReason {
     /// The reason.
     pub reason: RejectReason,
     /// The number of rows rejected for it.
@@ -112,7 +112,7 @@ pub struct Prevailing {
     pub setting: Option<&'static str>,
 }
 
-impl Rejections {
+impl RejectionCounts {
     /// Counts a row.
     pub fn add(&mut self, rejection: &Rejection) {
         match self.by_reason.get_mut(&rejection.reason) {
@@ -122,16 +122,16 @@ impl Rejections {
     }
 
     /// The most frequent reason among so many rows; none if no row was rejected.
-    pub fn most_frequent(&self, rows: u64) -> Option<Prevailing> {
+    pub fn most_frequent(&self, rows: u64) -> Option<PrevailingReason> {
         // A tie is always resolved alike.
         let most = self.by_reason.iter().max_by_key(|(reason, (count, _))| (*count, std::cmp::Reverse(reason.code())));
         let (reason, (rejected, example)) = most?;
         let (reason, setting) = (reason.clone(), reason.setting());
-        Some(Prevailing { reason, rejected: *rejected, rows, example: example.clone(), setting })
+        Some(PrevailingReason { reason, rejected: *rejected, rows, example: example.clone(), setting })
     }
 
     /// The reason of all rows, or of all but a few: at most two, or a tenth of them, and fewer than it has.
-    pub fn prevailing(&self, rows: u64) -> Option<Prevailing> {
+    pub fn prevailing(&self, rows: u64) -> Option<PrevailingReason> {
         self.most_frequent(rows).filter(|most| {
             let others = rows.saturating_sub(most.rejected);
             others < most.rejected && others <= FEW.max(rows / ONE_OF)
@@ -140,7 +140,7 @@ impl Rejections {
 }
 
 /// For a person, in one line.
-impl fmt::Display for Prevailing {
+impl fmt::Display for PrevailingReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { reason, rejected, rows, example, setting } = self;
         write!(formatter, "{rejected} of {rows} rows are invalid for one reason, {reason}: {example}")?;
@@ -156,8 +156,8 @@ impl fmt::Display for Prevailing {
 mod tests {
     use super::*;
 
-    fn rejections(counts: &[(RejectReason, u64)]) -> Rejections {
-        let mut rejections = Rejections::default();
+    fn rejections(counts: &[(RejectReason, u64)]) -> RejectionCounts {
+        let mut rejections = RejectionCounts::default();
         for (reason, count) in counts {
             for number in 0..*count {
                 rejections.add(&Rejection::new(reason.clone(), format!("message {number}")));
@@ -198,7 +198,7 @@ mod tests {
             most.to_string(),
             "3 of 3 rows are invalid for one reason, timestamp_format: message 0; check TIMESTAMP_FORMAT"
         );
-        let said = Prevailing { example: "message 0; set TIMESTAMP_FORMAT".to_owned(), ..most };
+        let said = PrevailingReason { example: "message 0; set TIMESTAMP_FORMAT".to_owned(), ..most };
         assert!(said.to_string().ends_with(": message 0; set TIMESTAMP_FORMAT"), "{said}");
         let most = rejections(&[(RejectReason::NulByte, 3)]).most_frequent(4).unwrap();
         assert_eq!(most.to_string(), "3 of 4 rows are invalid for one reason, nul_byte: message 0");

@@ -1,7 +1,7 @@
 //! Every rule, its reason, and its message.
 
 use super::*;
-use crate::{AmountText, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect, Encoding};
+use crate::{AmountSyntax, DecidedBy, DecimalMark, Decision, DecisionSubject, Delimiter, Dialect, Encoding};
 
 const HEADER: &str = "id|description|amount|timestamp|merchant|operation_type|side|country";
 const GOOD: &str = "1|Card expense|-952,40|2023-11-28 06:35:12|EDF|refund|debit|FR";
@@ -205,7 +205,9 @@ fn settled(mark: DecimalMark, timestamps: &str, by: DecidedBy) -> RunSettings {
     RunSettings {
         dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: mark, encoding: Encoding::UTF_8 },
         timestamps: timestamps.parse().unwrap(),
-        decisions: [Decided::DecimalMark, Decided::Timestamps, Decided::Encoding].map(decided).to_vec(),
+        decisions: [DecisionSubject::DecimalMark, DecisionSubject::Timestamps, DecisionSubject::Encoding]
+            .map(decided)
+            .to_vec(),
         ..RunSettings::example()
     }
 }
@@ -223,7 +225,7 @@ fn a_message_names_the_rule_its_origin_and_the_setting() {
     let amount = |text: &str| format!("1|Card|{text}|2023-11-28 06:35:12||x|debit|").into_bytes();
     let at = |text: &str| format!("1|Card|1|{text}||x|debit|").into_bytes();
     let unset = RunSettings {
-        amounts: AmountText { currencies: Vec::new(), is_mark_unknown: true },
+        amounts: AmountSyntax { currencies: Vec::new(), is_mark_unknown: true },
         ..settled(Point, "iso", Default)
     };
     let iso = |mark, by| settled(mark, "iso", by);
@@ -413,7 +415,7 @@ fn a_rejection_without_values_has_no_row_content() {
     let settings = |mark_by, timestamps: &str, mapping: Option<&str>| RunSettings {
         dialect: Dialect { delimiter: Delimiter::Pipe, decimal_mark: DecimalMark::Comma, encoding: Encoding::UTF_8 },
         timestamps: timestamps.parse().unwrap(),
-        amounts: AmountText { is_mark_unknown: mark_by == DecidedBy::Default, ..AmountText::default() },
+        amounts: AmountSyntax { is_mark_unknown: mark_by == DecidedBy::Default, ..AmountSyntax::default() },
         mapping: mapping.map(|mapping| serde_json::from_str(mapping).unwrap()),
         ..RunSettings::example()
     };

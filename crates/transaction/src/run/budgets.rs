@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 /// A text is not a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a share is a number from 0 to 1, such as 0.01")]
-pub struct ParseShareError;
+pub struct ParseRatioError;
 
 /// A share of rows, in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Share(u32);
+pub struct Ratio(u32);
 
-impl Share {
+impl Ratio {
     const WHOLE: u32 = 1_000_000;
 
     /// 0.001.
@@ -34,13 +34,13 @@ impl Share {
     }
 }
 
-impl FromStr for Share {
-    type Err = ParseShareError;
+impl FromStr for Ratio {
+    type Err = ParseRatioError;
 
-    fn from_str(text: &str) -> Result<Self, ParseShareError> {
-        let share: f64 = text.parse().map_err(|_| ParseShareError)?;
+    fn from_str(text: &str) -> Result<Self, ParseRatioError> {
+        let share: f64 = text.parse().map_err(|_| ParseRatioError)?;
         if !(0.0..=1.0).contains(&share) {
-            return Err(ParseShareError);
+            return Err(ParseRatioError);
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to a million")]
         let millionths = (share * f64::from(Self::WHOLE)).round() as u32;
@@ -49,7 +49,7 @@ impl FromStr for Share {
 }
 
 /// As written, to six decimals.
-impl fmt::Display for Share {
+impl fmt::Display for Ratio {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", f64::from(self.0) / f64::from(Self::WHOLE))
     }
@@ -60,10 +60,10 @@ impl fmt::Display for Share {
 pub struct Budgets {
     /// The share of rows read that may be invalid: `MAX_INVALID_RATIO`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_invalid: Option<Share>,
+    pub max_invalid: Option<Ratio>,
     /// The share of recorded rows that may have failed: `MAX_FAILED_RATIO`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_failed: Option<Share>,
+    pub max_failed: Option<Ratio>,
 }
 
 impl Budgets {
@@ -72,7 +72,7 @@ impl Budgets {
 
     /// Why a run must be aborted after so many rows were read; none within its budget. At the end of the source any
     /// number of rows is enough.
-    pub fn spent_on_invalid(self, invalid: u64, rows_read: u64, is_end: bool) -> Option<String> {
+    pub fn exceeded_by_invalid(self, invalid: u64, rows_read: u64, is_end: bool) -> Option<String> {
         let limit = self.max_invalid.filter(|limit| limit.is_exceeded_by(invalid, rows_read))?;
         (is_end || rows_read >= Self::MIN_ROWS)
             .then(|| format!("{invalid} of {rows_read} rows are invalid, more than MAX_INVALID_RATIO={limit} allows"))
@@ -80,12 +80,12 @@ impl Budgets {
 
     /// Whether rows that fit only another reading show that the recognised one is wrong, or that the source mixes two:
     /// more than a thousandth. It waits for enough rows, as budgets do.
-    pub fn is_read_wrongly(other_reading: u64, rows_read: u64, is_end: bool) -> bool {
-        (is_end || rows_read >= Self::MIN_ROWS) && Share::THOUSANDTH.is_exceeded_by(other_reading, rows_read)
+    pub fn is_misread(other_reading: u64, rows_read: u64, is_end: bool) -> bool {
+        (is_end || rows_read >= Self::MIN_ROWS) && Ratio::THOUSANDTH.is_exceeded_by(other_reading, rows_read)
     }
 
     /// Why a run must be aborted after so many recorded rows failed; none within its budget.
-    pub fn spent_on_failed(self, failed: u64, rows_recorded: u64) -> Option<String> {
+    pub fn exceeded_by_failed(self, failed: u64, rows_recorded: u64) -> Option<String> {
         let limit = self.max_failed.filter(|limit| limit.is_exceeded_by(failed, rows_recorded))?;
         (rows_recorded >= Self::MIN_ROWS)
             .then(|| format!("{failed} of {rows_recorded} rows failed, more than MAX_FAILED_RATIO={limit} allows"))
@@ -98,25 +98,25 @@ mod tests {
 
     #[test]
     fn a_share_is_exact_to_the_row() {
-        let share: Share = "0.01".parse().unwrap();
+        let share: Ratio = "0.01".parse().unwrap();
         assert!(!share.is_exceeded_by(10, 1_000) && share.is_exceeded_by(11, 1_000));
-        assert!("0".parse::<Share>().unwrap().is_exceeded_by(1, u64::MAX));
-        assert!(!"1".parse::<Share>().unwrap().is_exceeded_by(u64::MAX, u64::MAX));
+        assert!("0".parse::<Ratio>().unwrap().is_exceeded_by(1, u64::MAX));
+        assert!(!"1".parse::<Ratio>().unwrap().is_exceeded_by(u64::MAX, u64::MAX));
         assert_eq!(share.to_string(), "0.01");
         for wrong in ["", "1%", "-0.1", "1.1", "NaN"] {
-            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Ratio>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_budget_waits_for_enough_rows_or_the_end() {
         let budgets = Budgets { max_invalid: Some("0.1".parse().unwrap()), max_failed: Some("0.1".parse().unwrap()) };
-        assert_eq!(budgets.spent_on_invalid(500, 999, false), None);
-        assert!(budgets.spent_on_invalid(500, 999, true).unwrap().contains("MAX_INVALID_RATIO=0.1"));
-        assert!(budgets.spent_on_invalid(500, 1_000, false).is_some());
-        assert_eq!(budgets.spent_on_failed(500, 999), None);
-        assert!(budgets.spent_on_failed(101, 1_000).unwrap().contains("101 of 1000 rows failed"));
-        assert_eq!(Budgets::default().spent_on_invalid(1_000, 1_000, true), None);
+        assert_eq!(budgets.exceeded_by_invalid(500, 999, false), None);
+        assert!(budgets.exceeded_by_invalid(500, 999, true).unwrap().contains("MAX_INVALID_RATIO=0.1"));
+        assert!(budgets.exceeded_by_invalid(500, 1_000, false).is_some());
+        assert_eq!(budgets.exceeded_by_failed(500, 999), None);
+        assert!(budgets.exceeded_by_failed(101, 1_000).unwrap().contains("101 of 1000 rows failed"));
+        assert_eq!(Budgets::default().exceeded_by_invalid(1_000, 1_000, true), None);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
             (6, 5_000, false, true),
         ];
         for (other, rows, is_end, expected) in cases {
-            assert_eq!(Budgets::is_read_wrongly(other, rows, is_end), expected, "{other} of {rows}");
+            assert_eq!(Budgets::is_misread(other, rows, is_end), expected, "{other} of {rows}");
         }
     }
 }

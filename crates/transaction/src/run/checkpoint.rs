@@ -22,7 +22,7 @@ impl Position {
 
 /// The counts of a source up to a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counted {
+pub struct CheckpointCounts {
     /// Rows that broke a rule.
     pub invalid: u64,
     /// The sum of all parseable amounts, including those of rejected rows.
@@ -41,7 +41,7 @@ pub struct Checkpoint {
     /// Where it starts.
     pub at: Position,
     /// The counts before it.
-    pub counted: Counted,
+    pub counted: CheckpointCounts,
 }
 
 impl Checkpoint {
@@ -50,7 +50,7 @@ impl Checkpoint {
 
     /// At the first row.
     pub const fn first(at: Position) -> Self {
-        Self { chunk: 0, at, counted: Counted { invalid: 0, amount: AmountSum::ZERO, other_reading: 0 } }
+        Self { chunk: 0, at, counted: CheckpointCounts { invalid: 0, amount: AmountSum::ZERO, other_reading: 0 } }
     }
 
     /// Number of rows before it.
@@ -61,7 +61,7 @@ impl Checkpoint {
 
 /// The totals of a source once it is read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealed {
+pub struct SealedTotals {
     /// Data rows, whatever their outcome.
     pub rows_read: u64,
     /// Chunks: their numbers are 0 to this, exclusive.
@@ -70,7 +70,7 @@ pub struct Sealed {
     pub amount: Option<AmountSum>,
 }
 
-impl Sealed {
+impl SealedTotals {
     /// The totals up to a checkpoint.
     pub fn at(checkpoint: Checkpoint) -> Self {
         let amount = Some(checkpoint.counted.amount);
@@ -78,7 +78,7 @@ impl Sealed {
     }
 
     /// Whether both end at the same row and chunk.
-    pub fn ends_as(self, other: Self) -> bool {
+    pub fn ends_like(self, other: Self) -> bool {
         (self.rows_read, self.chunks_total) == (other.rows_read, other.chunks_total)
     }
 }

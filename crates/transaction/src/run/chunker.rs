@@ -3,11 +3,13 @@
 //! The cuts depend only on the source's rows and the run's frozen sizes, never on validity or on how the rows arrived.
 //! So a resumed or repaired run makes the same chunks again, and a chunk's identity always means the same rows.
 
-use crate::{Amount, Checkpoint, Chunk, ChunkId, Counted, Entry, Position, RejectedRow, RowRange, RunId, RunSettings};
+use crate::{
+    Amount, Checkpoint, CheckpointCounts, Chunk, ChunkId, Entry, Position, RejectedRow, RowRange, RunId, RunSettings,
+};
 
 /// A finished chunk, and where its run would resume after it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cut {
+pub struct CutChunk {
     /// The chunk.
     pub chunk: Chunk,
     /// The position after its last row.
@@ -21,13 +23,13 @@ pub struct Chunker {
     max_rows: u64,
     max_bytes: u64,
     next_chunk: u64,
-    counted: Counted,
+    counted: CheckpointCounts,
     open: OpenChunk,
 }
 
 /// A checked row for a [`Chunker`].
 #[derive(Debug)]
-pub struct Judged {
+pub struct CheckedRow {
     /// A transaction, or a rejected row.
     pub row: Result<Entry, RejectedRow>,
     /// Its amount, if it could be parsed.
@@ -70,7 +72,7 @@ impl Chunker {
 
     /// Adds the next row; returns a chunk if that filled one. A chunk is full with `chunk_rows` rows, or at least
     /// `chunk_bytes` bytes.
-    pub fn push(&mut self, judged: Judged) -> Option<Cut> {
+    pub fn push(&mut self, judged: CheckedRow) -> Option<CutChunk> {
         match judged.row {
             Ok(entry) => self.open.transactions.push(entry),
             Err(rejected) => {
@@ -89,7 +91,7 @@ impl Chunker {
     }
 
     /// Cuts the rest at the end of the source.
-    pub fn finish(&mut self, end: Position) -> Option<Cut> {
+    pub fn finish(&mut self, end: Position) -> Option<CutChunk> {
         self.cut(end)
     }
 
@@ -99,11 +101,11 @@ impl Chunker {
     }
 
     /// The counts so far.
-    pub fn counted(&self) -> Counted {
+    pub fn counted(&self) -> CheckpointCounts {
         self.counted
     }
 
-    fn cut(&mut self, end: Position) -> Option<Cut> {
+    fn cut(&mut self, end: Position) -> Option<CutChunk> {
         if self.open.rows == 0 {
             return None;
         }
@@ -120,7 +122,7 @@ impl Chunker {
         };
         let at = Position { row: next_row, ..end };
         let next = Checkpoint { chunk: self.next_chunk, at, counted: self.counted };
-        Some(Cut { chunk, next })
+        Some(CutChunk { chunk, next })
     }
 }
 
@@ -140,14 +142,20 @@ mod tests {
         }
     }
 
-    fn cuts(lengths: &[u64], settings: &RunSettings, from: Checkpoint) -> Vec<Cut> {
+    fn cuts(lengths: &[u64], settings: &RunSettings, from: Checkpoint) -> Vec<CutChunk> {
         let mut chunker = Chunker::new("run".parse().unwrap(), settings, from);
         let (mut cuts, mut end) = (Vec::new(), from.at);
         for (row, length) in (from.at.row..).zip(lengths) {
             end = Position { row: row + 1, line: row + 2, offset: end.offset + length };
             let amount = format!("{length}.{row:04}").parse().ok();
             let other_reading = length % 2 == 0;
-            cuts.extend(chunker.push(Judged { row: Err(rejected(row)), amount, other_reading, bytes: *length, end }));
+            cuts.extend(chunker.push(CheckedRow {
+                row: Err(rejected(row)),
+                amount,
+                other_reading,
+                bytes: *length,
+                end,
+            }));
         }
         assert_eq!(chunker.rows(), end.row - 1);
         cuts.extend(chunker.finish(end));
@@ -164,7 +172,7 @@ mod tests {
         let found = cuts(&[10, 10, 10, 10, 95, 10, 200, 1], &settings, Checkpoint::START);
         let ranges: Vec<_> = found.iter().map(|cut| (cut.chunk.range.first_row, cut.chunk.range.rows)).collect();
         assert_eq!(ranges, [(1, 3), (4, 2), (6, 2), (8, 1)]);
-        let counted = Counted { invalid: 8, amount: "346.0036".parse().unwrap(), other_reading: 6 };
+        let counted = CheckpointCounts { invalid: 8, amount: "346.0036".parse().unwrap(), other_reading: 6 };
         assert_eq!(found[3].next, Checkpoint { chunk: 4, at: Position { row: 9, line: 10, offset: 346 }, counted });
     }
 

@@ -4,13 +4,13 @@
 //! six, and repeats the name of each column. So a row counts as the largest JSON it can have. That depends only on the row's own
 //! bytes and the frozen settings, whether the row is valid or not, so that every read of the source cuts it alike.
 
-use crate::schema::columns::Fields;
+use crate::schema::columns::FieldAccess;
 use crate::schema::numbered_versions;
 use crate::{Columns, Encoding, RunSettings};
 
 /// A version of the rule that counts a row's bytes. The code of earlier ones stays for the runs that started under them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Cutting {
+pub enum RowByteRule {
     /// Until version 0.1: the bytes of the row in the source.
     #[default]
     Raw,
@@ -18,19 +18,19 @@ pub enum Cutting {
     Encoded,
 }
 
-impl Cutting {
+impl RowByteRule {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-numbered_versions!(Cutting, "the source is cut into chunks by the rule of version", 1 = Raw, 2 = Encoded);
+numbered_versions!(RowByteRule, "the source is cut into chunks by the rule of version", 1 = Raw, 2 = Encoded);
 
 /// Counts the bytes that rows of a run take of a chunk.
 #[derive(Debug, Clone, Copy)]
 pub struct RowBytes {
-    rule: Cutting,
+    rule: RowByteRule,
     /// Attribute names and everything else that each row has.
     fixed: u64,
     beyond_ascii: u64,
@@ -52,8 +52,8 @@ impl RowBytes {
     }
 
     /// The bytes of a row: by its own bytes, or by its fields if only its first bytes are given.
-    pub fn of(&self, raw: &[u8], raw_bytes: usize, fields: &(impl Fields + ?Sized)) -> u64 {
-        if self.rule == Cutting::Raw {
+    pub fn of(&self, raw: &[u8], raw_bytes: usize, fields: &(impl FieldAccess + ?Sized)) -> u64 {
+        if self.rule == RowByteRule::Raw {
             return raw_bytes as u64;
         }
         let row = self.encoded(raw);
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn an_earlier_run_counts_source_bytes() {
-        let settings = RunSettings { cutting: Cutting::Raw, ..settings(&["note"], Encoding::UTF_8) };
+        let settings = RunSettings { cutting: RowByteRule::Raw, ..settings(&["note"], Encoding::UTF_8) };
         let (_, bytes) = row_bytes(&settings);
         assert_eq!(bytes.of(b"\x01\x02", 70_000, &fields(b"\x01", b"")[..]), 70_000);
     }
@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn the_rule_is_frozen_as_a_number() {
-        assert_eq!(serde_json::to_string(&[Cutting::Raw, Cutting::Encoded]).unwrap(), "[1,2]");
-        let error = serde_json::from_str::<Cutting>("3").unwrap_err().to_string();
+        assert_eq!(serde_json::to_string(&[RowByteRule::Raw, RowByteRule::Encoded]).unwrap(), "[1,2]");
+        let error = serde_json::from_str::<RowByteRule>("3").unwrap_err().to_string();
         assert!(error.contains("update it"), "{error}");
     }
 

@@ -17,16 +17,16 @@ const MAX_LENGTH: usize = 1_000;
 
 /// Counts rows whose id differs from an earlier row's only in case or composition.
 #[derive(Debug)]
-pub struct Lookalikes {
+pub struct SimilarIds {
     /// Hashes of first ids, by the hash of their folded form.
     first: HashMap<u64, u64>,
     most: usize,
-    count: LookalikeCount,
+    count: SimilarIdCount,
 }
 
 /// The number of rows with such ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LookalikeCount {
+pub struct SimilarIdCount {
     /// The rows, without the first of each group.
     pub rows: u64,
     /// The first of these rows.
@@ -35,15 +35,15 @@ pub struct LookalikeCount {
     pub may_be_more: bool,
 }
 
-impl Default for Lookalikes {
+impl Default for SimilarIds {
     fn default() -> Self {
         Self::up_to(MOST)
     }
 }
 
-impl Lookalikes {
+impl SimilarIds {
     fn up_to(most: usize) -> Self {
-        Self { first: HashMap::new(), most, count: LookalikeCount::default() }
+        Self { first: HashMap::new(), most, count: SimilarIdCount::default() }
     }
 
     /// Adds the id of the next row, as its source writes it.
@@ -63,7 +63,7 @@ impl Lookalikes {
     }
 
     /// The count so far.
-    pub fn count(&self) -> LookalikeCount {
+    pub fn count(&self) -> SimilarIdCount {
         self.count
     }
 }
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn counted(ids: &[&str]) -> u64 {
-        let mut lookalikes = Lookalikes::default();
+        let mut lookalikes = SimilarIds::default();
         (1..).zip(ids).for_each(|(row, id)| lookalikes.add(row, id));
         lookalikes.count().rows
     }
@@ -118,23 +118,23 @@ mod tests {
 
     #[test]
     fn the_first_row_is_named() {
-        let mut lookalikes = Lookalikes::default();
+        let mut lookalikes = SimilarIds::default();
         for (row, id) in [(1, "a"), (2, "b"), (3, "B"), (4, "A")] {
             lookalikes.add(row, id);
         }
-        assert_eq!(lookalikes.count(), LookalikeCount { rows: 2, first_row: Some(3), may_be_more: false });
+        assert_eq!(lookalikes.count(), SimilarIdCount { rows: 2, first_row: Some(3), may_be_more: false });
     }
 
     #[test]
     fn beyond_the_limit_the_count_is_a_minimum() {
-        let mut lookalikes = Lookalikes::up_to(2);
+        let mut lookalikes = SimilarIds::up_to(2);
         for (row, id) in [(1, "a"), (2, "b"), (3, "7"), (4, "A")] {
             lookalikes.add(row, id);
         }
         assert!(!lookalikes.count().may_be_more, "digits take no memory");
         lookalikes.add(5, "c");
         lookalikes.add(6, "C");
-        assert_eq!(lookalikes.count(), LookalikeCount { rows: 1, first_row: Some(4), may_be_more: true });
+        assert_eq!(lookalikes.count(), SimilarIdCount { rows: 1, first_row: Some(4), may_be_more: true });
     }
 
     proptest! {

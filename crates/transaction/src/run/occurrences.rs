@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::{Fields, Rules};
+use crate::{FieldAccess, Rules};
 
 /// Most distinct rows: some 180 MB.
 const MOST: usize = 4_000_000;
@@ -22,20 +22,25 @@ pub struct TooManyRows(usize);
 
 /// Counts the rows of a source by their id columns, from the first row on.
 #[derive(Debug)]
-pub struct Occurrences {
+pub struct IdOccurrences {
     seen: HashMap<Uuid, u32>,
     most: usize,
 }
 
-impl Default for Occurrences {
+impl Default for IdOccurrences {
     fn default() -> Self {
         Self { seen: HashMap::new(), most: MOST }
     }
 }
 
-impl Occurrences {
+impl IdOccurrences {
     /// Counts the next row and returns its number among rows with the same id, from 1. Without such ids it is always 1.
-    pub fn nth(&mut self, rules: &Rules, number: u64, fields: &(impl Fields + ?Sized)) -> Result<u64, TooManyRows> {
+    pub fn nth(
+        &mut self,
+        rules: &Rules,
+        number: u64,
+        fields: &(impl FieldAccess + ?Sized),
+    ) -> Result<u64, TooManyRows> {
         let Some(id) = rules.counted_id(number, fields) else { return Ok(1) };
         if self.seen.len() == self.most && !self.seen.contains_key(&id) {
             return Err(TooManyRows(self.most));
@@ -61,7 +66,7 @@ mod tests {
 
     /// The ids of a file's rows; none for rejected rows.
     fn ids(rows: &[&str]) -> Vec<Option<String>> {
-        let (rules, mut occurrences) = (rules(), Occurrences::default());
+        let (rules, mut occurrences) = (rules(), IdOccurrences::default());
         let id = |(number, row): (u64, &&str)| {
             let fields: Vec<&[u8]> = row.split(',').map(str::as_bytes).collect();
             let nth = occurrences.nth(&rules, number, &fields[..]).unwrap();
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let (rules, mut occurrences) = (rules(), Occurrences { most: 2, ..Occurrences::default() });
+        let (rules, mut occurrences) = (rules(), IdOccurrences { most: 2, ..IdOccurrences::default() });
         let mut nth = |payee: &str| {
             let fields = [b"2024-03-15 00:00:00".as_slice(), payee.as_bytes(), b"1"];
             occurrences.nth(&rules, 1, &fields[..])

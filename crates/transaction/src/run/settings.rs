@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AmountText, Budgets, Compression, CsvText, Cutting, Decided, DecidedBy, DecimalMark, Decision, Delimiter, Dialect,
-    Encoding, Expected, Format, Mapping, Namespace, Position, Producer, ReadingRules, TimeZone, TimestampFormat,
-    Trailer,
+    AmountSyntax, Budgets, Compression, CsvSyntax, DecidedBy, DecimalMark, Decision, DecisionSubject, Delimiter,
+    Dialect, Encoding, ExpectedTotals, Format, Mapping, Namespace, Position, Producer, ReadingRules, RowByteRule,
+    TimeZone, TimestampFormat, TrailerPattern,
 };
 
 /// The settings frozen when a run starts, so that every later read of the source makes the same chunks.
@@ -19,8 +19,8 @@ pub struct RunSettings {
     /// Bytes at which a chunk is full.
     pub chunk_bytes: NonZeroU32,
     /// The rule by which the bytes of rows count. Missing in runs of earlier versions, which use the first.
-    #[serde(default, skip_serializing_if = "Cutting::is_default")]
-    pub cutting: Cutting,
+    #[serde(default, skip_serializing_if = "RowByteRule::is_default")]
+    pub cutting: RowByteRule,
     /// How the source writes its rows.
     pub dialect: Dialect,
     /// The format of the source's rows.
@@ -51,20 +51,20 @@ pub struct RunSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<Arc<Mapping>>,
     /// The totals expected of the source.
-    #[serde(default, skip_serializing_if = "Expected::is_nothing")]
-    pub expected: Expected,
+    #[serde(default, skip_serializing_if = "ExpectedTotals::is_nothing")]
+    pub expected: ExpectedTotals,
     /// The pattern of the source's trailer row or footer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trailer: Option<Trailer>,
+    pub trailer: Option<TrailerPattern>,
     /// The version of the reading rules. Missing in runs of earlier versions, which use the first.
     #[serde(default)]
     pub reading: ReadingRules,
     /// CSV syntax specific to the source.
-    #[serde(default, skip_serializing_if = "CsvText::is_default")]
-    pub csv: CsvText,
+    #[serde(default, skip_serializing_if = "CsvSyntax::is_default")]
+    pub csv: CsvSyntax,
     /// How amounts are written, apart from their decimal mark.
-    #[serde(default, skip_serializing_if = "AmountText::is_default")]
-    pub amounts: AmountText,
+    #[serde(default, skip_serializing_if = "AmountSyntax::is_default")]
+    pub amounts: AmountSyntax,
     /// The decisions about the source at the start of the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<Decision>,
@@ -72,7 +72,7 @@ pub struct RunSettings {
 
 impl RunSettings {
     /// Where a decision came from; the default if there is none.
-    pub fn decided_by(&self, what: Decided) -> DecidedBy {
+    pub fn decided_by(&self, what: DecisionSubject) -> DecidedBy {
         self.decisions.iter().find(|decision| decision.what == what).map_or(DecidedBy::Default, |decision| decision.by)
     }
 
@@ -126,7 +126,7 @@ impl RunSettings {
         Self {
             chunk_rows: const { NonZeroU32::new(100).unwrap() },
             chunk_bytes: Self::CHUNK_BYTES,
-            cutting: Cutting::Encoded,
+            cutting: RowByteRule::Encoded,
             dialect: Dialect {
                 delimiter: Delimiter::Comma,
                 decimal_mark: DecimalMark::Point,
@@ -142,11 +142,11 @@ impl RunSettings {
             durable_broker: true,
             budgets: Budgets::default(),
             mapping: None,
-            expected: Expected::default(),
+            expected: ExpectedTotals::default(),
             trailer: None,
             reading: ReadingRules::Second,
-            csv: CsvText::default(),
-            amounts: AmountText::default(),
+            csv: CsvSyntax::default(),
+            amounts: AmountSyntax::default(),
             decisions: Vec::new(),
         }
     }
@@ -169,6 +169,6 @@ mod tests {
     #[test]
     fn a_run_without_a_cutting_rule_uses_the_first() {
         let json = serde_json::to_string(&RunSettings::example()).unwrap().replace(r#""cutting":2,"#, "");
-        assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap().cutting, Cutting::Raw);
+        assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap().cutting, RowByteRule::Raw);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{Checkpoint, RunSettings, Sealed, StopOrder, Timestamp};
+use crate::{Checkpoint, RunSettings, SealedTotals, StopOrder, Timestamp};
 
 /// The name of a run: 1 to 64 letters, digits, `_` and `-`. Cheap to clone, as every message carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -116,7 +116,7 @@ impl RunState {
     }
 
     /// The state as a predicate: "is complete", "has failed".
-    pub fn in_words(self) -> &'static str {
+    pub fn as_phrase(self) -> &'static str {
         match self {
             Self::Loading => "is loading",
             Self::Sealed => "is sealed",
@@ -163,7 +163,7 @@ pub struct Run {
     /// Where its loader resumes.
     pub checkpoint: Checkpoint,
     /// The totals of its source, once read to its end.
-    pub sealed: Option<Sealed>,
+    pub sealed: Option<SealedTotals>,
     /// Why it failed or was cancelled.
     pub error: Option<String>,
     /// The order to end it early, if given.
@@ -176,12 +176,12 @@ pub struct Run {
     pub finished_at: Option<Timestamp>,
     /// Its removal, if it was removed or is being removed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub removal: Option<Removal>,
+    pub removal: Option<RunRemoval>,
 }
 
 /// The removal of a run, which keeps only the numbers of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Removal {
+pub struct RunRemoval {
     /// Who started it.
     pub by: String,
     /// Why.
@@ -228,7 +228,7 @@ pub enum Exit {
     /// The command line or the configuration is invalid; retrying changes nothing.
     Usage = 2,
     /// A dependency (broker, database, ML API) is unreachable; retry later.
-    DependencyAway = 3,
+    DependencyUnavailable = 3,
     /// The source cannot be read: missing, forbidden, or of the wrong kind.
     SourceUnreadable = 4,
 }

@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schema::columns::Fields;
+use crate::schema::columns::FieldAccess;
 use crate::value::redact::shape;
 use crate::value::text::{is_invisible, quoted, trimmed};
-use crate::{AmountSum, Delimiter, Encoding, Notation, ReadingRules, RunSettings, Sealed};
+use crate::{AmountNotation, AmountSum, Delimiter, Encoding, ReadingRules, RunSettings, SealedTotals};
 
 /// The number of rows a source should have, and the sum of its amounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Expected {
+pub struct ExpectedTotals {
     /// Data rows, whatever their outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
@@ -20,7 +20,7 @@ pub struct Expected {
     pub amount: Option<AmountSum>,
 }
 
-impl Expected {
+impl ExpectedTotals {
     /// Whether nothing is expected.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
@@ -33,7 +33,7 @@ impl Expected {
     }
 
     /// The differences from what was read, with both numbers; none if there are none. An unknown sum is not compared.
-    pub fn differences(&self, read: Sealed) -> Option<String> {
+    pub fn differences(&self, read: SealedTotals) -> Option<String> {
         let rows = self.rows.filter(|rows| *rows != read.rows_read);
         let rows = rows.map(|rows| format!("{rows} rows expected, {} read", read.rows_read));
         let amount = self.amount.zip(read.amount).filter(|(expected, read)| expected != read);
@@ -48,7 +48,7 @@ impl Expected {
 /// its first row; a `*` at the end of one matches any rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Trailer {
+pub struct TrailerPattern {
     written: String,
     fields: Vec<TrailerField>,
     /// A footer as a single field, as its text may contain the delimiter.
@@ -111,9 +111,13 @@ impl TrailerField {
     }
 }
 
-impl Trailer {
+impl TrailerPattern {
     /// The totals in a row, if it is the trailer or the first row of the footer. An error is an unreadable trailer.
-    pub fn read(&self, row: &(impl Fields + ?Sized), settings: &RunSettings) -> Option<Result<Expected, String>> {
+    pub fn read(
+        &self,
+        row: &(impl FieldAccess + ?Sized),
+        settings: &RunSettings,
+    ) -> Option<Result<ExpectedTotals, String>> {
         let encoding = settings.encoding_of_rows();
         let text = |index: usize| encoding.decode(row.get(index).unwrap_or_default()).unwrap_or_default();
         let found = self.is(row, encoding, settings.reading);
@@ -121,7 +125,7 @@ impl Trailer {
     }
 
     /// Whether a row matches: its literal fields are there, and nothing follows the fields of the pattern.
-    pub fn is(&self, row: &(impl Fields + ?Sized), encoding: Encoding, rules: ReadingRules) -> bool {
+    pub fn is(&self, row: &(impl FieldAccess + ?Sized), encoding: Encoding, rules: ReadingRules) -> bool {
         let text = |index: usize| encoding.decode(row.get(index).unwrap_or_default());
         let is_empty = |index: usize| row.get(index).unwrap_or_default().trim_ascii().is_empty();
         let fits_pattern = |fields: &[TrailerField]| {
@@ -139,7 +143,7 @@ impl Trailer {
 
     /// Whether the first physical line of a malformed row starts the footer: quoted text may span several lines, and
     /// then lacks the header's fields.
-    pub fn begins(&self, line: &[u8], settings: &RunSettings) -> bool {
+    pub fn starts_on(&self, line: &[u8], settings: &RunSettings) -> bool {
         let text = settings.encoding_of_rows().decode(line);
         let pattern = self.whole.as_ref().or(self.fields.first());
         self.is_footer()
@@ -153,8 +157,8 @@ impl Trailer {
         !self.fields.iter().any(TrailerField::is_total)
     }
 
-    fn totals(&self, text: impl Fn(usize) -> String, settings: &RunSettings) -> Result<Expected, String> {
-        let mut expected = Expected::default();
+    fn totals(&self, text: impl Fn(usize) -> String, settings: &RunSettings) -> Result<ExpectedTotals, String> {
+        let mut expected = ExpectedTotals::default();
         for (index, field) in self.fields.iter().enumerate() {
             let value = text(index);
             let wrong = |what: &str| format!("the trailer row has {} where {what} should be", shape(&value));
@@ -162,7 +166,7 @@ impl Trailer {
                 TrailerField::Literal(_) | TrailerField::Prefix(_) => {}
                 TrailerField::Rows => expected.rows = Some(value.parse().map_err(|_| wrong("the number of rows"))?),
                 TrailerField::Amount => {
-                    let sum = AmountSum::read(&value, &Notation::of_run(settings));
+                    let sum = AmountSum::read(&value, &AmountNotation::of_run(settings));
                     expected.amount = Some(sum.map_err(|_| wrong("the sum of the amounts"))?);
                 }
             }
@@ -189,8 +193,8 @@ fn delimiter_of(written: &str) -> Option<char> {
     })
 }
 
-/// Parses a pattern as a person writes it. Frozen patterns are checked less: see [`Trailer::try_from`].
-impl std::str::FromStr for Trailer {
+/// Parses a pattern as a person writes it. Frozen patterns are checked less: see [`TrailerPattern::try_from`].
+impl std::str::FromStr for TrailerPattern {
     type Err = String;
 
     fn from_str(written: &str) -> Result<Self, String> {
@@ -209,7 +213,7 @@ impl std::str::FromStr for Trailer {
     }
 }
 
-impl TryFrom<String> for Trailer {
+impl TryFrom<String> for TrailerPattern {
     type Error = String;
 
     fn try_from(written: String) -> Result<Self, String> {
@@ -229,8 +233,8 @@ impl TryFrom<String> for Trailer {
     }
 }
 
-impl From<Trailer> for String {
-    fn from(trailer: Trailer) -> Self {
+impl From<TrailerPattern> for String {
+    fn from(trailer: TrailerPattern) -> Self {
         trailer.written
     }
 }
@@ -240,13 +244,13 @@ mod tests {
     use super::*;
     use crate::{DecimalMark, Dialect};
 
-    fn read(rows_read: u64, amount: &str) -> Sealed {
-        Sealed { rows_read, chunks_total: 1, amount: amount.parse().ok() }
+    fn read(rows_read: u64, amount: &str) -> SealedTotals {
+        SealedTotals { rows_read, chunks_total: 1, amount: amount.parse().ok() }
     }
 
     #[test]
     fn differences_name_both_numbers() {
-        let expected = Expected { rows: Some(5_000), amount: "123.45".parse().ok() };
+        let expected = ExpectedTotals { rows: Some(5_000), amount: "123.45".parse().ok() };
         assert_eq!(expected.differences(read(5_000, "123.45")), None);
         assert_eq!(expected.differences(read(5_000, "unknown")), None);
         assert_eq!(expected.differences(read(4_999, "123.45")).unwrap(), "5000 rows expected, 4999 read");
@@ -254,21 +258,21 @@ mod tests {
             expected.differences(read(4_999, "-1")).unwrap(),
             "5000 rows expected, 4999 read; an amount of 123.4500 expected, -1.0000 read"
         );
-        assert_eq!(Expected::default().differences(read(7, "7")), None);
+        assert_eq!(ExpectedTotals::default().differences(read(7, "7")), None);
     }
 
-    fn trailer(pattern: &str, row: &str, decimal_mark: DecimalMark) -> Option<Result<Expected, String>> {
+    fn trailer(pattern: &str, row: &str, decimal_mark: DecimalMark) -> Option<Result<ExpectedTotals, String>> {
         let fields: Vec<&[u8]> = row.split(';').map(str::as_bytes).collect();
         let dialect = Dialect { decimal_mark, ..RunSettings::example().dialect };
         let settings = RunSettings { dialect, ..RunSettings::example() };
-        pattern.parse::<Trailer>().unwrap().read(&fields[..], &settings)
+        pattern.parse::<TrailerPattern>().unwrap().read(&fields[..], &settings)
     }
 
     #[test]
     fn literal_fields_identify_a_trailer() {
         use DecimalMark::{Comma, Point};
-        let both = Expected { rows: Some(12), amount: "-3.5".parse().ok() };
-        let rows = Expected { rows: Some(12), amount: None };
+        let both = ExpectedTotals { rows: Some(12), amount: "-3.5".parse().ok() };
+        let rows = ExpectedTotals { rows: Some(12), amount: None };
         let cases = [
             ("T;{rows};{amount}", "T;12;-3,50", Comma, Some(Ok(both))),
             ("T,{rows},{amount}", " T ; 12 ; -3.5 ;; ", Point, Some(Ok(both))),
@@ -296,11 +300,11 @@ mod tests {
             assert_eq!(trailer(pattern, row, mark), expected, "{pattern} {row}");
         }
         for within in ["Total: {rows}", "T;sum {amount};x", "{rows}{amount};T"] {
-            assert!(within.parse::<Trailer>().unwrap_err().contains("part of a field"), "{within}");
-            assert!(Trailer::try_from(within.to_owned()).is_ok(), "a run may have it: {within}");
+            assert!(within.parse::<TrailerPattern>().unwrap_err().contains("part of a field"), "{within}");
+            assert!(TrailerPattern::try_from(within.to_owned()).is_ok(), "a run may have it: {within}");
         }
         for wrong in ["", "*", " ;*", ";", "{rows};{amount}", ";{rows}", "*;{rows}"] {
-            assert!(wrong.parse::<Trailer>().unwrap_err().contains("is not a trailer such as"), "{wrong}");
+            assert!(wrong.parse::<TrailerPattern>().unwrap_err().contains("is not a trailer such as"), "{wrong}");
         }
     }
 
@@ -326,10 +330,10 @@ mod tests {
         ];
         for (pattern, row, expected) in cases {
             let found = trailer(pattern, row, DecimalMark::Point);
-            assert_eq!(found, expected.then(|| Ok(Expected::default())), "{pattern} {row}");
-            assert!(pattern.parse::<Trailer>().unwrap().is_footer());
+            assert_eq!(found, expected.then(|| Ok(ExpectedTotals::default())), "{pattern} {row}");
+            assert!(pattern.parse::<TrailerPattern>().unwrap().is_footer());
         }
-        assert!(!"END;{rows}".parse::<Trailer>().unwrap().is_footer());
+        assert!(!"END;{rows}".parse::<TrailerPattern>().unwrap().is_footer());
     }
 
     #[test]
@@ -342,8 +346,8 @@ mod tests {
             ("This statement*", "7;\"This statement", false),
             ("END;{rows}", "\"END", false),
         ] {
-            let trailer = pattern.parse::<Trailer>().unwrap();
-            assert_eq!(trailer.begins(line.as_bytes(), &RunSettings::example()), expected, "{pattern} {line}");
+            let trailer = pattern.parse::<TrailerPattern>().unwrap();
+            assert_eq!(trailer.starts_on(line.as_bytes(), &RunSettings::example()), expected, "{pattern} {line}");
         }
     }
 }

@@ -19,7 +19,7 @@ pub const REQUIRED_COLUMNS: [&str; 6] = ["id", "description", "amount", "timesta
 pub const OPTIONAL_COLUMNS: [&str; 1] = ["merchant"];
 
 /// The fields of one row, in whatever form a decoder keeps them.
-pub trait Fields {
+pub trait FieldAccess {
     /// Number of fields.
     fn count(&self) -> usize;
     /// The bytes of a field, unquoted.
@@ -35,7 +35,7 @@ pub trait Fields {
     }
 }
 
-impl Fields for [&[u8]] {
+impl FieldAccess for [&[u8]] {
     fn count(&self) -> usize {
         self.len()
     }
@@ -207,7 +207,7 @@ pub struct Columns {
 impl Columns {
     /// Resolves a header row. Names match regardless of case and surrounding blanks.
     pub fn from_header(
-        header: &(impl Fields + ?Sized),
+        header: &(impl FieldAccess + ?Sized),
         dialect: Dialect,
         mapping: Option<&Mapping>,
     ) -> Result<Self, HeaderError> {
@@ -269,7 +269,7 @@ impl Columns {
 
     /// The texts a row's amount is parsed from, for detection of the decimal mark, except numbers by the grammar of the
     /// source, and empty or unreadable texts.
-    pub fn amount_texts(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Vec<String> {
+    pub fn amount_texts(&self, number: u64, fields: &(impl FieldAccess + ?Sized), encoding: Encoding) -> Vec<String> {
         let row = FieldReader { number, fields, decoder: TextDecoder::of(encoding) };
         let text = |from: &AmountField| match from.field.from {
             Derivation::Column(index) if fields.is_number(index) => None,
@@ -279,14 +279,14 @@ impl Columns {
     }
 
     /// A row's date text, for detection of its pattern; none if timestamps are counts.
-    pub fn date(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> Option<String> {
+    pub fn date_text(&self, number: u64, fields: &(impl FieldAccess + ?Sized), encoding: Encoding) -> Option<String> {
         let TimestampField { field, time_count: None } = &self.timestamp else { return None };
         let decoder = TextDecoder::of(encoding);
         Some(FieldReader { number, fields, decoder }.derive(field).ok()?.into_owned())
     }
 
     /// Whether timestamps are counts and the row's count leads to an instant.
-    pub fn has_count(&self, number: u64, fields: &(impl Fields + ?Sized), encoding: Encoding) -> bool {
+    pub fn has_epoch_timestamp(&self, number: u64, fields: &(impl FieldAccess + ?Sized), encoding: Encoding) -> bool {
         let TimestampField { field, time_count: Some(time_count) } = &self.timestamp else { return false };
         let row = FieldReader { number, fields, decoder: TextDecoder::of(encoding) };
         row.derive(field).is_ok_and(|text| time_count.read(text.trim(), ReadingRules::Second).is_ok())

@@ -47,7 +47,7 @@ numbered_versions!(ReadingRules, "the source is read by the reading rules of ver
 /// What a decision is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Decided {
+pub enum DecisionSubject {
     /// The format of its rows.
     Format,
     /// The encoding of its text.
@@ -64,7 +64,7 @@ pub enum Decided {
     TrailingDelimiter,
 }
 
-impl fmt::Display for Decided {
+impl fmt::Display for DecisionSubject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Format => "format",
@@ -105,7 +105,7 @@ impl fmt::Display for DecidedBy {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// The subject.
-    pub what: Decided,
+    pub what: DecisionSubject,
     /// The decided value.
     pub value: String,
     /// Where it came from.

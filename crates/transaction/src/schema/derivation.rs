@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::rules::decoding::{TextDecoder, UndecodableText};
 use crate::rules::is_blank;
-use crate::schema::columns::{Fields, HeaderError};
+use crate::schema::columns::{FieldAccess, HeaderError};
 use crate::schema::mapping::{
     AmountFrom, AmountTexts, Mapping, Scaling, TemplatePart, TextBySign, TextFrom, TimeCount,
 };
@@ -130,7 +130,7 @@ pub(crate) struct FieldReader<'a, F: ?Sized> {
     pub(crate) decoder: TextDecoder,
 }
 
-impl<'a, F: Fields + ?Sized> FieldReader<'a, F> {
+impl<'a, F: FieldAccess + ?Sized> FieldReader<'a, F> {
     pub(crate) fn text(&self, index: usize) -> Result<Cow<'a, str>, UndecodableText> {
         self.decoder.text(self.fields.get(index).unwrap_or_default())
     }

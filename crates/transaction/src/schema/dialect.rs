@@ -198,7 +198,7 @@ pub struct Dialect {
 /// CSV syntax specific to a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct CsvText {
+pub struct CsvSyntax {
     /// Texts that mean null in an unquoted field.
     pub null_values: Vec<String>,
     /// The escape character.
@@ -210,7 +210,7 @@ pub struct CsvText {
     pub trailing_delimiter: bool,
 }
 
-impl CsvText {
+impl CsvSyntax {
     /// The default null values, as databases export them.
     pub const NULL_VALUES: [&str; 2] = ["\\N", "NULL"];
 
@@ -219,7 +219,7 @@ impl CsvText {
     }
 }
 
-impl Default for CsvText {
+impl Default for CsvSyntax {
     fn default() -> Self {
         let null_values = Self::NULL_VALUES.map(str::to_owned).to_vec();
         Self { null_values, escape: None, fill_short_rows: false, trailing_delimiter: false }
@@ -229,7 +229,7 @@ impl Default for CsvText {
 /// How amounts are written, apart from their decimal mark.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct AmountText {
+pub struct AmountSyntax {
     /// Currency signs and codes that may precede or follow an amount, such as `€` and `EUR`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub currencies: Vec<String>,
@@ -237,7 +237,7 @@ pub struct AmountText {
     pub is_mark_unknown: bool,
 }
 
-impl AmountText {
+impl AmountSyntax {
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }

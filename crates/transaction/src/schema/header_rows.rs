@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::schema::columns::{Fields, LONGEST_NAME, listed};
+use crate::schema::columns::{FieldAccess, LONGEST_NAME, listed};
 use crate::schema::names::name_key;
 use crate::value::text::trimmed;
 use crate::{Columns, Encoding, Format, Mapping, ReadingRules, RunSettings};
@@ -22,7 +22,7 @@ pub enum HeaderRow {
 
 /// Finds header rows.
 #[derive(Debug, Clone)]
-pub struct HeaderRows<'a> {
+pub struct HeaderRowFinder<'a> {
     mapping: Option<&'a Mapping>,
     encoding: Encoding,
     /// The comparison keys of the source's columns, without empty names at the end.
@@ -33,7 +33,7 @@ pub struct HeaderRows<'a> {
     needed: BTreeSet<String>,
 }
 
-impl<'a> HeaderRows<'a> {
+impl<'a> HeaderRowFinder<'a> {
     /// For a run whose header is resolved; none if the source has no header line, or is read by rules that expect only one.
     pub fn of_run(settings: &'a RunSettings, columns: &Columns) -> Option<Self> {
         if settings.format != Format::Csv || settings.reading < ReadingRules::Second {
@@ -56,7 +56,7 @@ impl<'a> HeaderRows<'a> {
     }
 
     /// Whether a rejected row is a header: the source's own, one with all needed names, or one that shares most of its names.
-    pub fn find(&self, fields: &(impl Fields + ?Sized)) -> Option<HeaderRow> {
+    pub fn find(&self, fields: &(impl FieldAccess + ?Sized)) -> Option<HeaderRow> {
         let text = |index: usize| self.encoding.decode(fields.get(index).unwrap_or_default());
         let mut shared = BTreeSet::new();
         for text in (0..fields.count()).filter_map(text).filter(|text| text.len() <= LONGEST_NAME) {
@@ -118,7 +118,7 @@ mod tests {
         let names = header.split(';').map(str::to_owned).collect();
         let columns = Columns::from_names(names, settings.mapping.as_deref()).unwrap();
         let fields: Vec<&[u8]> = row.split(';').map(str::as_bytes).collect();
-        HeaderRows::of_run(settings, &columns)?.find(&fields[..])
+        HeaderRowFinder::of_run(settings, &columns)?.find(&fields[..])
     }
 
     #[test]

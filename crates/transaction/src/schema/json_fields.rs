@@ -15,7 +15,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::schema::names::name_key;
-use crate::{Fields, Mapping, ReadingRules, RejectReason, RunSettings};
+use crate::{FieldAccess, Mapping, ReadingRules, RejectReason, RunSettings};
 
 /// Separates the names of a path.
 const STEP: char = '.';
@@ -202,7 +202,7 @@ impl JsonFields<'_> {
     }
 }
 
-impl Fields for JsonFields<'_> {
+impl FieldAccess for JsonFields<'_> {
     fn count(&self) -> usize {
         self.values.len()
     }

@@ -14,12 +14,12 @@ pub(crate) mod json_fields;
 pub(crate) mod mapping;
 pub(crate) mod names;
 
-pub use columns::{Columns, Fields, FoundNames, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
+pub use columns::{Columns, FieldAccess, FoundNames, HeaderError, OPTIONAL_COLUMNS, REQUIRED_COLUMNS};
 pub(crate) use decisions::numbered_versions;
-pub use decisions::{Decided, DecidedBy, Decision, ReadingRules};
-pub use dialect::{AmountText, CsvText, Delimiter, Dialect, Encoding};
+pub use decisions::{DecidedBy, Decision, DecisionSubject, ReadingRules};
+pub use dialect::{AmountSyntax, CsvSyntax, Delimiter, Dialect, Encoding};
 pub use format::{Compression, Format};
-pub use header_rows::{HeaderRow, HeaderRows};
+pub use header_rows::{HeaderRow, HeaderRowFinder};
 pub use json_fields::{JsonFields, JsonNames, json_members};
 pub use mapping::{Mapping, PathError};
 pub use names::name_key;

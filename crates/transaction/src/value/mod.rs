@@ -11,10 +11,10 @@ pub(crate) mod redact;
 pub(crate) mod text;
 pub(crate) mod timestamp;
 
-pub use amount::{Amount, AmountError, AmountSum, DecimalMark, Notation, Readings, readings};
+pub use amount::{Amount, AmountError, AmountNotation, AmountReadings, AmountSum, DecimalMark, amount_readings};
 pub use card_number::mask_card_numbers;
 pub use duration::parse_duration;
 pub use raw_text::RawText;
-pub use redact::{escaped, is_unseen, json_problem, shape};
+pub use redact::{escaped, is_unprintable, json_problem, shape};
 pub use text::{quoted, trimmed};
 pub use timestamp::{TimeZone, Timestamp, TimestampError, TimestampFormat, TimestampPattern};

@@ -79,12 +79,12 @@ pub fn json_problem(error: &serde_json::Error) -> String {
 /// A text on one line and in one direction: control characters, line ends, direction marks and other invisible
 /// characters appear as escapes.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unseen) {
+    if !text.chars().any(is_unprintable) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for character in text.chars() {
-        if is_unseen(character) {
+        if is_unprintable(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);
@@ -94,7 +94,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a character would break a line, move its surroundings, or show nothing.
-pub fn is_unseen(character: char) -> bool {
+pub fn is_unprintable(character: char) -> bool {
     // In ASCII only control characters count.
     if character.is_ascii() {
         return character.is_ascii_control();
@@ -165,14 +165,14 @@ mod tests {
             // Escapes contain digits of invisible characters.
             let without_escapes = shape.split("\\u{").map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
             prop_assert!(without_escapes.flat_map(str::chars).all(|it| !it.is_alphanumeric() || it == 'N' || it == 'A'));
-            prop_assert!(!shape.chars().any(is_unseen));
+            prop_assert!(!shape.chars().any(is_unprintable));
         }
 
         #[test]
         fn an_escaped_text_is_one_line(text in ".{0,40}[\n\r\u{1b}\u{85}\u{2028}\u{202e}]?.{0,40}") {
             let escaped = escaped(&text);
-            prop_assert!(!escaped.chars().any(is_unseen));
-            if !text.chars().any(is_unseen) {
+            prop_assert!(!escaped.chars().any(is_unprintable));
+            if !text.chars().any(is_unprintable) {
                 prop_assert_eq!(&*escaped, text.as_str());
             }
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use assay_store::{RemovalCounts, RemovalPlan, RemovalStart, RemovalStep, Store};
-use assay_transaction::{Exit, Removal, Run, RunId, Tally};
+use assay_transaction::{Exit, Run, RunId, RunRemoval, Tally};
 use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -143,7 +143,7 @@ enum RemovalOutcome {
     /// Removed now; after an interruption, only the rest.
     Done { removed: RemovalCounts },
     /// Removed before.
-    Before { removal: Removal },
+    Before { removal: RunRemoval },
 }
 
 impl RemovalReport {
@@ -155,8 +155,8 @@ impl RemovalReport {
 }
 
 /// `removed by ada, 2026-01-11 10:00:00 UTC: the wrong file`, or `being removed by …`.
-pub(crate) fn describe_removal(removal: &Removal) -> String {
-    let Removal { by, reason, began_at, ended_at } = removal;
+pub(crate) fn describe_removal(removal: &RunRemoval) -> String {
+    let RunRemoval { by, reason, began_at, ended_at } = removal;
     let (word, at) = ended_at.map_or(("being removed", began_at), |_| ("removed", began_at));
     format!("{word} by {}, {} UTC: {}", one_line(by, 40), moment(*at), one_line(reason, 500))
 }
@@ -255,7 +255,7 @@ nothing was removed (--dry-run)
 
     #[test]
     fn an_earlier_removal_is_shown_with_its_operator() {
-        let removal = Removal {
+        let removal = RunRemoval {
             by: "ada".into(),
             reason: "wrong\nfile".into(),
             began_at: at("10:00:00"),
@@ -269,6 +269,6 @@ nothing was removed (--dry-run)
             report.to_string(),
             "run batch_20260111_100000_3f9a1c was removed before: removed by ada, 2026-01-11 10:00:00 UTC: wrong\\nfile\n"
         );
-        assert!(describe_removal(&Removal { ended_at: None, ..removal }).starts_with("being removed by ada, "));
+        assert!(describe_removal(&RunRemoval { ended_at: None, ..removal }).starts_with("being removed by ada, "));
     }
 }

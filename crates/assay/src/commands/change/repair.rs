@@ -235,10 +235,10 @@ impl fmt::Display for RepairReport {
 mod tests {
     use super::*;
     use crate::commands::ledger::state::tests::example;
-    use assay_transaction::{Sealed, StopOrder};
+    use assay_transaction::{SealedTotals, StopOrder};
 
     fn report(chunks_missing: u64, is_published: bool, is_recorded: bool) -> String {
-        let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
+        let sealed = SealedTotals { rows_read: 1_000, chunks_total: 10, amount: None };
         let repaired = Repaired { chunks_missing, rows_missing: chunks_missing * 100, is_published, sealed };
         RepairReport::new(&example(), repaired, chunks_missing / 2, is_recorded).to_string()
     }
@@ -262,7 +262,7 @@ published again and recorded: `assay audit batch_20260111_100000_3f9a1c` verifie
         assert!(report(0, true, true).ends_with("  missing  nothing\n"));
         let stop = StopOrder { kind: StopKind::Cancelled, reason: "mistake".into(), at: example().started_at };
         let cancelled = Run { state: RunState::Sealed, stop: Some(stop), ..example() };
-        let sealed = Sealed { rows_read: 1_000, chunks_total: 10, amount: None };
+        let sealed = SealedTotals { rows_read: 1_000, chunks_total: 10, amount: None };
         let repaired = Repaired { chunks_missing: 1, rows_missing: 100, is_published: true, sealed };
         let text = RepairReport::new(&cancelled, repaired, 0, false).to_string();
         assert!(text.contains("as the run ends early, the rows fail with class cancelled"), "{text}");

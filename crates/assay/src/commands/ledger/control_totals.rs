@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::output::grouped;
 
-/// Expected and actual totals of a source.
+/// ExpectedTotals and actual totals of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ControlTotals {
     rows_expected: Option<u64>,
@@ -59,17 +59,18 @@ impl fmt::Display for ControlTotals {
 mod tests {
     use super::*;
     use crate::commands::ledger::state::tests::example;
-    use assay_transaction::{Expected, RunSettings, Sealed};
+    use assay_transaction::{ExpectedTotals, RunSettings, SealedTotals};
 
-    fn shown(expected: Expected, sealed: Option<Sealed>) -> Option<(String, bool)> {
+    fn shown(expected: ExpectedTotals, sealed: Option<SealedTotals>) -> Option<(String, bool)> {
         let settings = RunSettings { expected, ..RunSettings::example() };
         ControlTotals::of(&Run { settings, sealed, ..example() }).map(|totals| (totals.to_string(), totals.differ()))
     }
 
     #[test]
     fn both_sides_are_shown_once_known() {
-        let expected = Expected { rows: Some(5_000), amount: "12.5".parse().ok() };
-        let read = |rows_read, amount: &str| Some(Sealed { rows_read, chunks_total: 50, amount: amount.parse().ok() });
+        let expected = ExpectedTotals { rows: Some(5_000), amount: "12.5".parse().ok() };
+        let read =
+            |rows_read, amount: &str| Some(SealedTotals { rows_read, chunks_total: 50, amount: amount.parse().ok() });
         let cases = [
             (None, "5,000 rows expected; an amount of 12.5000 expected", false),
             (
@@ -86,6 +87,6 @@ mod tests {
         for (sealed, text, differ) in cases {
             assert_eq!(shown(expected, sealed), Some((text.to_owned(), differ)));
         }
-        assert_eq!(shown(Expected::default(), read(1, "1")), None);
+        assert_eq!(shown(ExpectedTotals::default(), read(1, "1")), None);
     }
 }

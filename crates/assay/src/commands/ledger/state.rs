@@ -99,7 +99,7 @@ fn can_be_blocked(run: &Run) -> bool {
 pub(crate) mod tests {
     use super::*;
     use assay_transaction::{
-        Checkpoint, Position, RunSettings, Sealed, SourceIdentity, StopOrder, TimeZone, Timestamp,
+        Checkpoint, Position, RunSettings, SealedTotals, SourceIdentity, StopOrder, TimeZone, Timestamp,
     };
 
     /// A moment on the day of the examples.
@@ -118,7 +118,7 @@ pub(crate) mod tests {
                 chunk: 10,
                 ..Checkpoint::first(Position { row: 1_001, line: 1_002, offset: 100_000 })
             },
-            sealed: Some(Sealed { rows_read: 1_000, chunks_total: 10, amount: None }),
+            sealed: Some(SealedTotals { rows_read: 1_000, chunks_total: 10, amount: None }),
             error: None,
             stop: None,
             source_bytes: Some(100_000),

@@ -7,7 +7,7 @@ use assay_loader::{LoadError, ReadOptions};
 use assay_source::{Inspection, S3Options, SourceRow, SourceUrl, Sources};
 use assay_telemetry::LogOptions;
 use assay_transaction::{
-    Columns, DecimalMark, Decision, Encoding, Exit, Fields as _, Format, Rejection, Rules, RunSettings,
+    Columns, DecimalMark, Decision, Encoding, Exit, FieldAccess as _, Format, Rejection, Rules, RunSettings,
     mask_card_numbers,
 };
 use clap::Args;

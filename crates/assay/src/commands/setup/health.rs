@@ -61,13 +61,13 @@ pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandE
         Ok(answer) => answer,
         Err(error) => {
             print_text(&format_args!("no answer from {address}: {error}\n"))?;
-            return Ok(Exit::DependencyAway);
+            return Ok(Exit::DependencyUnavailable);
         }
     };
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap_or("no status");
     print_text(&format_args!("{}\n", if body.trim().is_empty() { status } else { body.trim_end() }))?;
-    Ok(if status.starts_with('2') { Exit::Done } else { Exit::DependencyAway })
+    Ok(if status.starts_with('2') { Exit::Done } else { Exit::DependencyUnavailable })
 }
 
 /// The address and path of a URL.

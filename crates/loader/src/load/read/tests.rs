@@ -74,7 +74,7 @@ async fn read_in_batches_of_four(path: &Path, trailer: &str) -> (Vec<(u64, u64, 
     (messages.into_iter().filter_map(batch).collect(), end)
 }
 
-fn cut(message: ReaderMessage) -> Option<Cut> {
+fn cut(message: ReaderMessage) -> Option<CutChunk> {
     if let ReaderMessage::Cut(cut) = message { Some(cut) } else { None }
 }
 
@@ -83,7 +83,7 @@ async fn chunks(path: &Path) -> Vec<(usize, u64)> {
     let opened = Opened::new(path, None, |_| {}).await;
     let (messages, _) = opened.read(opened.start, 5_000).await;
     let cuts = messages.into_iter().filter_map(cut);
-    cuts.map(|Cut { chunk, .. }| (chunk.encode().unwrap().len(), chunk.range.rows)).collect()
+    cuts.map(|CutChunk { chunk, .. }| (chunk.encode().unwrap().len(), chunk.range.rows)).collect()
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn read_from(csv: &str, chunk: usize) -> (Vec<Checkpoint>, Vec<String>) {
     let path = folder.path().join("a.csv");
     std::fs::write(&path, csv).unwrap();
     let opened = Opened::new(&path, Some(MAPPING), |settings| settings.chunk_rows = 2.try_into().unwrap()).await;
-    let cuts = async |from| -> Vec<Cut> { opened.read(from, 3).await.0.into_iter().filter_map(cut).collect() };
+    let cuts = async |from| -> Vec<CutChunk> { opened.read(from, 3).await.0.into_iter().filter_map(cut).collect() };
     let all = cuts(opened.start).await;
     let checkpoints: Vec<_> = std::iter::once(opened.start).chain(all.iter().map(|cut| cut.next)).collect();
     let entries = cuts(checkpoints[chunk]).await.into_iter().flat_map(|cut| cut.chunk.transactions);

@@ -274,7 +274,7 @@ async fn an_unreachable_broker_is_waited_for_during_the_startup() {
     let start = Instant::now();
     let silent = refused(&at(url.clone()), startup).await;
     assert!(start.elapsed() >= startup, "it gave up early");
-    assert_eq!(silent.exit(), Exit::DependencyAway);
+    assert_eq!(silent.exit(), Exit::DependencyUnavailable);
     assert_eq!(
         silent.to_string(),
         format!("cannot reach RabbitMQ at {address} within 0.7 s (no answer): check AMQP_URL")
@@ -282,7 +282,7 @@ async fn an_unreachable_broker_is_waited_for_during_the_startup() {
 
     drop(listener);
     let refused = refused(&at(url), Duration::from_secs(1)).await;
-    assert_eq!(refused.exit(), Exit::DependencyAway);
+    assert_eq!(refused.exit(), Exit::DependencyUnavailable);
     let expected = format!("cannot reach RabbitMQ at {address} within 1 s (connection refused): check AMQP_URL");
     assert_eq!(refused.to_string(), expected);
 }

@@ -8,7 +8,7 @@ mod v2;
 
 use std::fmt;
 
-use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules, RunSettings};
+use assay_transaction::{CsvSyntax, Delimiter, Encoding, Position, ReadingRules, RunSettings};
 
 use crate::decode::batch::BatchDecoder as _;
 use crate::{ByteStream, RowBatch, SourceError, SourceLayout};
@@ -26,7 +26,7 @@ pub struct CsvLayout<'a> {
     /// The number of names in the header, if known. A row over several lines must have as many fields.
     pub columns: Option<usize>,
     /// Peculiarities of the source.
-    pub csv: &'a CsvText,
+    pub csv: &'a CsvSyntax,
     /// The encoding of its rows.
     pub encoding: Encoding,
     /// The version of the rules.

@@ -4,7 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use assay_transaction::{Delimiter, Fields as _, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
+use assay_transaction::{Delimiter, FieldAccess as _, MAX_RAW_KEPT, MAX_ROW_BYTES, Position, RejectReason};
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, ReadBuf};
 

@@ -7,7 +7,7 @@ mod scan;
 mod v1;
 mod v2;
 
-use assay_transaction::{Fields as _, JsonNames, Position, ReadingRules, RejectReason};
+use assay_transaction::{FieldAccess as _, JsonNames, Position, ReadingRules, RejectReason};
 
 use crate::decode::batch::{BatchDecoder as _, FieldsBuffer, RowBatch};
 use crate::detect::head::Head;

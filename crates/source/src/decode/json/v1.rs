@@ -148,7 +148,7 @@ impl LineReader {
 mod tests {
     use std::io::Cursor;
 
-    use assay_transaction::Fields as _;
+    use assay_transaction::FieldAccess as _;
     use proptest::prelude::*;
 
     use super::*;

@@ -108,7 +108,7 @@ impl BatchDecoder for JsonReaderV2 {
 mod tests {
     use std::fmt::Write as _;
 
-    use assay_transaction::Fields as _;
+    use assay_transaction::FieldAccess as _;
     use proptest::prelude::*;
 
     use super::*;

@@ -80,7 +80,7 @@ fn text(value: &Int96) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use assay_transaction::{Fields as _, Position, ReadingRules};
+    use assay_transaction::{FieldAccess as _, Position, ReadingRules};
     use parquet::data_type::{ByteArray, FixedLenByteArray, FixedLenByteArrayType};
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;

@@ -167,7 +167,7 @@ async fn an_archive_of_one_file_is_read_as_that_file() {
         let mut reader = source.rows(middle.unwrap()).await.unwrap();
         let batch = reader.next_batch(1).await.unwrap().unwrap();
         let first = batch.rows().next().unwrap();
-        assert_eq!((first.number, assay_transaction::Fields::get(&first.fields, 0)), (7_001, Some(&b"7000"[..])));
+        assert_eq!((first.number, assay_transaction::FieldAccess::get(&first.fields, 0)), (7_001, Some(&b"7000"[..])));
     }
 }
 

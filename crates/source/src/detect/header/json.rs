@@ -49,7 +49,7 @@ fn names(objects: &[&[u8]], mapping: Option<&Mapping>) -> Vec<String> {
     let mut paths: Vec<&str> = mapping.paths().into_iter().filter(|path| !is_name(path)).collect();
     paths.retain(|path| objects.iter().any(|object| path_exists(object, path)));
     let opened: Vec<String> = paths.iter().filter_map(|path| Some(name_key(path.split_once('.')?.0))).collect();
-    let is_kept = |(key, name): &&(String, String)| !opened.contains(key) || mapping.names(name);
+    let is_kept = |(key, name): &&(String, String)| !opened.contains(key) || mapping.names_column(name);
     let names = names.iter().filter(is_kept).map(|(_, name)| name.clone());
     names.chain(paths.into_iter().map(str::to_owned)).collect()
 }

@@ -6,8 +6,8 @@
 use std::io::Cursor;
 
 use assay_transaction::{
-    Columns, CsvText, Decided, DecidedBy, Decision, Delimiter, Encoding, Fields as _, HeaderError, HeaderRows, Mapping,
-    Position, REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, shape, trimmed,
+    Columns, CsvSyntax, DecidedBy, Decision, DecisionSubject, Delimiter, Encoding, FieldAccess as _, HeaderError,
+    HeaderRowFinder, Mapping, Position, REQUIRED_COLUMNS, ReadingRules, json_members, name_key, quoted, shape, trimmed,
 };
 
 pub(crate) mod json;
@@ -34,7 +34,7 @@ const LONGEST_NAME: usize = 1_024;
 pub(crate) struct CsvHeader {
     pub(crate) delimiter: Delimiter,
     pub(crate) columns: Columns,
-    pub(crate) csv: CsvText,
+    pub(crate) csv: CsvSyntax,
     /// Whether it has no required name: the mapping uses column positions.
     pub(crate) is_by_position: bool,
     /// Its start.
@@ -279,7 +279,7 @@ impl HeaderSearch<'_> {
     async fn shape(&self, line: &CandidateLine, columns: &Columns) -> Result<RowShapes, SourceError> {
         let (csv, encoding, rules) = (self.options.csv(), self.encoding, self.options.rules());
         let layout = CsvLayout { delimiter: line.delimiter, columns: None, csv: &csv, encoding, rules };
-        let headers = HeaderRows::new(columns, self.options.mapping.as_deref(), encoding);
+        let headers = HeaderRowFinder::new(columns, self.options.mapping.as_deref(), encoding);
         RowShapes::of(rows(self.head, &layout, line.end), self.head, columns.count(), headers.as_ref()).await
     }
 
@@ -310,7 +310,7 @@ impl HeaderSearch<'_> {
                 if line.start.line == 2 { "is" } else { "are" },
             );
             let value = format!("line {}", line.start.line);
-            decisions.push(Decision { what: Decided::Header, value, by: DecidedBy::Recognised, evidence });
+            decisions.push(Decision { what: DecisionSubject::Header, value, by: DecidedBy::Recognised, evidence });
         }
         let mut csv = self.options.csv();
         let shape = self.shape(&line, &columns).await?;
@@ -341,7 +341,7 @@ impl HeaderSearch<'_> {
             (None, Some((number, _))) => (DecidedBy::Recognised, format!("line {number} declares it")),
             (None, None) => (DecidedBy::Recognised, "no other delimiter yields every required column".to_owned()),
         };
-        Decision { what: Decided::Delimiter, value: quoted_delimiter(line.delimiter), by, evidence }
+        Decision { what: DecisionSubject::Delimiter, value: quoted_delimiter(line.delimiter), by, evidence }
     }
 
     /// The error if no line is a header: names the closest one.

@@ -1,6 +1,6 @@
 //! Field counts of the rows below a header: whether a delimiter fits them, and whether rows end with an extra one.
 
-use assay_transaction::{Decided, DecidedBy, Decision, Fields as _, HeaderRows};
+use assay_transaction::{DecidedBy, Decision, DecisionSubject, FieldAccess as _, HeaderRowFinder};
 
 use crate::decode::batch::SourceRow;
 use crate::detect::head::Head;
@@ -30,7 +30,7 @@ impl RowShapes {
         mut reader: CsvReader,
         head: &Head,
         columns: usize,
-        headers: Option<&HeaderRows<'_>>,
+        headers: Option<&HeaderRowFinder<'_>>,
     ) -> Result<Self, SourceError> {
         let mut shape = Self::default();
         while let Some(batch) = reader.next_batch(BATCH).await? {
@@ -99,7 +99,12 @@ impl RowShapes {
             }
             (false, _) => ("ignored in rows", format!("{rows}, and the header does not")),
         };
-        Decision { what: Decided::TrailingDelimiter, value: value.to_owned(), by: DecidedBy::Recognised, evidence }
+        Decision {
+            what: DecisionSubject::TrailingDelimiter,
+            value: value.to_owned(),
+            by: DecidedBy::Recognised,
+            evidence,
+        }
     }
 }
 

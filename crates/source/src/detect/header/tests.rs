@@ -59,7 +59,7 @@ async fn lines_before_the_header_are_skipped() {
             );
             let end = text.find("side").unwrap() + 4 + usize::from(!rows.is_empty());
             assert_eq!(header.end.offset, end as u64);
-            assert_eq!(header.decisions.iter().any(|decision| decision.what == Decided::Header), line > 1);
+            assert_eq!(header.decisions.iter().any(|decision| decision.what == DecisionSubject::Header), line > 1);
         }
     }
     let far = format!("{}{NAMES}\n", "x\n".repeat(49));
@@ -149,7 +149,7 @@ async fn a_trailing_delimiter_is_no_column() {
     for (names, rows, columns, is_trailing) in cases {
         let header = found(with(names, rows), &FormatOptions::default()).await.unwrap();
         assert_eq!((header.columns.count(), header.csv.trailing_delimiter), (columns, is_trailing), "{names} {rows:?}");
-        let decided = header.decisions.iter().any(|decision| decision.what == Decided::TrailingDelimiter);
+        let decided = header.decisions.iter().any(|decision| decision.what == DecisionSubject::TrailingDelimiter);
         assert_eq!(decided, is_trailing || names.len() > NAMES.len() && columns == 7, "{rows:?}");
     }
 }

@@ -153,10 +153,10 @@ async fn an_unreachable_endpoint_is_an_unreachable_dependency() {
     drop(taken);
     let (message, exit) = refusal(&sources(&endpoint, "reader", SECRET), "s3://drops/a.csv").await;
     assert_eq!(message, format!("cannot reach S3 at {endpoint} (connection refused): check ENDPOINT_URL"));
-    assert_eq!(exit, Exit::DependencyAway);
+    assert_eq!(exit, Exit::DependencyUnavailable);
     let (message, exit) = refusal(&sources("http://assay.invalid:9000", "reader", SECRET), "s3://drops/a.csv").await;
     assert!(message.starts_with("cannot reach S3 at http://assay.invalid:9000 ("), "{message}");
-    assert_eq!(exit, Exit::DependencyAway);
+    assert_eq!(exit, Exit::DependencyUnavailable);
 }
 
 /// Written by Python, with a folder entry.

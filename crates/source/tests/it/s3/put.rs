@@ -74,7 +74,7 @@ async fn an_upload_that_fails_or_is_stopped_leaves_nothing() {
     let stop = move |_| stopping.cancel();
     let error = sources.put(content, &url, &stop, &shutdown).await.unwrap_err();
     assert_eq!(error.to_string(), "stopped before s3://drops/c.csv was uploaded: nothing of it remains");
-    assert_eq!(error.exit(), Exit::DependencyAway);
+    assert_eq!(error.exit(), Exit::DependencyUnavailable);
     assert_eq!(server.aborts(), 2);
     for key in ["b.csv", "c.csv"] {
         let url = format!("s3://drops/{key}").parse().unwrap();

@@ -122,7 +122,7 @@ async fn a_server_that_stays_unreachable_is_an_error() {
             server.endpoint()
         );
         assert_eq!(error.to_string(), expected);
-        assert_eq!(error.exit(), Exit::DependencyAway);
+        assert_eq!(error.exit(), Exit::DependencyUnavailable);
         assert!(!error.is_final());
     }
 }

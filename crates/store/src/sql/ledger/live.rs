@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use assay_transaction::{ChunkId, Day, LiveId, LiveRun, Numbered, RunId, RunSettings, RunState, Sealed};
+use assay_transaction::{ChunkId, Day, LiveId, LivePlacement, LiveRun, RunId, RunSettings, RunState, SealedTotals};
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
@@ -164,7 +164,7 @@ async fn number_in<'a>(
             }
         };
         let chunk = ChunkId { run_id: run_id.clone(), chunk: place.chunk };
-        answers[*at] = Some(Numbering::Place(Numbered { id: chunk, first_row: place.first_row }));
+        answers[*at] = Some(Numbering::Place(LivePlacement { id: chunk, first_row: place.first_row }));
         known.insert(id.message.clone(), place);
     }
     if !new.is_empty() {
@@ -283,8 +283,8 @@ pub(crate) async fn seal_short(connection: &mut Connection, run_id: &RunId) -> R
 }
 
 /// The end behind all numbered messages.
-fn end(live: &LiveRun) -> Sealed {
-    Sealed { rows_read: live.numbered, chunks_total: live.messages, amount: None }
+fn end(live: &LiveRun) -> SealedTotals {
+    SealedTotals { rows_read: live.numbered, chunks_total: live.messages, amount: None }
 }
 
 pub(crate) async fn seal_live(pool: &Pool, run_id: &RunId) -> Result<RunState, StoreError> {

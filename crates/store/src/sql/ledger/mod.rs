@@ -14,7 +14,7 @@ pub(crate) mod sources;
 
 use std::time::Duration;
 
-use assay_transaction::{Checkpoint, Entry, KnownRow, LiveRun, Run, RunId, RunState, Sealed, SourceIdentity};
+use assay_transaction::{Checkpoint, Entry, KnownRow, LiveRun, Run, RunId, RunState, SealedTotals, SourceIdentity};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
@@ -55,7 +55,7 @@ impl RunLedger for Database {
         bounded(runs::checkpoint(self.writing(), lease, at)).await
     }
 
-    async fn seal(&self, lease: &Lease, sealed: Sealed, error: Option<&str>) -> Result<SealOutcome, StoreError> {
+    async fn seal(&self, lease: &Lease, sealed: SealedTotals, error: Option<&str>) -> Result<SealOutcome, StoreError> {
         bounded(runs::seal(self.writing(), lease, sealed, error)).await
     }
 

@@ -1,7 +1,8 @@
 //! A row of the table `runs`.
 
 use assay_transaction::{
-    AmountSum, Checkpoint, Counted, Position, Removal, Run, Sealed, SourceIdentity, StopKind, StopOrder, Timestamp,
+    AmountSum, Checkpoint, CheckpointCounts, Position, Run, RunRemoval, SealedTotals, SourceIdentity, StopKind,
+    StopOrder, Timestamp,
 };
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
@@ -36,7 +37,7 @@ pub(crate) fn read(row: &Row) -> Result<Run, StoreError> {
         line: count("checkpoint_line")?,
         offset: count("checkpoint_offset")?,
     };
-    let counted = Counted {
+    let counted = CheckpointCounts {
         invalid: count("checkpoint_invalid")?,
         amount: amount(row.try_get("checkpoint_amount")?)?,
         other_reading: count("checkpoint_other")?,
@@ -45,7 +46,7 @@ pub(crate) fn read(row: &Row) -> Result<Run, StoreError> {
     let amount_read = row.try_get::<Option<&str>, _>("amount_read")?.map(amount).transpose()?;
     let removal = match time(row, "removal_at")? {
         None => None,
-        Some(began_at) => Some(Removal {
+        Some(began_at) => Some(RunRemoval {
             by: text(row, "removal_by")?,
             reason: text(row, "removal_reason")?,
             began_at,
@@ -58,7 +59,7 @@ pub(crate) fn read(row: &Row) -> Result<Run, StoreError> {
         state: row.try_get::<&str, _>("state")?.parse().map_err(|_| unreadable("a state"))?,
         settings: serde_json::from_str(row.try_get("settings")?).map_err(|_| unreadable("settings"))?,
         checkpoint: Checkpoint { chunk: count("checkpoint_chunk")?, at: position, counted },
-        sealed: sealed.map(|sealed| Sealed { amount: amount_read, ..sealed }),
+        sealed: sealed.map(|sealed| SealedTotals { amount: amount_read, ..sealed }),
         error: row.try_get("error")?,
         stop: read_stop(row)?,
         source_bytes: row.try_get::<Option<i64>, _>("source_bytes")?.map(unsigned),

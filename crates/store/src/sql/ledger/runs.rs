@@ -1,6 +1,6 @@
 //! Runs and chunks: checkpoint, seal and end of a run, and lists. `begin` says how a run begins.
 
-use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, Sealed};
+use assay_transaction::{Checkpoint, RowRange, Run, RunId, RunState, SealedTotals};
 use sqlx::Row as _;
 
 use super::dialect::{
@@ -99,7 +99,7 @@ pub(crate) async fn checkpoint(pool: &Pool, lease: &Lease, at: Checkpoint) -> Re
 pub(crate) async fn seal(
     pool: &Pool,
     lease: &Lease,
-    sealed: Sealed,
+    sealed: SealedTotals,
     error: Option<&str>,
 ) -> Result<SealOutcome, StoreError> {
     let run_id = &lease.run_id;
@@ -107,7 +107,7 @@ pub(crate) async fn seal(
     let Some(run) = locked_run(&mut transaction, run_id).await? else {
         return Err(StoreError::transient(format!("run {run_id} is not in the ledger")));
     };
-    if !run.sealed.is_some_and(|before| before.ends_as(sealed)) {
+    if !run.sealed.is_some_and(|before| before.ends_like(sealed)) {
         // A repeated seal, whose commit was not confirmed, has ended the lease itself.
         leases::check(&mut transaction, lease).await?;
     }
@@ -145,7 +145,7 @@ pub(crate) async fn last_chunk(
 pub(crate) async fn put_seal(
     connection: &mut Connection,
     run_id: &RunId,
-    sealed: Sealed,
+    sealed: SealedTotals,
     error: Option<&str>,
 ) -> Result<(), StoreError> {
     sqlx::query(SEAL)

@@ -130,7 +130,7 @@ async fn an_unreachable_server_is_waited_for() {
     drop(listener);
     let url = format!("postgres://u:secret@127.0.0.1:{port}/a");
     let (exit, error) = refusal(&url, Duration::from_secs(1)).await;
-    assert_eq!(exit, Exit::DependencyAway);
+    assert_eq!(exit, Exit::DependencyUnavailable);
     assert_eq!(
         error,
         format!("cannot reach PostgreSQL at 127.0.0.1:{port} within 1 s (connection refused): check DATABASE_URL")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_store::{NewRun, RunStart, connect, migrate};
-use assay_transaction::{RunState, Sealed, StopKind};
+use assay_transaction::{RunState, SealedTotals, StopKind};
 use futures_util::future::join_all;
 
 use crate::chunks::{act, finish, lease, new_run, run_id};
@@ -31,7 +31,7 @@ async fn a_copy_is_known_once_its_content_is_loaded(database: &Database) {
     let unknown = NewRun { fingerprint: None, ..copy("unknown") };
     assert!(matches!(store.begin_run(&unknown).await.unwrap(), RunStart::Started(..)));
     let expected = [RunState::Sealed, RunState::Complete];
-    store.seal(&lease("a"), Sealed { rows_read: 0, chunks_total: 0, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), SealedTotals { rows_read: 0, chunks_total: 0, amount: None }, None).await.unwrap();
     for state in expected {
         for begun in [store.copy_of("sha256:ab").await.unwrap(), Some(store.begin_run(&copy("b")).await.unwrap())] {
             let Some(RunStart::Copied(run)) = begun else { panic!("{begun:?}") };
@@ -70,7 +70,7 @@ async fn a_copy_waits_for_a_live_loader(database: &Database) {
 async fn failed_and_cancelled_runs_are_no_copies(database: &Database) {
     let store = &*database.store;
     store.begin_run(&copy("failed")).await.unwrap();
-    let end = Sealed { rows_read: 0, chunks_total: 0, amount: None };
+    let end = SealedTotals { rows_read: 0, chunks_total: 0, amount: None };
     store.seal(&lease("failed"), end, Some("no row of it is valid")).await.unwrap();
     assert_eq!(store.copy_of("sha256:ab").await.unwrap(), None, "before it is closed");
     assert_eq!(store.close_run(&run_id("failed")).await.unwrap(), RunState::Failed);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_store::{ErrorClass, Lease, LeaseAttempt, LeaseRenewal, NewRun, RunStart, StoreError};
-use assay_transaction::{Checkpoint, Exit, Position, RunState, Sealed};
+use assay_transaction::{Checkpoint, Exit, Position, RunState, SealedTotals};
 use futures_util::future::join_all;
 
 use crate::chunks::{HOLDER, LEASE, begin, lease, new_run, run_id};
@@ -20,7 +20,7 @@ on_both! {
 }
 
 const OTHER: &str = "host/2/bob";
-const SEALED: Sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
+const SEALED: SealedTotals = SealedTotals { rows_read: 2, chunks_total: 1, amount: None };
 
 fn by_other(name: &str) -> NewRun {
     NewRun { owner: OTHER.into(), ..new_run("other", &format!("s3://bank/{name}.csv")) }
@@ -101,7 +101,10 @@ async fn an_expired_lease_is_free(database: &Database) {
 fn is_lost<T: std::fmt::Debug>(result: Result<T, StoreError>, by: &str) {
     let error = result.unwrap_err();
     assert!(error.is_lease_lost() && !error.is_transient() && error.class() == ErrorClass::LeaseLost);
-    assert_eq!((error.to_string(), error.exit()), (format!("run a has been taken over{by}"), Exit::DependencyAway));
+    assert_eq!(
+        (error.to_string(), error.exit()),
+        (format!("run a has been taken over{by}"), Exit::DependencyUnavailable)
+    );
 }
 
 async fn a_paused_loader_changes_nothing(database: &Database) {
@@ -127,7 +130,7 @@ async fn a_paused_loader_changes_nothing(database: &Database) {
     store.seal(&next, SEALED, None).await.unwrap();
     let before = stored(database).await;
     is_lost(store.checkpoint(&paused, at(9)).await, "");
-    is_lost(store.seal(&paused, Sealed { rows_read: 9, ..SEALED }, None).await, "");
+    is_lost(store.seal(&paused, SealedTotals { rows_read: 9, ..SEALED }, None).await, "");
     // It has read the same rows: there is no error.
     store.seal(&paused, SEALED, None).await.unwrap();
     assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), LeaseRenewal::Lost { by: None });

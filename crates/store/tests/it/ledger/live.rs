@@ -1,7 +1,7 @@
 //! The ledger of live runs.
 
 use assay_store::{ChunkOutcome, IdConflict, LiveCount, Numbering, StopOutcome, Store, UnnumberedMessage};
-use assay_transaction::{Day, LiveId, Numbered, RunState, ScoredChunk};
+use assay_transaction::{Day, LiveId, LivePlacement, RunState, ScoredChunk};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 
@@ -43,7 +43,7 @@ async fn number(store: &dyn Store, messages: &[(&LiveId, u64)]) -> Vec<Numbering
 /// The place of each message: its chunk and its first row.
 fn places(numbered: &[Numbering]) -> Vec<(u64, u64)> {
     let place = |numbering: &Numbering| match numbering {
-        Numbering::Place(Numbered { id, first_row }) => (id.chunk, *first_row),
+        Numbering::Place(LivePlacement { id, first_row }) => (id.chunk, *first_row),
         Numbering::Refused { reason } => panic!("{reason}"),
     };
     numbered.iter().map(place).collect()

@@ -3,7 +3,7 @@
 use assay_store::{
     ChunkOutcome, IdConflict, Lease, NewRun, RecordedProgress, RunStart, SealOutcome, SourceState, Store,
 };
-use assay_transaction::{Checkpoint, Counted, Position, RunState, Sealed, SourceIdentity};
+use assay_transaction::{Checkpoint, CheckpointCounts, Position, RunState, SealedTotals, SourceIdentity};
 use futures_util::future::join_all;
 
 use crate::chunks::{begin, chunk_of_ids, finish, lease, new_run, run_id};
@@ -50,7 +50,7 @@ async fn a_run_begins_resumes_and_ends(database: &Database) {
         "the frozen settings hold"
     );
 
-    let sealed = Sealed { rows_read: 0, chunks_total: 1, amount: None };
+    let sealed = SealedTotals { rows_read: 0, chunks_total: 1, amount: None };
     store.seal(&next, sealed, None).await.unwrap();
     let RunStart::AlreadyLoaded(run) = store.begin_run(&again).await.unwrap() else { panic!("it was read to its end") };
     assert_eq!((run.run_id, run.state, run.sealed), (new.run_id, RunState::Sealed, Some(sealed)));
@@ -74,7 +74,7 @@ async fn force_begins_a_new_run(database: &Database) {
     let resumed = NewRun { explicit_id: true, ..forced };
     assert!(matches!(store.begin_run(&resumed).await.unwrap(), RunStart::Resumed(..)), "by its name it can be resumed");
     store
-        .seal(&Lease { epoch: 2, ..lease("b") }, Sealed { rows_read: 0, chunks_total: 0, amount: None }, None)
+        .seal(&Lease { epoch: 2, ..lease("b") }, SealedTotals { rows_read: 0, chunks_total: 0, amount: None }, None)
         .await
         .unwrap();
     assert_eq!(store.close_run(&run_id("b")).await.unwrap(), RunState::Complete);
@@ -115,7 +115,7 @@ async fn a_checkpoint_never_moves_back(database: &Database) {
     let at = |chunk| Checkpoint {
         chunk,
         at: Position { row: chunk * 100 + 1, line: chunk * 101 + 2, offset: chunk * 5_000_000_000 },
-        counted: Counted {
+        counted: CheckpointCounts {
             invalid: chunk,
             amount: format!("-{chunk}000000000000000000000.0001").parse().unwrap(),
             other_reading: chunk + 1,
@@ -135,7 +135,7 @@ async fn a_run_closes_once_all_its_chunks_are_recorded(database: &Database) {
     store.write(&[chunk_of_ids("a", 2, 5, &[5])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Loading);
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
-    store.seal(&lease("a"), Sealed { rows_read: 5, chunks_total: 3, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), SealedTotals { rows_read: 5, chunks_total: 3, amount: None }, None).await.unwrap();
     assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed);
     let open = store.open_runs().await.unwrap();
     assert_eq!((open.len(), &open[0].run.run_id, &open[0].held_by), (1, &a, &None));
@@ -156,7 +156,7 @@ async fn the_writer_of_the_last_chunk_closes_the_run(database: &Database) {
         let store = if number.is_multiple_of(2) { &database.store } else { &other };
         async move {
             if number == CHUNKS {
-                let sealed = Sealed { rows_read: CHUNKS, chunks_total: CHUNKS, amount: None };
+                let sealed = SealedTotals { rows_read: CHUNKS, chunks_total: CHUNKS, amount: None };
                 store.seal(&lease("a"), sealed, None).await.unwrap();
             } else {
                 let chunk = chunk_of_ids("a", number, number + 1, &[u128::from(number)]);
@@ -172,12 +172,12 @@ async fn the_writer_of_the_last_chunk_closes_the_run(database: &Database) {
 async fn the_first_seal_counts(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    let sealed = Sealed { rows_read: 2, chunks_total: 1, amount: None };
+    let sealed = SealedTotals { rows_read: 2, chunks_total: 1, amount: None };
     store.seal(&lease("a"), sealed, None).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     for state in [RunState::Sealed, RunState::Complete] {
         assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), SealOutcome::Done);
-        for other in [Sealed { rows_read: 1, ..sealed }, Sealed { chunks_total: 2, ..sealed }] {
+        for other in [SealedTotals { rows_read: 1, ..sealed }, SealedTotals { chunks_total: 2, ..sealed }] {
             let reason = "run a was sealed at 2 rows in 1 chunks by another loader".to_owned();
             let sealing = store.seal(&lease("a"), other, Some("lost")).await.unwrap();
             assert_eq!(sealing, SealOutcome::Elsewhere { reason });
@@ -194,14 +194,14 @@ async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
     begin(store, "a").await;
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2]), chunk_of_ids("a", 2, 5, &[5, 6])], IdConflict::Fail).await.unwrap();
     for (rows_read, chunks_total) in [(9, 2), (2, 1), (5, 3)] {
-        let sealed = Sealed { rows_read, chunks_total, amount: None };
+        let sealed = SealedTotals { rows_read, chunks_total, amount: None };
         let reason = format!(
             "run a cannot be sealed: chunk a/2 lies beyond the end of its run: {rows_read} rows in {chunks_total} chunks"
         );
         assert_eq!(store.seal(&lease("a"), sealed, None).await.unwrap(), SealOutcome::RecordedBeyond { reason });
         assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().state, RunState::Loading);
     }
-    store.seal(&lease("a"), Sealed { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), SealedTotals { rows_read: 6, chunks_total: 3, amount: None }, None).await.unwrap();
 }
 
 async fn nothing_is_recorded_beyond_the_end(database: &Database) {
@@ -209,7 +209,7 @@ async fn nothing_is_recorded_beyond_the_end(database: &Database) {
     begin(store, "a").await;
     let first = chunk_of_ids("a", 0, 1, &[1, 2]);
     store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
-    store.seal(&lease("a"), Sealed { rows_read: 3, chunks_total: 2, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), SealedTotals { rows_read: 3, chunks_total: 2, amount: None }, None).await.unwrap();
     let last = chunk_of_ids("a", 1, 3, &[3]);
     begin(store, "other").await;
     for state in [RunState::Sealed, RunState::Complete] {
@@ -238,7 +238,7 @@ async fn a_failed_source_can_be_loaded_again(database: &Database) {
     let store = &*database.store;
     let first = begin(store, "a").await;
     let why = "row 3: the object changed\0 while it was read";
-    store.seal(&lease("a"), Sealed { rows_read: 2, chunks_total: 1, amount: None }, Some(why)).await.unwrap();
+    store.seal(&lease("a"), SealedTotals { rows_read: 2, chunks_total: 1, amount: None }, Some(why)).await.unwrap();
     let again = new_run("b", &first.source.location);
     assert!(
         matches!(store.begin_run(&again).await.unwrap(), RunStart::Started(..)),
@@ -294,7 +294,7 @@ async fn a_run_of_a_newer_version_is_skipped(database: &Database) {
     begin(store, "a").await;
     begin(store, "b").await;
     store.write(&[chunk_of_ids("b", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
-    store.seal(&lease("b"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
+    store.seal(&lease("b"), SealedTotals { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
     database.execute("UPDATE runs SET settings = '{\"chunk_rows\":\"as many as fit\"}' WHERE run_id = 'b'").await;
     let names = |runs: Vec<assay_transaction::Run>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
     assert_eq!(names(store.runs(None, 10).await.unwrap()), [run_id("a")]);
@@ -324,7 +324,7 @@ async fn sources_without_a_run_are_found(database: &Database) {
     finish(store, "complete", 0, 0).await;
     begin(store, "failed").await;
     store
-        .seal(&lease("failed"), Sealed { rows_read: 0, chunks_total: 0, amount: None }, Some("no header"))
+        .seal(&lease("failed"), SealedTotals { rows_read: 0, chunks_total: 0, amount: None }, Some("no header"))
         .await
         .unwrap();
     store.begin_run(&NewRun { force: true, ..new_run("forced", "s3://bank/é \"quoted\" 100%'.csv") }).await.unwrap();
@@ -353,7 +353,7 @@ async fn unread_sources_are_found(database: &Database) {
         store.begin_run(new).await.unwrap();
         let error = (*name == "failed").then_some("it broke off");
         let chunks_total = u64::from(*name == "sealed");
-        store.seal(&lease(name), Sealed { rows_read: 0, chunks_total, amount: None }, error).await.unwrap();
+        store.seal(&lease(name), SealedTotals { rows_read: 0, chunks_total, amount: None }, error).await.unwrap();
         store.close_run(&run_id(name)).await.unwrap();
     }
     let mut newer = complete.1.source.clone();
@@ -371,7 +371,7 @@ async fn a_remembered_gap_may_change(database: &Database) {
     let a = run_id("a");
     begin(store, "a").await;
     let chunk = |number: u64| chunk_of_ids("a", number, number + 1, &[u128::from(number)]);
-    store.seal(&lease("a"), Sealed { rows_read: 10, chunks_total: 10, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), SealedTotals { rows_read: 10, chunks_total: 10, amount: None }, None).await.unwrap();
     for number in [0, 1, 2, 4, 5, 9] {
         store.write(&[chunk(number)], IdConflict::Fail).await.unwrap();
         assert_eq!(store.close_run(&a).await.unwrap(), RunState::Sealed, "after {number}");

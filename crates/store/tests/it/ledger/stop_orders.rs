@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay_store::{
     ChunkOutcome, IdConflict, Lease, LeaseAttempt, LeaseRenewal, OperationRecord, RunStart, StopOutcome,
 };
-use assay_transaction::{Checkpoint, Position, RunState, Sealed, StopKind};
+use assay_transaction::{Checkpoint, Position, RunState, SealedTotals, StopKind};
 
 use crate::chunks::{HOLDER, LEASE, act, begin, chunk_of_ids, lease, new_run, run_id};
 use crate::database::Database;
@@ -66,7 +66,7 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
         let name = format!("run-{number}");
         let id = run_id(&name);
         let run = begin(store, &name).await;
-        store.seal(&lease(&name), Sealed { rows_read: 2, chunks_total: 2, amount: None }, None).await.unwrap();
+        store.seal(&lease(&name), SealedTotals { rows_read: 2, chunks_total: 2, amount: None }, None).await.unwrap();
         store.write(&[chunk_of_ids(&name, 0, 1, &[10 * number])], IdConflict::Fail).await.unwrap();
         let StopOutcome::Ordered(stopped) = store.order_stop(&id, kind, "enough", &act()).await.unwrap() else {
             panic!("it was sealed")
@@ -89,7 +89,10 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
 async fn an_error_of_the_source_is_kept(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    store.seal(&lease("a"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, Some("it changed")).await.unwrap();
+    store
+        .seal(&lease("a"), SealedTotals { rows_read: 1, chunks_total: 1, amount: None }, Some("it changed"))
+        .await
+        .unwrap();
     store.order_stop(&run_id("a"), StopKind::Cancelled, "enough", &act()).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Cancelled);
@@ -115,7 +118,7 @@ async fn the_loader_seals_a_stopped_run(database: &Database) {
         let run = begin(store, name).await;
         store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
         store.write(&[chunk_of_ids(name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
-        let sealed = Sealed { rows_read: 1, chunks_total: 1, amount: None };
+        let sealed = SealedTotals { rows_read: 1, chunks_total: 1, amount: None };
         for _ in 0..2 {
             store.seal(&lease(name), sealed, error).await.unwrap();
         }
@@ -186,7 +189,7 @@ async fn only_a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     let LeaseAttempt::Granted(_, lease) = store.take_lease(&run_id("a"), HOLDER, LEASE).await.unwrap() else {
         panic!("free")
     };
-    store.seal(&lease, Sealed { rows_read: 0, chunks_total: 0, amount: None }, None).await.unwrap();
+    store.seal(&lease, SealedTotals { rows_read: 0, chunks_total: 0, amount: None }, None).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Complete);
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Complete);
 }
@@ -224,7 +227,7 @@ async fn open_runs_name_their_lease_owners(database: &Database) {
     for name in ["a", "b", "c", "d", "e"] {
         begin(store, name).await;
     }
-    store.seal(&lease("b"), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
+    store.seal(&lease("b"), SealedTotals { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
     crate::chunks::finish(store, "c", 0, 0).await;
     store.release_lease(&lease("d")).await.unwrap();
     store.renew_lease(&lease("e"), Duration::ZERO).await.unwrap();
@@ -247,7 +250,11 @@ async fn an_order_concurrent_with_the_last_chunk(database: &Database) {
         let name = format!("run-{number}");
         let id = run_id(&name);
         begin(&*database.store, &name).await;
-        database.store.seal(&lease(&name), Sealed { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
+        database
+            .store
+            .seal(&lease(&name), SealedTotals { rows_read: 1, chunks_total: 1, amount: None }, None)
+            .await
+            .unwrap();
         let last = async {
             database.store.write(&[chunk_of_ids(&name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
             database.store.close_run(&id).await.unwrap()

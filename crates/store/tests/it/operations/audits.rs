@@ -1,7 +1,7 @@
 //! An audit trusts only data rows and chunks, and notices everything that is missing or superfluous.
 
 use assay_store::{Audit, AuditBreach, ChunkOutcome, IdConflict, Store, StrayRun, Strays};
-use assay_transaction::{RunState, Sealed, Tally};
+use assay_transaction::{RunState, SealedTotals, Tally};
 
 use crate::chunks::{Row, begin, chunk, chunk_of_ids, finish, lease, run_id, scored, transaction};
 use crate::database::Database;
@@ -159,7 +159,7 @@ async fn recorded_rows_of_an_open_run_must_be_right(database: &Database) {
     }
     let found = audit(store, "a").await;
     assert_eq!((found.breaches(), found.missing, found.chunks_missing), (vec![], vec![(0, 0), (2, 3)], 3));
-    store.seal(&lease("a"), Sealed { rows_read: 16, chunks_total: 8, amount: None }, None).await.unwrap();
+    store.seal(&lease("a"), SealedTotals { rows_read: 16, chunks_total: 8, amount: None }, None).await.unwrap();
     let found = audit(store, "a").await;
     assert_eq!((found.breaches(), found.missing), (vec![], vec![(0, 0), (2, 3), (6, 7)]));
     assert_eq!((found.chunks_recorded, found.rows_covered, found.chunks_missing), (3, 6, 5));

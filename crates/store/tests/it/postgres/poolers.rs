@@ -2,7 +2,7 @@
 //! it.
 
 use assay_store::{ChunkOutcome, DatabaseEndpoint, DatabaseOptions, IdConflict, connect, migrate};
-use assay_transaction::{Exit, RunState, Sealed};
+use assay_transaction::{Exit, RunState, SealedTotals};
 use futures_util::future::join_all;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
@@ -52,7 +52,7 @@ async fn loads(options: &DatabaseOptions, run: &str, id: u128) {
         store.close_run(&run_id(run)).await.unwrap();
     };
     join_all((0..20).map(write)).await;
-    stores[1].seal(&lease(run), Sealed { rows_read: 40, chunks_total: 20, amount: None }, None).await.unwrap();
+    stores[1].seal(&lease(run), SealedTotals { rows_read: 40, chunks_total: 20, amount: None }, None).await.unwrap();
     assert_eq!(stores[0].close_run(&run_id(run)).await.unwrap(), RunState::Complete);
     assert_eq!(stores[1].audit(&run_id(run)).await.unwrap().unwrap().breaches(), []);
     for store in stores {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use assay_store::{ChunkOutcome, IdConflict, ReplayCounts};
-use assay_transaction::{FailureClass, RunState, Sealed, Tally};
+use assay_transaction::{FailureClass, RunState, SealedTotals, Tally};
 use sqlx::postgres::PgPool;
 
 use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, lease, part, run_id, scored, transaction};
@@ -205,7 +205,7 @@ async fn writers_do_not_starve_a_seal() {
         .await
         .unwrap();
     let (first, beyond) = ([chunk_of_ids("a", 0, 1, &[1])], [chunk_of_ids("a", 1, 2, &[2])]);
-    let sealed = Sealed { rows_read: 1, chunks_total: 1, amount: None };
+    let sealed = SealedTotals { rows_read: 1, chunks_total: 1, amount: None };
     let id = run_id("a");
     let writing = database.write(&first, IdConflict::Fail);
     let sealing = async {

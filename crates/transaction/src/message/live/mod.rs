@@ -1,7 +1,7 @@
 //! Live transactions: messages of a few of them, each recorded whole, under the identity its producer gave it.
 //!
 //! A message travels as `assay.live.v1` to the predictors and as `assay.scored_live.v1` to the writer. Its rows are
-//! numbered from 1. The writer assigns each message a place in the live run of its producer and day ([`Numbered`]);
+//! numbered from 1. The writer assigns each message a place in the live run of its producer and day ([`LivePlacement`]);
 //! from there on it is a chunk like any other.
 //!
 //! Producers unaware of Assay send plain JSON, which `plain` parses.
@@ -11,7 +11,7 @@ mod plain;
 
 use chrono::{DateTime, TimeDelta, Utc};
 pub use identity::{Day, LiveId, ParseProducerError, Producer};
-pub use plain::{LiveRules, MAX_LIVE_ROWS, PlainError, split_transactions};
+pub use plain::{LiveBodyError, LiveRules, MAX_LIVE_ROWS, split_transactions};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -52,7 +52,7 @@ pub struct ScoredLive {
 
 /// The place of a message in its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Numbered {
+pub struct LivePlacement {
     /// The chunk it is recorded as.
     pub id: ChunkId,
     /// Its first row number in the run.
@@ -100,7 +100,7 @@ impl ScoredLive {
     }
 
     /// A message that will not be scored: all of its transactions fail.
-    pub fn given_up(message: LiveMessage, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
+    pub fn all_failed(message: LiveMessage, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
         let LiveMessage { id, transactions, rejected } = message;
         let failed = FailedRow::all(transactions, class, reason);
         Self { id, predicted_at: at, predicted: Vec::new(), failed, rejected }
@@ -115,7 +115,7 @@ impl ScoredLive {
 
     /// The chunk it becomes in its place.
     #[must_use]
-    pub fn numbered(self, place: Numbered) -> ScoredChunk {
+    pub fn into_chunk(self, place: LivePlacement) -> ScoredChunk {
         let rows = self.rows();
         let Self { id: _, predicted_at, mut predicted, mut failed, mut rejected } = self;
         let before = place.first_row.saturating_sub(1);
@@ -287,8 +287,8 @@ mod tests {
 
     #[test]
     fn a_message_becomes_the_chunk_of_its_place() {
-        let place = Numbered { id: ChunkId { run_id: id().run_id(), chunk: 7 }, first_row: 101 };
-        let chunk = scored().numbered(place.clone());
+        let place = LivePlacement { id: ChunkId { run_id: id().run_id(), chunk: 7 }, first_row: 101 };
+        let chunk = scored().into_chunk(place.clone());
         assert!(chunk.accounts_for_its_rows());
         assert_eq!((chunk.id, chunk.range), (place.id, RowRange { first_row: 101, rows: 3 }));
         let rows = [chunk.predicted[0].entry.row, chunk.rejected[0].row, chunk.failed[0].entry.row];

@@ -14,7 +14,7 @@ pub const MAX_LIVE_ROWS: usize = 1_000;
 
 /// Why a body cannot be split into transactions.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlainError {
+pub enum LiveBodyError {
     /// It is neither an object, an array, nor objects on lines.
     #[error("it is neither a JSON object, an array of objects, nor one object per line")]
     Json,
@@ -28,23 +28,23 @@ pub enum PlainError {
 
 /// The transactions of a body, each as its own JSON. Lines that are not objects are left to the rules; an array must be
 /// readable as a whole, as the elements of a broken one cannot be told apart.
-pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, PlainError> {
+pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, LiveBodyError> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     let rows: Vec<&[u8]> = match text.first() {
-        None => return Err(PlainError::Empty),
+        None => return Err(LiveBodyError::Empty),
         Some(b'[') => {
-            let elements: Vec<&RawValue> = serde_json::from_slice(text).map_err(|_| PlainError::Json)?;
+            let elements: Vec<&RawValue> = serde_json::from_slice(text).map_err(|_| LiveBodyError::Json)?;
             elements.into_iter().map(|element| element.get().as_bytes()).collect()
         }
         // One object on any number of lines, or one per line.
         Some(b'{') if serde_json::from_slice::<&RawValue>(text).is_ok() => vec![text],
         Some(b'{') => text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|row| !row.is_empty()).collect(),
-        Some(_) => return Err(PlainError::Json),
+        Some(_) => return Err(LiveBodyError::Json),
     };
     match rows.len() {
-        0 => Err(PlainError::Empty),
+        0 => Err(LiveBodyError::Empty),
         1..=MAX_LIVE_ROWS => Ok(rows),
-        rows => Err(PlainError::TooMany(rows)),
+        rows => Err(LiveBodyError::TooMany(rows)),
     }
 }
 
@@ -111,11 +111,11 @@ mod tests {
             (format!("{GOOD}\n\n{GOOD}\r\n{{\"broken\n"), Ok(3)),
             (GOOD.replace(',', ",\n"), Ok(1)),
             (format!("[{GOOD}, 7]"), Ok(2)),
-            (format!("[{GOOD}"), Err(PlainError::Json)),
-            ("\"text\"".to_owned(), Err(PlainError::Json)),
-            (" ".to_owned(), Err(PlainError::Empty)),
-            ("[]".to_owned(), Err(PlainError::Empty)),
-            (format!("{GOOD}\n").repeat(1_001), Err(PlainError::TooMany(1_001))),
+            (format!("[{GOOD}"), Err(LiveBodyError::Json)),
+            ("\"text\"".to_owned(), Err(LiveBodyError::Json)),
+            (" ".to_owned(), Err(LiveBodyError::Empty)),
+            ("[]".to_owned(), Err(LiveBodyError::Empty)),
+            (format!("{GOOD}\n").repeat(1_001), Err(LiveBodyError::TooMany(1_001))),
         ] {
             assert_eq!(
                 split_transactions(body.as_bytes()).map(|rows| rows.len()),

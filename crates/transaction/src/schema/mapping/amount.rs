@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Template;
 use super::text::{CommonForms, NameOrTable, TextFrom};
-use crate::value::amount::{DecimalDigits, DecimalNumber, DigitLimits, MAX_INTEGER_DIGITS, MAX_SCALE, Notation};
+use crate::value::amount::{AmountNotation, DecimalDigits, DecimalNumber, DigitLimits, MAX_INTEGER_DIGITS, MAX_SCALE};
 use crate::{Amount, AmountError, DecimalMark};
 
 /// Most digits of a unit, and its most decimals.
@@ -102,7 +102,12 @@ impl AmountFrom {
 
 impl Scaling {
     /// Converts a number. `is_negative` comes from another column, and overrides the sign.
-    pub(crate) fn convert(self, text: &str, notation: &Notation, is_negative: bool) -> Result<Amount, AmountError> {
+    pub(crate) fn convert(
+        self,
+        text: &str,
+        notation: &AmountNotation,
+        is_negative: bool,
+    ) -> Result<Amount, AmountError> {
         let DecimalNumber { negative, units, scale } = notation.number(text, CONVERSION_LIMITS)?;
         let mut scaled = units.checked_mul(self.unit.digits.into()).ok_or(AmountError::Range)?;
         let mut scale = scale + self.unit.scale;
@@ -308,8 +313,8 @@ mod tests {
         serde_json::from_str::<AmountFrom>(json).unwrap().scaling
     }
 
-    fn notation(rules: ReadingRules) -> Notation {
-        Notation::new(rules, Some(DecimalMark::Point), &[])
+    fn notation(rules: ReadingRules) -> AmountNotation {
+        AmountNotation::new(rules, Some(DecimalMark::Point), &[])
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Mapping {
     }
 
     /// Whether it names a column explicitly, and not only by `*`.
-    pub fn names(&self, column: &str) -> bool {
+    pub fn names_column(&self, column: &str) -> bool {
         let key = name_key(column);
         self.columns().into_iter().chain(self.attributes.named()).any(|named| name_key(named) == key)
     }

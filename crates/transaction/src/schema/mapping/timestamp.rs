@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Template;
 use super::text::{CommonForms, NameOrTable, TextFrom};
-use crate::value::amount::{DecimalDigits, DecimalNumber, DigitLimits, Notation};
+use crate::value::amount::{AmountNotation, DecimalDigits, DecimalNumber, DigitLimits};
 use crate::value::timestamp::{ALL_YEARS, LIKELY_YEARS};
 use crate::{DecimalMark, ReadingRules, TimeZone, Timestamp, TimestampError};
 
@@ -129,7 +129,8 @@ impl TimeCount {
             return DecimalDigits { fraction, ..digits }.number(limits).ok();
         }
         let limits = DigitLimits { integer: MAX_INTEGER_DIGITS, ..limits };
-        let notation = if text.contains(',') { Notation::new(rules, None, &[]) } else { Notation::for_numbers() };
+        let notation =
+            if text.contains(',') { AmountNotation::new(rules, None, &[]) } else { AmountNotation::for_numbers() };
         notation.number(text, limits).ok()
     }
 

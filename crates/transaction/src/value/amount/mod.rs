@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub(crate) use digits::{DecimalDigits, DecimalNumber, DigitLimits};
-pub use notation::{Notation, Readings, readings};
+pub use notation::{AmountNotation, AmountReadings, amount_readings};
 pub use sum::AmountSum;
 
 /// Most digits after the decimal mark: the scale of `NUMERIC(20,4)`.
@@ -89,7 +89,7 @@ pub enum AmountError {
 
 impl Amount {
     /// Parses an amount as a source writes it. The plain form is tried first: nearly every row has it.
-    pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
+    pub fn read(text: &str, notation: &AmountNotation) -> Result<Self, AmountError> {
         if let Some(plain) = notation.mark() {
             match Self::parse(text.as_bytes(), plain) {
                 Err(_) if notation.is_lenient() => {}

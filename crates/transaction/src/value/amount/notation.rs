@@ -19,7 +19,7 @@ const MINUS: [char; 7] = ['-', '\u{2010}', '\u{2011}', '\u{2013}', '\u{2212}', '
 
 /// How the amounts of a source are written; built once per run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notation {
+pub struct AmountNotation {
     rules: ReadingRules,
     /// None if the source does not show it.
     mark: Option<DecimalMark>,
@@ -32,14 +32,14 @@ pub struct Notation {
 
 /// The amounts a text stands for with either decimal mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Readings {
+pub struct AmountReadings {
     /// With a decimal point.
     pub point: Option<Amount>,
     /// With a decimal comma.
     pub comma: Option<Amount>,
 }
 
-impl Readings {
+impl AmountReadings {
     /// The reading with this mark.
     pub fn by(self, mark: DecimalMark) -> Option<Amount> {
         match mark {
@@ -55,15 +55,15 @@ impl Readings {
 }
 
 /// Parses a text with either decimal mark.
-pub fn readings(text: &str, currencies: &[String]) -> Readings {
+pub fn amount_readings(text: &str, currencies: &[String]) -> AmountReadings {
     let read = |mark| {
         let bare = BareNumber::of(text, currencies);
         bare.and_then(|bare| bare.digits(mark, true)?.number(DigitLimits::AMOUNT)).and_then(Amount::try_from).ok()
     };
-    Readings { point: read(DecimalMark::Point), comma: read(DecimalMark::Comma) }
+    AmountReadings { point: read(DecimalMark::Point), comma: read(DecimalMark::Comma) }
 }
 
-impl Notation {
+impl AmountNotation {
     /// For this mark, if it is known, and these currencies.
     pub fn new(rules: ReadingRules, mark: Option<DecimalMark>, currencies: &[String]) -> Self {
         Self { rules, mark, is_number: false, is_presumed: false, currencies: currencies.to_vec() }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::value::amount::{DecimalNumber, DigitLimits};
-use crate::{Amount, AmountError, DecimalMark, Notation, ReadingRules};
+use crate::{Amount, AmountError, AmountNotation, DecimalMark, ReadingRules};
 
 /// Decimals of a sum, as many as any amount has: the scale of `NUMERIC(20,4)`.
 const SCALE: u32 = 4;
@@ -26,7 +26,7 @@ impl AmountSum {
     pub const ZERO: Self = Self(0);
 
     /// Parses a sum as the amounts of its source are parsed.
-    pub fn read(text: &str, notation: &Notation) -> Result<Self, AmountError> {
+    pub fn read(text: &str, notation: &AmountNotation) -> Result<Self, AmountError> {
         let DecimalNumber { negative, units, scale } = notation.number(text, SUM_LIMITS)?;
         let factor = 10_i128.pow(SCALE.saturating_sub(u32::try_from(scale).unwrap_or(SCALE)));
         Ok(Self(if negative { -units } else { units } * factor))
@@ -54,7 +54,7 @@ impl FromStr for AmountSum {
     type Err = AmountError;
 
     fn from_str(text: &str) -> Result<Self, AmountError> {
-        Self::read(text, &Notation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]))
+        Self::read(text, &AmountNotation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]))
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(sum(&["9999999999999999.9999"; 3]).to_string(), "29999999999999999.9997");
         assert_eq!(sum(&["-0.5"]), "-.5".parse().unwrap());
         assert_eq!(sum(&["-1234.5"]), "(1,234.500000)".parse().unwrap());
-        let comma = Notation::new(ReadingRules::Second, Some(DecimalMark::Comma), &["€".to_owned()]);
+        let comma = AmountNotation::new(ReadingRules::Second, Some(DecimalMark::Comma), &["€".to_owned()]);
         assert_eq!(sum(&["-1234.5"]), AmountSum::read("-1.234,50 €", &comma).unwrap());
     }
 

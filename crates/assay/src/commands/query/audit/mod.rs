@@ -7,7 +7,7 @@ use std::fmt;
 
 use assay_queue::BrokerOptions;
 use assay_store::{Audit, AuditBreach, Store};
-use assay_transaction::{Exit, Removal, Run, RunId, RunState, Tally};
+use assay_transaction::{Exit, Run, RunId, RunRemoval, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
 
@@ -151,7 +151,7 @@ struct AuditFinding {
     #[serde(skip_serializing_if = "Option::is_none")]
     live: Option<LiveCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    removal: Option<Removal>,
+    removal: Option<RunRemoval>,
 }
 
 impl From<Audit> for AuditFinding {

@@ -7,7 +7,7 @@
 use std::io::Write;
 
 use assay_store::{InvalidRecord, Store};
-use assay_transaction::{Decided, DecidedBy, Delimiter, Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
+use assay_transaction::{DecidedBy, DecisionSubject, Delimiter, Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
 
 use super::InvalidPages;
 use super::encoder::LineEncoder;
@@ -95,7 +95,8 @@ fn line(out: &mut impl Write, line: Option<Vec<u8>>) -> Result<bool, CommandErro
 /// The `sep=` line, if the delimiter was not set and only such a line makes it known.
 fn separator(settings: &RunSettings) -> String {
     let delimiter = settings.dialect.delimiter;
-    let is_told = Delimiter::ALL.contains(&delimiter) || settings.decided_by(Decided::Delimiter) == DecidedBy::Set;
+    let is_told =
+        Delimiter::ALL.contains(&delimiter) || settings.decided_by(DecisionSubject::Delimiter) == DecidedBy::Set;
     if is_told { String::new() } else { format!("sep={}\n", char::from(delimiter.byte())) }
 }
 
@@ -120,7 +121,7 @@ fn header(settings: &RunSettings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use assay_transaction::{CsvText, DecimalMark, Decision, Dialect, Encoding};
+    use assay_transaction::{CsvSyntax, DecimalMark, Decision, Dialect, Encoding};
 
     fn record(reason: &str, bytes: usize) -> InvalidRecord {
         InvalidRecord {
@@ -150,19 +151,22 @@ mod tests {
 
     #[test]
     fn the_header_is_in_the_dialect_and_the_encoding_of_the_source() {
-        let header_of = |delimiter, encoding, csv: CsvText| {
+        let header_of = |delimiter, encoding, csv: CsvSyntax| {
             let header = ["id", "libellé", "a;b", "say \"x\"", "NULL"].map(str::to_owned).to_vec();
             let dialect = Dialect { delimiter, decimal_mark: DecimalMark::Comma, encoding };
             let settings = RunSettings { header, dialect, csv, ..RunSettings::example() };
             LineEncoder::for_run(&settings).text(&super::header(&settings)).unwrap()
         };
-        let plain = header_of(Delimiter::Semicolon, Encoding::UTF_8, CsvText::default());
+        let plain = header_of(Delimiter::Semicolon, Encoding::UTF_8, CsvSyntax::default());
         assert_eq!(plain, "id;libellé;\"a;b\";\"say \"\"x\"\"\";\"NULL\"\n".as_bytes());
-        let windows =
-            header_of(Delimiter::Tab, Encoding::WINDOWS_1252, CsvText { null_values: vec![], ..CsvText::default() });
+        let windows = header_of(
+            Delimiter::Tab,
+            Encoding::WINDOWS_1252,
+            CsvSyntax { null_values: vec![], ..CsvSyntax::default() },
+        );
         assert_eq!(windows, b"id\tlibell\xe9\ta;b\t\"say \"\"x\"\"\"\tNULL\n");
         let escaping =
-            header_of(Delimiter::Other(b'b'), Encoding::UTF_8, CsvText { escape: Some('l'), ..CsvText::default() });
+            header_of(Delimiter::Other(b'b'), Encoding::UTF_8, CsvSyntax { escape: Some('l'), ..CsvSyntax::default() });
         assert!(escaping.starts_with("idb\"llibellll".as_bytes()), "{}", String::from_utf8_lossy(&escaping));
     }
 
@@ -175,7 +179,8 @@ mod tests {
         ] {
             let example = RunSettings::example();
             let dialect = Dialect { delimiter, ..example.dialect };
-            let decision = Decision { what: Decided::Delimiter, value: String::new(), by, evidence: String::new() };
+            let decision =
+                Decision { what: DecisionSubject::Delimiter, value: String::new(), by, evidence: String::new() };
             let settings = RunSettings { dialect, decisions: vec![decision], ..example };
             assert_eq!(separator(&settings), expected, "{delimiter:?} {by}");
         }

@@ -1,6 +1,6 @@
 //! Lines of text in the encoding of their source. Text that was converted to UTF-8 when it was read is converted back.
 
-use assay_transaction::{Decided, Decision, Encoding, RunSettings};
+use assay_transaction::{Decision, DecisionSubject, Encoding, RunSettings};
 
 /// Encodes lines for the source of a run.
 pub(super) struct LineEncoder {
@@ -24,7 +24,8 @@ impl LineEncoder {
         } else {
             (0x80..=0xff).rev().find(|byte| encoding.decode(&[*byte]).is_none()).into_iter().collect()
         };
-        let is_mark = |it: &Decision| it.what == Decided::Encoding && it.evidence.starts_with(Decision::BY_MARK);
+        let is_mark =
+            |it: &Decision| it.what == DecisionSubject::Encoding && it.evidence.starts_with(Decision::BY_MARK);
         let is_marked = settings.decisions.iter().any(is_mark);
         Self { encoding, is_transcoded: settings.is_transcoded(), is_marked, malformed }
     }
@@ -96,7 +97,8 @@ mod tests {
         assert_eq!(encoder("utf-16be", Format::Csv).text("a").unwrap(), b"\0a\0\n");
         // Without the mark, the same ENCODING would read it differently, which the mark of the source overrode.
         let evidence = format!("{}, whatever is set: windows-1252", Decision::BY_MARK);
-        let by_mark = Decision { what: Decided::Encoding, value: "UTF-8".into(), by: DecidedBy::Recognised, evidence };
+        let by_mark =
+            Decision { what: DecisionSubject::Encoding, value: "UTF-8".into(), by: DecidedBy::Recognised, evidence };
         let settings = RunSettings { decisions: vec![by_mark], ..RunSettings::example() };
         assert_eq!(LineEncoder::for_run(&settings).byte_order_mark(), b"\xef\xbb\xbf");
     }

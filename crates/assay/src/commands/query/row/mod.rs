@@ -10,7 +10,7 @@ use std::fmt;
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, Sources};
 use assay_store::{EarlierFailure, InvalidRecord, RowOutcome, Store};
-use assay_transaction::{Exit, FailureClass, Removal, Run, RunId, mask_card_numbers};
+use assay_transaction::{Exit, FailureClass, Run, RunId, RunRemoval, mask_card_numbers};
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
@@ -161,7 +161,7 @@ enum ShownOutcome {
     Failed(Box<FailedTransactionView>),
     /// Its content was deleted, with that of the run or alone.
     Removed {
-        removal: Option<Removal>,
+        removal: Option<RunRemoval>,
     },
     Duplicate {
         transaction_id: Uuid,
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_removed_row() {
-        let removal = Removal { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
+        let removal = RunRemoval { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
         assert!(
             report(ShownOutcome::Removed { removal: Some(removal) }).ends_with(
                 "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nits content was deleted, and it cannot be replayed\n"

@@ -8,7 +8,7 @@
 //! complete a line end; a row over several lines is given up at its first surplus field, so that stray quotes cost only
 //! a few passes over the source.
 
-use assay_transaction::{CsvText, RejectReason};
+use assay_transaction::{CsvSyntax, RejectReason};
 
 use crate::decode::batch::OpenRow;
 use crate::decode::buffer::{NoRow, count_lines, is_line_end};
@@ -84,7 +84,7 @@ impl RowText<'_> {
 
 impl Splitter {
     pub(super) fn new(layout: &CsvLayout<'_>, reach: usize) -> Self {
-        let CsvText { null_values, escape, fill_short_rows, trailing_delimiter } = layout.csv;
+        let CsvSyntax { null_values, escape, fill_short_rows, trailing_delimiter } = layout.csv;
         let encoded = |text: &str| layout.encoding.encode(text);
         let delimiter = layout.delimiter.byte();
         let escape =

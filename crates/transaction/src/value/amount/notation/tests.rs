@@ -6,7 +6,7 @@ use super::*;
 
 fn by(mark: impl Into<Option<DecimalMark>>, text: &str) -> Result<String, AmountError> {
     let currencies = ["€", "EUR", "$", "US$", "Fr."].map(str::to_owned);
-    let notation = Notation::new(ReadingRules::Second, mark.into(), &currencies);
+    let notation = AmountNotation::new(ReadingRules::Second, mark.into(), &currencies);
     Amount::read(text, &notation).map(|amount| amount.to_string())
 }
 
@@ -192,7 +192,7 @@ fn an_unknown_mark_is_inferred_from_the_value() {
 
 #[test]
 fn an_unproven_mark_rejects_ambiguous_texts() {
-    let presumed = Notation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]).with_presumed_mark();
+    let presumed = AmountNotation::new(ReadingRules::Second, Some(DecimalMark::Point), &[]).with_presumed_mark();
     for (text, expected) in [
         ("3.000", Ok("3.000")),
         ("1,234.50", Ok("1234.50")),
@@ -208,12 +208,12 @@ fn an_unproven_mark_rejects_ambiguous_texts() {
 
 #[test]
 fn numbers_of_json_and_the_first_rules_have_one_form() {
-    let number = |text: &str| Amount::read(text, &Notation::for_numbers()).map(|amount| amount.to_string());
+    let number = |text: &str| Amount::read(text, &AmountNotation::for_numbers()).map(|amount| amount.to_string());
     assert_eq!(number("3.000").as_deref(), Ok("3.000"));
     assert_eq!(number("-1.5E+3").as_deref(), Ok("-1500"));
     assert_eq!(number("1.100000").as_deref(), Ok("1.1000"));
     assert_eq!(number("1,234"), Err(AmountError::Format));
-    let first = Notation::new(ReadingRules::First, Some(DecimalMark::Comma), &["€".to_owned()]);
+    let first = AmountNotation::new(ReadingRules::First, Some(DecimalMark::Comma), &["€".to_owned()]);
     assert_eq!(Amount::read("1,5", &first).unwrap().to_string(), "1.5");
     for (text, expected) in [
         ("1.234,56", AmountError::Format),
@@ -230,14 +230,14 @@ fn numbers_of_json_and_the_first_rules_have_one_form() {
 #[test]
 fn both_readings_are_returned() {
     let read = |text: &str| {
-        let readings = readings(text, &["€".to_owned()]);
+        let readings = amount_readings(text, &["€".to_owned()]);
         [readings.point, readings.comma].map(|amount| amount.map_or("-".to_owned(), |amount| amount.to_string()))
     };
     assert_eq!(read("3.000 €"), ["3.000", "3000"]);
     assert_eq!(read("1.234,50"), ["-", "1234.50"]);
     assert_eq!(read("7"), ["7", "7"]);
     assert_eq!(read("x"), ["-", "-"]);
-    assert!(readings("3.000", &[]).is_ambiguous() && !readings("7", &[]).is_ambiguous());
+    assert!(amount_readings("3.000", &[]).is_ambiguous() && !amount_readings("7", &[]).is_ambiguous());
 }
 
 /// A number, the same with groups, and its mark.

@@ -6,12 +6,12 @@ use proptest::test_runner::FileFailurePersistence;
 use super::*;
 use crate::decode::csv::testing::any_pieces;
 
-fn any_text() -> impl Strategy<Value = CsvText> {
-    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(escapes, fill_short_rows, trailing_delimiter)| CsvText {
+fn any_text() -> impl Strategy<Value = CsvSyntax> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(escapes, fill_short_rows, trailing_delimiter)| CsvSyntax {
         escape: escapes.then_some('\\'),
         fill_short_rows,
         trailing_delimiter,
-        ..CsvText::default()
+        ..CsvSyntax::default()
     })
 }
 

@@ -1,6 +1,6 @@
 //! Well-formed rows, malformed rows, and any bytes.
 
-use assay_transaction::{CsvText, Delimiter, Encoding, Position, ReadingRules};
+use assay_transaction::{CsvSyntax, Delimiter, Encoding, Position, ReadingRules};
 use proptest::prelude::*;
 
 use super::*;
@@ -30,7 +30,7 @@ impl TestedReader for CsvReaderV2 {
 struct TestLayout {
     delimiter: Delimiter,
     columns: Option<usize>,
-    csv: CsvText,
+    csv: CsvSyntax,
     encoding: Encoding,
     reach: usize,
 }
@@ -38,7 +38,7 @@ struct TestLayout {
 impl Default for TestLayout {
     fn default() -> Self {
         let (delimiter, encoding) = (Delimiter::Semicolon, Encoding::UTF_8);
-        Self { delimiter, columns: None, csv: CsvText::default(), encoding, reach: QUOTE_REACH }
+        Self { delimiter, columns: None, csv: CsvSyntax::default(), encoding, reach: QUOTE_REACH }
     }
 }
 

@@ -83,13 +83,13 @@ fn a_malformed_row_says_why() {
 /// Input cannot force a search through the rest of the source for each row.
 #[test]
 fn stray_quotes_in_every_line_are_read_quickly() {
-    let escaping = CsvText { escape: Some('\\'), ..CsvText::default() };
+    let escaping = CsvSyntax { escape: Some('\\'), ..CsvSyntax::default() };
     for (line, csv) in [
-        ("x;\"y;z\n", CsvText::default()),
-        ("x\";\";\n", CsvText::default()),
-        ("x;\"\"\"\n", CsvText::default()),
-        ("\";\n", CsvText::default()),
-        ("x;\"\"\"\"\n", CsvText::default()),
+        ("x;\"y;z\n", CsvSyntax::default()),
+        ("x\";\";\n", CsvSyntax::default()),
+        ("x;\"\"\"\n", CsvSyntax::default()),
+        ("\";\n", CsvSyntax::default()),
+        ("x;\"\"\"\"\n", CsvSyntax::default()),
         ("x\\\n", escaping),
     ] {
         let lines = 50_000;

@@ -7,16 +7,16 @@ fn unquoted_null_values_are_empty() {
     let text = "\\N;NULL; NULL\t;\"NULL\";null;NULLS;\\N x;=\"NULL\"\n";
     let default = TestLayout::default();
     assert_eq!(default.shown(text), ["||||null|NULLS|\\N x|NULL"].map(|row| row.replacen("||||", "|||NULL|", 1)));
-    let none = TestLayout { csv: CsvText { null_values: vec![], ..CsvText::default() }, ..TestLayout::default() };
+    let none = TestLayout { csv: CsvSyntax { null_values: vec![], ..CsvSyntax::default() }, ..TestLayout::default() };
     assert_eq!(none.shown("NULL;\\N\n"), ["NULL|\\N"]);
     let values = ["NaN", "N/A", "-", ""].map(str::to_owned).to_vec();
-    let others = TestLayout { csv: CsvText { null_values: values, ..CsvText::default() }, ..TestLayout::default() };
+    let others = TestLayout { csv: CsvSyntax { null_values: values, ..CsvSyntax::default() }, ..TestLayout::default() };
     assert_eq!(others.shown("NaN; N/A ;-;-1;NULL; ;\"-\"\n"), ["|||-1|NULL| |-"]);
 }
 
 #[test]
 fn null_values_are_compared_in_the_encoding() {
-    let csv = CsvText { null_values: vec!["–".to_owned()], ..CsvText::default() };
+    let csv = CsvSyntax { null_values: vec!["–".to_owned()], ..CsvSyntax::default() };
     let layout = TestLayout { csv: csv.clone(), encoding: Encoding::WINDOWS_1252, ..TestLayout::default() };
     let fields = |layout: &TestLayout, bytes: &[u8]| layout.all(bytes).remove(0).fields;
     assert_eq!(fields(&layout, b"\x96;\"\x96\";x\x96"), [&b""[..], b"\x96", b"x\x96"]);
@@ -27,7 +27,7 @@ fn null_values_are_compared_in_the_encoding() {
 fn an_escaped_character_is_itself() {
     let escaping = |columns| TestLayout {
         columns,
-        csv: CsvText { escape: Some('\\'), ..CsvText::default() },
+        csv: CsvSyntax { escape: Some('\\'), ..CsvSyntax::default() },
         ..TestLayout::default()
     };
     for (text, expected) in [
@@ -59,7 +59,7 @@ fn text_formulas_are_their_texts() {
 
 #[test]
 fn a_trailing_delimiter_is_no_field() {
-    let csv = CsvText { trailing_delimiter: true, ..CsvText::default() };
+    let csv = CsvSyntax { trailing_delimiter: true, ..CsvSyntax::default() };
     let layout = TestLayout { columns: Some(3), csv: csv.clone(), ..TestLayout::default() };
     for (row, expected) in [
         ("1;2;3;", "1|2|3"),
@@ -76,13 +76,13 @@ fn a_trailing_delimiter_is_no_field() {
     ] {
         assert_eq!(layout.shown(row), [expected], "{row}");
     }
-    let filling = TestLayout { csv: CsvText { fill_short_rows: true, ..csv }, ..layout };
+    let filling = TestLayout { csv: CsvSyntax { fill_short_rows: true, ..csv }, ..layout };
     assert_eq!(filling.shown("1;2;\n1;;\n1\n1;2;3;\n"), ["1|2|", "1||", "1||", "1|2|3"]);
 }
 
 #[test]
 fn short_rows_are_filled_if_declared() {
-    let csv = CsvText { fill_short_rows: true, ..CsvText::default() };
+    let csv = CsvSyntax { fill_short_rows: true, ..CsvSyntax::default() };
     let layout = TestLayout { columns: Some(4), csv, ..TestLayout::default() };
     let text = "1;2;3;4\n1;2\n1;2;3;4;5\n1;\"a\nb\"\n\"x\";\n";
     assert_eq!(layout.shown(text), ["1|2|3|4", "1|2||", "1|2|3|4|5", "1|a\nb||", "x|||"]);
