@@ -6,9 +6,9 @@ use assay_store::DatabaseOptions;
 use assay_telemetry::CommonArgs;
 use clap::{Args, Parser, Subcommand};
 
-use crate::ManyOptions;
+use crate::ManySourcesOptions;
 use crate::options::{LeaseOptions, LoadOptions, WaitOptions};
-use crate::watch::{WatchOptions, Watched};
+use crate::watch::{WatchOptions, WatchTarget};
 
 /// Loads objects or files: validates each row, and publishes rows in chunks for the predictors.
 ///
@@ -35,13 +35,13 @@ pub struct Arguments {
     pub load: LoadOptions,
     /// How to load several.
     #[command(flatten)]
-    pub many: ManyOptions,
+    pub many: ManySourcesOptions,
     /// Whether to wait until rows are stored.
     #[command(flatten)]
     pub wait: WaitOptions,
     /// Services.
     #[command(flatten)]
-    pub connect: ConnectOptions,
+    pub connect: LoaderConnections,
     /// Operator to record for a forced load
     #[arg(long, env = "ASSAY_OPERATOR", value_name = "NAME", default_value = "loader")]
     pub operator: String,
@@ -52,7 +52,7 @@ pub struct Arguments {
 
 /// The services that a loader needs, and its lease.
 #[derive(Debug, Args)]
-pub struct ConnectOptions {
+pub struct LoaderConnections {
     /// How long a run belongs to this loader.
     #[command(flatten)]
     pub lease: LeaseOptions,
@@ -86,7 +86,7 @@ pub enum Command {
 pub struct WatchArguments {
     /// What to watch: s3://bucket, or s3://bucket/prefix
     #[arg(env = "WATCH_URL", value_name = "WATCH_URL")]
-    pub watched: Watched,
+    pub watched: WatchTarget,
     /// Events and listings.
     #[command(flatten)]
     pub watch: WatchOptions,
@@ -95,7 +95,7 @@ pub struct WatchArguments {
     pub load: LoadOptions,
     /// Services.
     #[command(flatten)]
-    pub connect: ConnectOptions,
+    pub connect: LoaderConnections,
     /// What all programs have.
     #[command(flatten)]
     pub common: CommonArgs,

@@ -23,7 +23,7 @@ pub enum LoadError {
     },
     /// The source cannot be read to its end. The rows before stay.
     #[error("{location} cannot be read from row {row} (line {line}) on: {cause}; the rows before it are kept")]
-    BrokenOff {
+    SourceBroken {
         /// The source.
         location: String,
         /// The first row that is missing.
@@ -108,7 +108,7 @@ pub enum LoadError {
     },
     /// The run was ended early.
     #[error("run {run_id} is {}: {reason}", kind.as_str())]
-    Ended {
+    EndedEarly {
         /// The run.
         run_id: RunId,
         /// Cancelled or aborted.
@@ -164,7 +164,7 @@ pub enum LoadError {
     },
     /// The process was stopped before there was a run.
     #[error("stopped before anything was loaded")]
-    NotBegun,
+    StoppedBeforeStart,
     /// `WAIT_TIMEOUT` passed.
     #[error(
         "run {run_id} is not complete after WAIT_TIMEOUT ({timeout}): {recorded} of {total} chunks are stored{hint}"
@@ -183,7 +183,7 @@ pub enum LoadError {
     },
     /// One run name for several sources.
     #[error("BATCH_RUN_ID names one run, but there are {sources} sources: omit it, or load them one by one")]
-    OneName {
+    RunNameForSeveral {
         /// Number of sources.
         sources: usize,
     },
@@ -199,10 +199,10 @@ impl Failure for LoadError {
     fn exit(&self) -> Exit {
         match self {
             Self::Source(error) => error.exit(),
-            Self::Layout { cause, .. } | Self::BrokenOff { cause, .. } => cause.exit(),
+            Self::Layout { cause, .. } | Self::SourceBroken { cause, .. } => cause.exit(),
             Self::Store(error) => error.exit(),
             Self::Broker(error) => error.exit(),
-            Self::Ended { .. }
+            Self::EndedEarly { .. }
             | Self::Stalled { .. }
             | Self::NotSealed(_)
             | Self::ControlTotals(_)
@@ -214,12 +214,12 @@ impl Failure for LoadError {
             | Self::Wire(_)
             | Self::ChunkTooLarge { .. }
             | Self::Print(_)
-            | Self::OneName { .. } => Exit::Usage,
+            | Self::RunNameForSeveral { .. } => Exit::Usage,
             Self::Stopped { .. }
             | Self::TakenOver { .. }
             | Self::Held { .. }
             | Self::CopyUnfinished { .. }
-            | Self::NotBegun
+            | Self::StoppedBeforeStart
             | Self::WaitTimeout { .. }
             | Self::Reader => Exit::DependencyUnavailable,
         }

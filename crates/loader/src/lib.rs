@@ -21,16 +21,18 @@ mod totals;
 mod wait;
 mod watch;
 
-pub use arguments::{Arguments, Command, ConnectOptions, WatchArguments};
+pub use arguments::{Arguments, Command, LoaderConnections, WatchArguments};
 pub use error::LoadError;
-pub use load::lease_owner::{Holder, evict_if_gone};
-pub use load::warnings::Remarks;
-pub use many_sources::report::Report;
-pub use many_sources::{ManyOptions, SourceEnded, choose, find, gravest, log_summary, run_many};
+pub use load::lease_owner::{LeaseOwner, evict_if_gone};
+pub use load::warnings::LoadWarnings;
+pub use many_sources::report::LoadReport;
+pub use many_sources::{
+    ManySourcesOptions, SourceResult, find_sources, log_summary, run_many, select_sources, worst_exit,
+};
 pub use metrics::describe as describe_metrics;
 pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
-pub use repair::reread::{Reread, reread};
-pub use repair::{RepairOptions, Repaired, repair};
-pub use run::{Dependencies, Ended, run};
-pub use watch::{Switch, WatchOptions, Watched, is_there, watch};
+pub use repair::reread::{RereadRow, reread_row};
+pub use repair::{RepairCounts, RepairOptions, repair};
+pub use run::{Dependencies, LoadSummary, run};
+pub use watch::{Switch, WatchOptions, WatchTarget, check_listing, watch};

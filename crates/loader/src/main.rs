@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_loader::{
-    Arguments, Command, ConnectOptions, Dependencies, Holder, LoadError, LoadProgress, Report, SourceEnded,
-    WatchArguments, choose, describe_metrics, find, gravest, is_there, log_summary, run, run_many,
+    Arguments, Command, Dependencies, LeaseOwner, LoadError, LoadProgress, LoadReport, LoaderConnections, SourceResult,
+    WatchArguments, check_listing, describe_metrics, find_sources, log_summary, run, run_many, select_sources,
+    worst_exit,
 };
 use assay_source::Sources;
 use assay_store::AuditContext;
@@ -32,7 +33,9 @@ fn main() -> ExitCode {
 
 async fn load(arguments: &Arguments, shutdown: &CancellationToken, health: &Health) -> Result<Exit, LoadError> {
     let connecting = connect(&arguments.connect, &arguments.common, &arguments.operator);
-    let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Err(LoadError::NotBegun) };
+    let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else {
+        return Err(LoadError::StoppedBeforeStart);
+    };
     let dependencies = dependencies?;
     observe(health, &dependencies);
     let ended = load_all(arguments, &dependencies, shutdown).await;
@@ -49,15 +52,15 @@ async fn load_all(
     let Arguments { load, wait, many, json, .. } = arguments;
     let finding = Box::pin(async {
         let Dependencies { sources, store, startup, .. } = dependencies;
-        let (found, broken) = find(sources, &arguments.source_url, *startup).await?;
-        Ok::<_, LoadError>((choose(sources, &**store, found, load, many).await?, broken))
+        let (found, broken) = find_sources(sources, &arguments.source_url, *startup).await?;
+        Ok::<_, LoadError>((select_sources(sources, &**store, found, load, many).await?, broken))
     });
-    let Some(found) = shutdown.run_until_cancelled(finding).await else { return Err(LoadError::NotBegun) };
+    let Some(found) = shutdown.run_until_cancelled(finding).await else { return Err(LoadError::StoppedBeforeStart) };
     let (sources, mut ended) = found?;
     let progress = Arc::new(LoadProgress::default());
     if let ([source], []) = (&sources[..], &ended[..]) {
         let loaded = run(dependencies, source, load, wait, &progress, shutdown).await?;
-        ended.push(SourceEnded { name: source.to_string(), ended: Ok(loaded) });
+        ended.push(SourceResult { name: source.to_string(), ended: Ok(loaded) });
     } else {
         ended.extend(run_many(dependencies, sources, load, wait, many.max_loads, &progress, shutdown).await);
         if !ended.is_empty() {
@@ -66,11 +69,11 @@ async fn load_all(
     }
     if *json {
         // A reader that has read enough is no failure.
-        print_json(&Report::of(&ended)).or_else(|error| {
+        print_json(&LoadReport::of(&ended)).or_else(|error| {
             if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(LoadError::Print(error)) }
         })?;
     }
-    Ok(gravest(&ended))
+    Ok(worst_exit(&ended))
 }
 
 async fn watch_bucket(
@@ -86,7 +89,7 @@ async fn watch_bucket(
         let (dependencies, watched) = (Arc::clone(&dependencies), arguments.watched.clone());
         move || {
             let (dependencies, watched) = (Arc::clone(&dependencies), watched.clone());
-            async move { is_there(&dependencies.sources, &watched).await.map_err(|error| error.to_string()) }
+            async move { check_listing(&dependencies.sources, &watched).await.map_err(|error| error.to_string()) }
         }
     });
     let (watched, load, options) = (arguments.watched.clone(), arguments.load.clone(), arguments.watch.clone());
@@ -106,7 +109,7 @@ fn observe(health: &Health, dependencies: &Dependencies) {
     health.begin();
 }
 
-async fn connect(options: &ConnectOptions, common: &CommonArgs, operator: &str) -> Result<Dependencies, LoadError> {
+async fn connect(options: &LoaderConnections, common: &CommonArgs, operator: &str) -> Result<Dependencies, LoadError> {
     let startup = common.startup.startup_timeout;
     Ok(Dependencies {
         sources: Sources::new(&options.s3)?,
@@ -114,8 +117,8 @@ async fn connect(options: &ConnectOptions, common: &CommonArgs, operator: &str) 
         broker: assay_queue::connect(&options.broker, "loader", startup).await?,
         startup,
         drain: common.shutdown.drain_timeout,
-        holder: Holder::new(),
+        lease_owner: LeaseOwner::new(),
         lease: options.lease.lease_timeout,
-        act: AuditContext { operator: operator.to_owned(), reason: None },
+        audit: AuditContext { operator: operator.to_owned(), reason: None },
     })
 }

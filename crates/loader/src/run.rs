@@ -6,7 +6,7 @@ use std::time::Duration;
 use assay_queue::Broker;
 use assay_source::{SourceUrl, Sources};
 use assay_store::{AuditContext, Store};
-use assay_telemetry::name_run;
+use assay_telemetry::record_run_id;
 use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::load::finish::{FinishedLoad, UnfinishedLoad};
 use crate::metrics::{self, LoadOutcome};
 use crate::options::{LoadOptions, WaitOptions};
 use crate::wait::{RunFollower, until_finished, warn_of_missing_consumers};
-use crate::{Holder, LoadError, LoadProgress, Remarks};
+use crate::{LeaseOwner, LoadError, LoadProgress, LoadWarnings};
 
 /// Dependencies of a load.
 pub struct Dependencies {
@@ -35,16 +35,16 @@ pub struct Dependencies {
     /// Longest wait for the confirmation of chunks in flight after a shutdown.
     pub drain: Duration,
     /// Name of this process in the leases of its runs.
-    pub holder: Holder,
+    pub lease_owner: LeaseOwner,
     /// Lifetime of a lease that is not renewed.
     pub lease: Duration,
     /// Recorded with forced loads and aborted runs.
-    pub act: AuditContext,
+    pub audit: AuditContext,
 }
 
 /// Result of a load.
 #[derive(Debug, Clone)]
-pub struct Ended {
+pub struct LoadSummary {
     /// The run, as recorded in the ledger.
     pub run: Run,
     /// Whether the source was loaded before, so that there was nothing to do.
@@ -58,10 +58,10 @@ pub struct Ended {
     /// The requested source, if the run has loaded another source or version with the same content.
     pub copy: Option<String>,
     /// Warnings about the rows read by this load.
-    pub remarks: Remarks,
+    pub warnings: LoadWarnings,
 }
 
-impl Ended {
+impl LoadSummary {
     /// The exit code. Failed rows of a run that was finished before count, unless they were replayed.
     pub fn exit(&self) -> Exit {
         match self.tally {
@@ -81,7 +81,7 @@ pub async fn run(
     wait: &WaitOptions,
     progress: &Arc<LoadProgress>,
     shutdown: &CancellationToken,
-) -> Result<Ended, LoadError> {
+) -> Result<LoadSummary, LoadError> {
     let loading = load_one(dependencies, url, options, wait, progress, shutdown);
     Box::pin(loading.instrument(assay_telemetry::run_span())).await
 }
@@ -93,11 +93,11 @@ async fn load_one(
     wait: &WaitOptions,
     progress: &Arc<LoadProgress>,
     shutdown: &CancellationToken,
-) -> Result<Ended, LoadError> {
+) -> Result<LoadSummary, LoadError> {
     info!("Starting batch pipeline");
     let Dependencies { store, broker, .. } = dependencies;
     let plan = Box::pin(begin(dependencies, url, options));
-    let Some(begun) = shutdown.run_until_cancelled(plan).await else { return Err(LoadError::NotBegun) };
+    let Some(begun) = shutdown.run_until_cancelled(plan).await else { return Err(LoadError::StoppedBeforeStart) };
     let (plan, size) = begun?;
     progress.set_source_bytes(size);
     let watcher = {
@@ -120,44 +120,44 @@ async fn load_one(
         LoadPlan::Read(run, lease, scope) => (run, lease, scope),
         LoadPlan::Held { run, by, .. } => return Err(LoadError::Held { run_id: run.run_id, by }),
         LoadPlan::NothingToDo(run) => {
-            name_run(&run.run_id);
+            record_run_id(&run.run_id);
             log_already_loaded(&run);
             let again = again(&run);
             let following = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
             let ended = wait_for_earlier_run(following, dependencies, &run, None, wait, &again, shutdown).await?;
-            return Ok(Ended { unused_name: unused(&run), ..ended });
+            return Ok(LoadSummary { unused_name: unused(&run), ..ended });
         }
         LoadPlan::Copied(run) => {
-            name_run(&run.run_id);
+            record_run_id(&run.run_id);
             log_copy(url, &run);
             let following = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
             let ended = wait_for_earlier_run(following, dependencies, &run, Some(url), wait, "", shutdown).await?;
-            return Ok(Ended { unused_name: unused(&run), ..ended });
+            return Ok(LoadSummary { unused_name: unused(&run), ..ended });
         }
     };
     let (again, unused_name) = (again(&run), unused(&run));
-    let ended = |run, tally, remarks| Ended {
+    let ended = |run, tally, warnings| LoadSummary {
         run,
         already_loaded: false,
         tally,
         failed_before: 0,
         unused_name,
         copy: None,
-        remarks,
+        warnings,
     };
     let load = Load { again, ..Load::new(dependencies, url, options.row_batch_size, lease, progress, shutdown) };
     if !wait.wait {
-        let FinishedLoad { sealed, remarks, .. } = load.run_logged(&run, scope).await?;
+        let FinishedLoad { sealed, warnings, .. } = load.run_logged(&run, scope).await?;
         let run = Run { state: RunState::Sealed, sealed: Some(sealed), ..run };
-        return Ok(ended(run, None, remarks));
+        return Ok(ended(run, None, warnings));
     }
     let mut following = RunFollower::new(&**store, &run.run_id, scope.from, progress, batches);
     let loaded = tokio::select! {
         loaded = Box::pin(load.run(&run, scope, sender)) => loaded,
         never = following.follow() => match never {},
     };
-    let remarks = match loaded {
-        Ok(loaded) => loaded.remarks,
+    let warnings = match loaded {
+        Ok(loaded) => loaded.warnings,
         Err(UnfinishedLoad { error, is_sealed }) => {
             if is_sealed {
                 // What was published is still stored, and the run is closed.
@@ -172,8 +172,8 @@ async fn load_one(
     let (run, tally) = until_finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
     progress.log_stored();
     log_complete(&run, tally);
-    remarks.log();
-    Ok(ended(run, Some(tally), remarks))
+    warnings.log();
+    Ok(ended(run, Some(tally), warnings))
 }
 
 /// Reports the earlier run of the source, or of a copy of it. Waits until it is finished, if the load is to wait.
@@ -185,18 +185,18 @@ async fn wait_for_earlier_run(
     wait: &WaitOptions,
     again: &str,
     shutdown: &CancellationToken,
-) -> Result<Ended, LoadError> {
+) -> Result<LoadSummary, LoadError> {
     let Dependencies { store, broker, lease, .. } = dependencies;
     metrics::ended(LoadOutcome::AlreadyLoaded);
     let copy = copy.map(SourceUrl::to_string);
-    let ended = |run: &Run, tally, failed_before, copy| Ended {
+    let ended = |run: &Run, tally, failed_before, copy| LoadSummary {
         run: run.clone(),
         already_loaded: true,
         tally,
         failed_before,
         unused_name: None,
         copy,
-        remarks: Remarks::default(),
+        warnings: LoadWarnings::default(),
     };
     if run.state.is_finished() {
         let (failed, _) = store.failed_share(&run.run_id).await?;

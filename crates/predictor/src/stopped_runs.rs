@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use assay_queue::{BroadcastListener, Broker, Message};
-use assay_telemetry::about_run;
+use assay_telemetry::in_run_span;
 use assay_transaction::{RunId, StopNotice};
 use tokio::sync::watch;
 use tracing::{debug, info};
@@ -44,7 +44,7 @@ impl StoppedRuns {
         if self.notice(&notice.run_id).is_some() {
             return;
         }
-        about_run(&notice.run_id, || {
+        in_run_span(&notice.run_id, || {
             info!("run {} is {}: its chunks are no longer scored", notice.run_id, notice.kind.as_str());
         });
         let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);

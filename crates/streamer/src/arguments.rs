@@ -5,7 +5,7 @@ use assay_store::DatabaseOptions;
 use assay_telemetry::CommonArgs;
 use clap::{Args, Parser, Subcommand};
 
-use crate::options::{ServeOptions, SimulateOptions};
+use crate::options::{SimulateOptions, StreamerOptions};
 
 /// Accepts single transactions over HTTP, or generates some, and sends them to the predictors ahead of all files.
 #[derive(Debug, Parser)]
@@ -36,10 +36,10 @@ pub enum Command {
 pub struct ServeArguments {
     /// Where requests are accepted.
     #[command(flatten)]
-    pub serve: ServeOptions,
+    pub serve: StreamerOptions,
     /// Services.
     #[command(flatten)]
-    pub connect: ConnectOptions,
+    pub connect: StreamerConnections,
     /// What all programs have.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -60,7 +60,7 @@ pub struct SimulateArguments {
     pub simulate: SimulateOptions,
     /// Services.
     #[command(flatten)]
-    pub connect: ConnectOptions,
+    pub connect: StreamerConnections,
     /// What all programs have.
     #[command(flatten)]
     pub common: CommonArgs,
@@ -68,7 +68,7 @@ pub struct SimulateArguments {
 
 /// The services that a streamer needs.
 #[derive(Debug, Args)]
-pub struct ConnectOptions {
+pub struct StreamerConnections {
     /// The database, which counts transactions and knows their predictions.
     #[command(flatten)]
     pub database: DatabaseOptions,

@@ -36,7 +36,7 @@ pub(crate) enum CountError {
 
 /// All counts of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Totals {
+pub struct StreamTotals {
     /// Confirmed messages.
     pub messages: u64,
     /// Their rows.
@@ -66,13 +66,13 @@ struct State {
     days: BTreeMap<Day, DayCount>,
     /// The number of the latest change.
     change: u64,
-    totals: Totals,
+    totals: StreamTotals,
     ending: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct DayCount {
-    totals: Totals,
+    totals: StreamTotals,
     under_way: usize,
     /// Its first change.
     opened: u64,
@@ -115,7 +115,7 @@ impl LiveCounter {
     }
 
     /// Counts so far, saved or not.
-    pub(crate) fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> StreamTotals {
         self.state().totals
     }
 
@@ -170,7 +170,7 @@ impl LiveCounter {
         }
     }
 
-    fn change(&self, day: Day, change: impl Fn(&mut Totals)) -> u64 {
+    fn change(&self, day: Day, change: impl Fn(&mut StreamTotals)) -> u64 {
         let mut state = self.state();
         state.change += 1;
         let number = state.change;
@@ -219,7 +219,7 @@ impl LiveCounter {
         let ending = state.ending;
         let count = |(day, count): (&Day, &DayCount)| {
             let ended = count.under_way == 0 && (ending || *day < today);
-            let Totals { messages, rows, doubtful } = count.totals;
+            let StreamTotals { messages, rows, doubtful } = count.totals;
             (ended || count.changed > count.saved).then(|| LiveCount {
                 producer: self.producer.clone(),
                 day: *day,

@@ -18,10 +18,10 @@ mod server;
 mod simulate;
 mod tokens;
 
-pub use arguments::{Arguments, Command, ConnectOptions, ServeArguments, SimulateArguments};
-pub use count::Totals;
+pub use arguments::{Arguments, Command, ServeArguments, SimulateArguments, StreamerConnections};
+pub use count::StreamTotals;
 pub use error::StreamError;
-pub use options::{ReadOptions, ServeOptions, SimulateOptions};
+pub use options::{LiveReadOptions, SimulateOptions, StreamerOptions};
 pub use server::{listen, serve};
-pub use simulate::{Simulated, simulate};
+pub use simulate::{SimulationReport, simulate};
 pub use tokens::Tokens;

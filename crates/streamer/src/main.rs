@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use assay_queue::Broker;
 use assay_store::Store;
-use assay_streamer::{Arguments, Command, ConnectOptions, ServeArguments, SimulateArguments, StreamError};
+use assay_streamer::{Arguments, Command, ServeArguments, SimulateArguments, StreamError, StreamerConnections};
 use assay_telemetry::{CommonArgs, Health, run_program};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,7 @@ async fn simulate(
 
 /// Runs the work between connecting to the services and disconnecting. Returns none if it is stopped before.
 async fn with_services<T>(
-    options: &ConnectOptions,
+    options: &StreamerConnections,
     common: &CommonArgs,
     shutdown: CancellationToken,
     health: &Health,

@@ -19,7 +19,7 @@ const MAX_BODY_BYTES: u32 = 1024 * 1024;
 /// How transactions are read and identified.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Reading")]
-pub struct ReadOptions {
+pub struct LiveReadOptions {
     /// Time zone of timestamps without an offset, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
@@ -28,7 +28,7 @@ pub struct ReadOptions {
     pub id_namespace: Option<String>,
 }
 
-impl ReadOptions {
+impl LiveReadOptions {
     /// Settings by which transactions of a producer are read.
     pub(crate) fn settings(&self, producer: &Producer) -> RunSettings {
         RunSettings::live_read_in(producer, self.time_zone, self.id_namespace.as_deref())
@@ -38,7 +38,7 @@ impl ReadOptions {
 /// Address, authorization and limits of the server.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Serving")]
-pub struct ServeOptions {
+pub struct StreamerOptions {
     /// Address of the server; any other than loopback requires tokens
     #[arg(long, env = "STREAMER_ADDR", default_value = "127.0.0.1:8081", value_name = "ADDRESS")]
     pub streamer_addr: SocketAddr,
@@ -59,10 +59,10 @@ pub struct ServeOptions {
     pub max_requests: u32,
     /// Reading.
     #[command(flatten)]
-    pub read: ReadOptions,
+    pub read: LiveReadOptions,
 }
 
-impl ServeOptions {
+impl StreamerOptions {
     /// The accepted tokens.
     pub fn tokens(&self) -> Result<Tokens, StreamError> {
         Tokens::read(self.streamer_tokens.as_ref(), self.streamer_tokens_file.as_deref(), self.streamer_addr)
@@ -96,7 +96,7 @@ pub struct SimulateOptions {
     pub rate: Option<NonZeroU32>,
     /// Reading.
     #[command(flatten)]
-    pub read: ReadOptions,
+    pub read: LiveReadOptions,
     /// Format of the file.
     #[command(flatten)]
     pub format: FormatOptions,

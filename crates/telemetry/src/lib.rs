@@ -11,6 +11,6 @@ mod program;
 
 pub use arguments::{CommonArgs, ProcessArgs, ShutdownOptions, StartupOptions, find_mistyped_setting, parse};
 pub use health::Health;
-pub use logs::{LogFormat, LogOptions, about_run, init_logs_to, name_run, one_of_several, run_span};
+pub use logs::{LogFormat, LogOptions, in_run_span, init_logs_to, record_run_id, run_span, several_runs_span};
 pub use metrics_server::MetricsOptions;
 pub use program::{Failure, print_json, run_command, run_program};

@@ -183,27 +183,27 @@ fn with_masked_strings(line: &str) -> String {
 }
 
 /// The work on one run. JSON log lines in it have the `run_id`; text lines have it if several runs are worked on at a time
-/// ([`one_of_several`]). The name is recorded once it is known ([`name_run`]).
+/// ([`several_runs_span`]). The name is recorded once it is known ([`record_run_id`]).
 pub fn run_span() -> Span {
     // `error` is enabled at every level.
     tracing::error_span!("run", run_id = tracing::field::Empty)
 }
 
 /// Logs in the span of one run, for a program that works on many.
-pub fn about_run<T>(run_id: &RunId, log: impl FnOnce() -> T) -> T {
+pub fn in_run_span<T>(run_id: &RunId, log: impl FnOnce() -> T) -> T {
     run_span().in_scope(|| {
-        name_run(run_id);
+        record_run_id(run_id);
         log()
     })
 }
 
 /// The work on one of several runs at a time.
-pub fn one_of_several() -> Span {
-    tracing::error_span!("one_of_several")
+pub fn several_runs_span() -> Span {
+    tracing::error_span!("several_runs_span")
 }
 
 /// Records the run of the current [`run_span`].
-pub fn name_run(run_id: &RunId) {
+pub fn record_run_id(run_id: &RunId) {
     Span::current().record("run_id", tracing::field::display(run_id));
 }
 
@@ -243,7 +243,7 @@ where
     for span in context.event_scope()? {
         match span.name() {
             "run" => fields = span.extensions().get::<FormattedFields<N>>().map(|fields| fields.fields.clone()),
-            "one_of_several" => is_one_of_several = true,
+            "several_runs_span" => is_one_of_several = true,
             _ => {}
         }
     }
@@ -382,9 +382,9 @@ mod tests {
         let run_id: RunId = "january".parse().unwrap();
         run_span().in_scope(|| {
             tracing::info!("Starting batch pipeline");
-            name_run(&run_id);
+            record_run_id(&run_id);
             tracing::info!("Batch 0: processed 3000 transactions");
-            one_of_several().in_scope(|| tracing::info!("Batch 1: processed 3000 transactions"));
+            several_runs_span().in_scope(|| tracing::info!("Batch 1: processed 3000 transactions"));
         });
     }
 

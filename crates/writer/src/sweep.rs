@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use assay_queue::{Broker, Message};
 use assay_store::{AuditContext, OpenRun, Store, StoreError};
-use assay_telemetry::about_run;
+use assay_telemetry::in_run_span;
 use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::Utc;
 use tracing::{debug, info, warn};
@@ -23,7 +23,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) async fn close_if_complete(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) {
     match store.close_run(run_id).await {
         Ok(state) => log_finished(run_id, state, progress),
-        Err(error) => about_run(run_id, || {
+        Err(error) => in_run_span(run_id, || {
             warn!("cannot check whether run {run_id} is complete, and will retry: {error}");
         }),
     }
@@ -32,7 +32,7 @@ pub(crate) async fn close_if_complete(store: &dyn Store, run_id: &RunId, progres
 /// Logs that a run is finished: once, although several commits and sweeps may see it.
 fn log_finished(run_id: &RunId, state: RunState, progress: &WriteProgress) {
     if state.is_finished() && progress.is_newly_finished(run_id) {
-        about_run(run_id, || info!("run {run_id} {}", state.as_phrase()));
+        in_run_span(run_id, || info!("run {run_id} {}", state.as_phrase()));
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
                 for open in runs {
                     let run_id = open.run.run_id.clone();
                     if let Err(error) = sweep_run(store, broker, open, progress).await {
-                        about_run(&run_id, || {
+                        in_run_span(&run_id, || {
                             warn!("cannot check run {run_id}, and will retry: {error}");
                         });
                     }
@@ -112,7 +112,7 @@ async fn check_budget(store: &dyn Store, run: &Run) -> Result<(), StoreError> {
     }
     let (failed, recorded) = store.failed_share(&run.run_id).await?;
     if let Some(reason) = run.settings.budgets.exceeded_by_failed(failed, recorded) {
-        about_run(&run.run_id, || warn!("run {} is aborted: {reason}", run.run_id));
+        in_run_span(&run.run_id, || warn!("run {} is aborted: {reason}", run.run_id));
         let act = AuditContext { operator: "writer".to_owned(), reason: None };
         store.order_stop(&run.run_id, StopKind::Aborted, &reason, &act).await?;
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use assay_source::{FormatOptions, FoundSource, Inspection, SourceError, SourceUrl, Sources};
 use assay_store::{AuditContext, Lease, LeaseAttempt, NewRun, RunStart, Store, StoreError};
-use assay_telemetry::name_run;
+use assay_telemetry::record_run_id;
 use assay_transaction::{Checkpoint, Decision, Run, RunId, RunSettings, RunState, SourceIdentity, StopKind};
 use chrono::{DateTime, Utc};
 use tracing::{debug, info, warn};
@@ -74,7 +74,7 @@ pub(crate) async fn begin_found(
     options: &LoadOptions,
     fingerprints: &mut FingerprintCache,
 ) -> Result<LoadPlan, LoadError> {
-    let Dependencies { sources, store, act, .. } = dependencies;
+    let Dependencies { sources, store, audit, .. } = dependencies;
     let known = store.runs(Some(&found.identity.location), MAX_EARLIER_RUNS).await?;
     let resumable = known.iter().find(|run| run.source == found.identity && is_same(run, options));
     let (settings, fingerprint) = if let Some(run) = resumable {
@@ -102,9 +102,9 @@ pub(crate) async fn begin_found(
         RunStart::Started(run, lease) => {
             let prepare = async {
                 // Also if the previous loader died in between.
-                abort_runs_of_replaced_source(&**store, &run.source, &known, act).await?;
+                abort_runs_of_replaced_source(&**store, &run.source, &known, audit).await?;
                 if options.force {
-                    store.record_operation("force", Some(&run.run_id), None, act).await?;
+                    store.record_operation("force", Some(&run.run_id), None, audit).await?;
                 }
                 first_row(&dependencies.sources, url, &run).await
             };
@@ -113,7 +113,7 @@ pub(crate) async fn begin_found(
         }
         RunStart::Resumed(run, lease) => {
             let prepare = async {
-                abort_runs_of_replaced_source(&**store, &run.source, &known, act).await?;
+                abort_runs_of_replaced_source(&**store, &run.source, &known, audit).await?;
                 rest(dependencies, url, &run).await
             };
             let scope = or_release(dependencies, &lease, prepare.await).await?;
@@ -145,14 +145,14 @@ pub(crate) async fn take_over(
     dependencies: &Dependencies,
     run_id: &RunId,
 ) -> Result<Option<(SourceUrl, LoadPlan)>, LoadError> {
-    let Dependencies { store, holder, lease, .. } = dependencies;
+    let Dependencies { store, lease_owner, lease, .. } = dependencies;
     match held_by(&**store, run_id).await? {
         // This process loads it.
-        Some(by) if by == holder.to_string() => return Ok(None),
-        Some(by) if holder.outlives(&by) => store.evict(run_id, &by).await?,
+        Some(by) if by == lease_owner.to_string() => return Ok(None),
+        Some(by) if lease_owner.outlives(&by) => store.evict(run_id, &by).await?,
         _ => {}
     }
-    let LeaseAttempt::Granted(run, lease) = store.take_lease(run_id, &holder.to_string(), *lease).await? else {
+    let LeaseAttempt::Granted(run, lease) = store.take_lease(run_id, &lease_owner.to_string(), *lease).await? else {
         return Ok(None);
     };
     let prepare = async {
@@ -167,7 +167,7 @@ pub(crate) async fn take_over(
             Err(error) => return Err(error.into()),
         };
         warn!("run {run_id} is aborted: {reason}");
-        store.order_stop(run_id, StopKind::Aborted, &reason, &dependencies.act).await?;
+        store.order_stop(run_id, StopKind::Aborted, &reason, &dependencies.audit).await?;
         store.release_lease(&lease).await?;
         store.seal_stopped(run_id).await?;
         Ok(None)
@@ -205,7 +205,7 @@ pub(crate) fn new_run(
         force: options.force,
         source_bytes: Some(found.size),
         fingerprint: None,
-        owner: dependencies.holder.to_string(),
+        owner: dependencies.lease_owner.to_string(),
         lease: dependencies.lease,
     }
 }
@@ -227,7 +227,7 @@ pub(crate) fn is_durable(run: &Run, survives_restart: bool) -> bool {
 }
 
 fn read(run: Run, lease: Option<Lease>, scope: PassScope) -> LoadPlan {
-    name_run(&run.run_id);
+    record_run_id(&run.run_id);
     info!("Pipeline Run ID: {}", run.run_id);
     info!("Loading {}", run.source.location);
     let decided: Vec<String> = run.settings.decisions.iter().map(Decision::to_string).collect();
@@ -311,7 +311,7 @@ async fn abort_runs_of_replaced_source(
     store: &dyn Store,
     source: &SourceIdentity,
     known: &[Run],
-    act: &AuditContext,
+    audit: &AuditContext,
 ) -> Result<(), StoreError> {
     // A pipe replaces nothing.
     if source.piped_sha256().is_some() {
@@ -327,7 +327,7 @@ async fn abort_runs_of_replaced_source(
         }
         let reason = format!("its source was replaced: version {} is gone", run.source.version);
         warn!("run {} is aborted: {reason}", run.run_id);
-        store.order_stop(&run.run_id, StopKind::Aborted, &reason, act).await?;
+        store.order_stop(&run.run_id, StopKind::Aborted, &reason, audit).await?;
     }
     Ok(())
 }

@@ -58,9 +58,9 @@ pub(crate) async fn copy_of(dependencies: &Dependencies, fingerprint: &str) -> R
 
 /// Evicts a dead lease owner of this machine. Returns whether there was one.
 pub(crate) async fn evict_dead_owner(dependencies: &Dependencies, begun: &RunStart) -> Result<bool, StoreError> {
-    let Dependencies { store, holder, .. } = dependencies;
+    let Dependencies { store, lease_owner, .. } = dependencies;
     match begun {
-        RunStart::Held { run, by, .. } if holder.outlives(by) => {
+        RunStart::Held { run, by, .. } if lease_owner.outlives(by) => {
             store.evict(&run.run_id, by).await?;
             Ok(true)
         }
@@ -97,7 +97,7 @@ pub(crate) async fn until_stalled(store: &dyn Store, run_id: &RunId, a_while: Du
     }
     match store.run(run_id).await {
         Ok(Some(run)) => LoadError::CopyUnfinished { run_id: run.run_id, location: run.source.location },
-        Ok(None) => LoadError::NotBegun,
+        Ok(None) => LoadError::StoppedBeforeStart,
         Err(error) => error.into(),
     }
 }

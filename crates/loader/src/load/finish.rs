@@ -11,14 +11,14 @@ use crate::load::read::ReadBatch;
 use crate::load::{Load, PassEnd, PassReport, PassScope};
 use crate::retry::retry_store;
 use crate::totals::{TrailerFound, differences};
-use crate::{Dependencies, LoadError, Remarks};
+use crate::{Dependencies, LoadError, LoadWarnings};
 
 #[derive(Debug, Clone)]
 pub(crate) struct FinishedLoad {
     pub(crate) sealed: SealedTotals,
     pub(crate) chunks: u64,
     pub(crate) rows: u64,
-    pub(crate) remarks: Remarks,
+    pub(crate) warnings: LoadWarnings,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Load<'_> {
             return error.into();
         }
         match self.abort(run, at, error.to_string(), batches).await {
-            UnfinishedLoad { error: LoadError::Ended { .. }, is_sealed } => UnfinishedLoad { error, is_sealed },
+            UnfinishedLoad { error: LoadError::EndedEarly { .. }, is_sealed } => UnfinishedLoad { error, is_sealed },
             unfinished => unfinished,
         }
     }
@@ -76,9 +76,10 @@ impl Load<'_> {
         reason: String,
         batches: &mpsc::UnboundedSender<ReadBatch>,
     ) -> UnfinishedLoad {
-        let Dependencies { store, act, .. } = self.dependencies;
-        let aborting =
-            retry_store("the order to stop the run", || store.order_stop(&run.run_id, StopKind::Aborted, &reason, act));
+        let Dependencies { store, audit, .. } = self.dependencies;
+        let aborting = retry_store("the order to stop the run", || {
+            store.order_stop(&run.run_id, StopKind::Aborted, &reason, audit)
+        });
         let Some(ordered) = self.shutdown.run_until_cancelled(aborting).await else {
             return self.stopped(run, at.rows_before()).into();
         };
@@ -104,7 +105,8 @@ impl Load<'_> {
         order: &StopOrder,
         batches: &mpsc::UnboundedSender<ReadBatch>,
     ) -> UnfinishedLoad {
-        let ended = LoadError::Ended { run_id: run.run_id.clone(), kind: order.kind, reason: order.reason.clone() };
+        let ended =
+            LoadError::EndedEarly { run_id: run.run_id.clone(), kind: order.kind, reason: order.reason.clone() };
         loop {
             let reason = match self.seal(run, at, Some(&order.reason)).await {
                 // Another process took this loader for dead.
@@ -185,7 +187,12 @@ pub(crate) fn failure(
 }
 
 pub(crate) fn source_broken(run: &Run, at: Position, cause: SourceError) -> LoadError {
-    LoadError::BrokenOff { location: run.source.location.clone(), row: at.row, line: at.line, cause: Box::new(cause) }
+    LoadError::SourceBroken {
+        location: run.source.location.clone(),
+        row: at.row,
+        line: at.line,
+        cause: Box::new(cause),
+    }
 }
 
 pub(crate) fn log_sealed(run: &Run, sealed: SealedTotals) {

@@ -13,7 +13,7 @@ use assay_transaction::RunId;
 /// called `localhost`), nor does the namespace (the first one of every kernel has the same number): only all three together do,
 /// if the system provides them. Earlier versions wrote no boot id: such an owner never counts as one of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct LeaseOwner {
     host: String,
     boot: String,
     processes: String,
@@ -21,7 +21,7 @@ pub struct Holder {
     unique: String,
 }
 
-impl Holder {
+impl LeaseOwner {
     /// A new name for this process: create it once.
     pub fn new() -> Self {
         let one_part = |text: &str| text.trim().chars().filter(|character| *character != '/').collect();
@@ -61,13 +61,13 @@ impl Holder {
     }
 }
 
-impl Default for Holder {
+impl Default for LeaseOwner {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LeaseOwner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, boot, processes, pid, unique } = self;
         write!(formatter, "{host}/{boot}/{processes}/{pid}/{unique}")
@@ -90,7 +90,7 @@ fn is_gone(pid: u32) -> bool {
 /// Evicts a dead lease owner of this machine, so that its lease need not expire first.
 pub async fn evict_if_gone(store: &dyn Store, run_id: &RunId) -> Result<(), StoreError> {
     match held_by(store, run_id).await? {
-        Some(by) if Holder::new().outlives(&by) => store.evict(run_id, &by).await,
+        Some(by) if LeaseOwner::new().outlives(&by) => store.evict(run_id, &by).await,
         _ => Ok(()),
     }
 }
@@ -107,8 +107,8 @@ mod tests {
     /// An id above those of any process.
     const GONE: u32 = u32::MAX;
 
-    fn holder(host: &str, boot: &str, processes: &str, pid: u32, unique: &str) -> Holder {
-        Holder {
+    fn owner(host: &str, boot: &str, processes: &str, pid: u32, unique: &str) -> LeaseOwner {
+        LeaseOwner {
             host: host.to_owned(),
             boot: boot.to_owned(),
             processes: processes.to_owned(),
@@ -120,32 +120,32 @@ mod tests {
     #[test]
     fn only_a_known_dead_owner_is_outlived() {
         let (here, alive) = (std::process::id(), 1);
-        let this = holder("localhost", "b1", "4026531836", here, "this");
+        let this = owner("localhost", "b1", "4026531836", here, "this");
         for (other, expected, why) in [
-            (holder("localhost", "b1", "4026531836", GONE, "other"), true, "it has ended"),
-            (holder("localhost", "b1", "4026531836", here, "other"), true, "its process id is ours"),
-            (holder("localhost", "b1", "4026531836", here, "this"), false, "it is this one"),
-            (holder("localhost", "b1", "4026531836", alive, "other"), false, "the first process always lives"),
-            (holder("localhost", "b2", "4026531836", GONE, "other"), false, "another machine of the same name"),
-            (holder("localhost", "", "4026531836", GONE, "other"), false, "unknown machine"),
-            (holder("other", "b1", "4026531836", GONE, "other"), false, "another name"),
-            (holder("localhost", "b1", "4026532177", GONE, "other"), false, "another container"),
-            (holder("localhost", "b1", "", GONE, "other"), false, "unknown container"),
+            (owner("localhost", "b1", "4026531836", GONE, "other"), true, "it has ended"),
+            (owner("localhost", "b1", "4026531836", here, "other"), true, "its process id is ours"),
+            (owner("localhost", "b1", "4026531836", here, "this"), false, "it is this one"),
+            (owner("localhost", "b1", "4026531836", alive, "other"), false, "the first process always lives"),
+            (owner("localhost", "b2", "4026531836", GONE, "other"), false, "another machine of the same name"),
+            (owner("localhost", "", "4026531836", GONE, "other"), false, "unknown machine"),
+            (owner("other", "b1", "4026531836", GONE, "other"), false, "another name"),
+            (owner("localhost", "b1", "4026532177", GONE, "other"), false, "another container"),
+            (owner("localhost", "b1", "", GONE, "other"), false, "unknown container"),
         ] {
             assert_eq!(this.outlives(&other.to_string()), expected, "{why}: {other}");
         }
         // Without these facts, equal names prove nothing.
-        for this in [holder("h", "", "1", here, "this"), holder("h", "b", "", here, "this")] {
-            let other = Holder { pid: GONE, unique: "other".to_owned(), ..this.clone() };
+        for this in [owner("h", "", "1", here, "this"), owner("h", "b", "", here, "this")] {
+            let other = LeaseOwner { pid: GONE, unique: "other".to_owned(), ..this.clone() };
             assert!(!this.outlives(&other.to_string()), "{this}");
         }
     }
 
     #[test]
     fn a_name_of_another_form_is_not_outlived() {
-        let this = Holder::new();
-        assert_eq!(Holder::read(&this.to_string()), Some(this.clone()));
-        let Holder { host, boot, processes, .. } = &this;
+        let this = LeaseOwner::new();
+        assert_eq!(LeaseOwner::read(&this.to_string()), Some(this.clone()));
+        let LeaseOwner { host, boot, processes, .. } = &this;
         // The form of earlier versions.
         let former = format!("{host}/{processes}/{GONE}/other");
         for text in [&former, "", "host", "host/b/1/x/y", &format!("{host}/{boot}/{processes}/{GONE}/other/more")] {

@@ -41,7 +41,7 @@ use self::stored::{RecordedChunks, StoredRowMarker, end_of_recorded_chunks};
 use crate::metrics::{self, InProgress, LoadOutcome};
 use crate::retry::retry_store;
 use crate::totals::TrailerFound;
-use crate::{Dependencies, LoadError, LoadProgress, Remarks};
+use crate::{Dependencies, LoadError, LoadProgress, LoadWarnings};
 
 /// Chunks between the reader and the publisher.
 pub(crate) const READ_AHEAD: usize = 8;
@@ -114,7 +114,7 @@ impl<'a> Load<'a> {
         let (loaded, ()) = tokio::join!(Box::pin(self.run(run, scope, sender)), log_published_batches(batches));
         let loaded = loaded.map_err(|unfinished| unfinished.error)?;
         log_sealed(run, loaded.sealed);
-        loaded.remarks.log();
+        loaded.warnings.log();
         Ok(loaded)
     }
 
@@ -165,8 +165,8 @@ impl<'a> Load<'a> {
                 }
                 match self.seal(run, at, None).await? {
                     SealOutcome::Done => {
-                        let remarks = Remarks::of(&stats, run.settings.time_zone);
-                        Ok(FinishedLoad { sealed: SealedTotals::at(at), chunks, rows, remarks })
+                        let warnings = LoadWarnings::of(&stats, run.settings.time_zone);
+                        Ok(FinishedLoad { sealed: SealedTotals::at(at), chunks, rows, warnings })
                     }
                     SealOutcome::Elsewhere { reason } | SealOutcome::RecordedBeyond { reason } => {
                         Err(LoadError::NotSealed(reason).into())

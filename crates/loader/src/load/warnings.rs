@@ -9,7 +9,7 @@ use crate::load::judge::RowStats;
 
 /// Warnings about the rows that this process has read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Remarks {
+pub struct LoadWarnings {
     /// The reason for which all or nearly all rows are invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prevailing: Option<PrevailingReason>,
@@ -35,7 +35,7 @@ fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
-impl Remarks {
+impl LoadWarnings {
     pub(crate) fn of(stats: &RowStats, time_zone: TimeZone) -> Self {
         let RowStats { rejections, rows, ambiguous_hours, lookalikes, .. } = stats;
         let lookalikes = lookalikes.count();
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn most_sources_have_no_warnings() {
-        assert_eq!(Remarks::default().lines(), Vec::<String>::new());
-        assert_eq!(serde_json::to_string(&Remarks::default()).unwrap(), "{}");
+        assert_eq!(LoadWarnings::default().lines(), Vec::<String>::new());
+        assert_eq!(serde_json::to_string(&LoadWarnings::default()).unwrap(), "{}");
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
             example: "`amount` is not a decimal number: `1,5`".into(),
             setting: RejectReason::AmountFormat.setting(),
         };
-        let remarks = Remarks {
+        let warnings = LoadWarnings {
             prevailing: Some(prevailing),
             ambiguous_hours: 3,
             lookalike_ids: 2,
@@ -105,7 +105,7 @@ mod tests {
             more_lookalikes: true,
             zone: "Europe/Paris".into(),
         };
-        let [twice, alike, reason] = <[String; 3]>::try_from(remarks.lines()).unwrap();
+        let [twice, alike, reason] = <[String; 3]>::try_from(warnings.lines()).unwrap();
         assert!(
             alike.starts_with(
                 "at least 2 rows have an id that differs from another one in case or Unicode form alone, row 7 first"

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use assay_source::{NamedSource, SourcePattern, SourceUrl, Sources};
 use assay_store::{SourceState, Store};
-use assay_telemetry::{Failure as _, about_run, one_of_several};
+use assay_telemetry::{Failure as _, in_run_span, several_runs_span};
 use assay_transaction::{Exit, SourceIdentity};
 use clap::Args;
 use futures_util::{StreamExt as _, stream};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
 use crate::retry::retry_source;
-use crate::{Dependencies, Ended, LoadError, LoadOptions, LoadProgress, WaitOptions, run};
+use crate::{Dependencies, LoadError, LoadOptions, LoadProgress, LoadSummary, WaitOptions, run};
 
 /// Sources whose versions are queried concurrently.
 const CONCURRENT_LOOKUPS: usize = 16;
@@ -27,7 +27,7 @@ const CONCURRENT_LOOKUPS: usize = 16;
 /// Options of a load of several sources.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Loading")]
-pub struct ManyOptions {
+pub struct ManySourcesOptions {
     /// Sources loaded concurrently
     #[arg(long, env = "MAX_LOADS", default_value = "2", value_name = "SOURCES")]
     pub max_loads: NonZeroUsize,
@@ -38,14 +38,14 @@ pub struct ManyOptions {
 
 /// Result of one source, or of a pattern that found none.
 #[derive(Debug)]
-pub struct SourceEnded {
+pub struct SourceResult {
     /// The URL, or the pattern as given.
     pub name: String,
     /// Its run as recorded in the ledger, or why it failed.
-    pub ended: Result<Ended, LoadError>,
+    pub ended: Result<LoadSummary, LoadError>,
 }
 
-impl SourceEnded {
+impl SourceResult {
     /// Its error, with its name.
     pub fn broken(&self) -> Option<String> {
         let error = self.ended.as_ref().err()?.to_string();
@@ -61,13 +61,13 @@ impl SourceEnded {
     }
 
     fn is_begun(&self) -> bool {
-        !matches!(self.ended, Err(LoadError::NotBegun))
+        !matches!(self.ended, Err(LoadError::StoppedBeforeStart))
     }
 }
 
 /// The most serious exit code of several sources: errors that a restart may solve, then wrong settings, unreadable sources and
 /// failed rows.
-pub fn gravest(ended: &[SourceEnded]) -> Exit {
+pub fn worst_exit(ended: &[SourceResult]) -> Exit {
     let gravity = |exit: &Exit| match exit {
         Exit::Done => 0,
         Exit::FailedRows => 1,
@@ -75,38 +75,38 @@ pub fn gravest(ended: &[SourceEnded]) -> Exit {
         Exit::Usage => 3,
         Exit::DependencyUnavailable => 4,
     };
-    ended.iter().map(SourceEnded::exit).max_by_key(gravity).unwrap_or(Exit::Done)
+    ended.iter().map(SourceResult::exit).max_by_key(gravity).unwrap_or(Exit::Done)
 }
 
 /// The sources that the patterns match, each once, and the patterns that failed. A single pattern that fails is an error.
 /// Waits for an unreachable S3.
-pub async fn find(
+pub async fn find_sources(
     sources: &Sources,
     patterns: &[SourcePattern],
     startup: Duration,
-) -> Result<(Vec<NamedSource>, Vec<SourceEnded>), LoadError> {
+) -> Result<(Vec<NamedSource>, Vec<SourceResult>), LoadError> {
     let (mut found, mut seen, mut broken) = (Vec::new(), HashSet::new(), Vec::new());
     for pattern in patterns {
         match retry_source(&pattern.to_string(), startup, || Box::pin(sources.expand(pattern))).await {
             Ok(named) => found.extend(named.into_iter().filter(|named| seen.insert(named.url.clone()))),
             Err(error) if patterns.len() == 1 => return Err(error.into()),
-            Err(error) => broken.push(SourceEnded { name: pattern.to_string(), ended: Err(error.into()) }),
+            Err(error) => broken.push(SourceResult { name: pattern.to_string(), ended: Err(error.into()) }),
         }
     }
     Ok((found, broken))
 }
 
 /// Leaves out manifests and, with `--new`, sources that a run has read. Rejects several sources for one run name.
-pub async fn choose(
+pub async fn select_sources(
     sources: &Sources,
     store: &dyn Store,
     mut found: Vec<NamedSource>,
     load: &LoadOptions,
-    many: &ManyOptions,
+    many: &ManySourcesOptions,
 ) -> Result<Vec<SourceUrl>, LoadError> {
     found.retain(|named| !load.totals.is_manifest(&named.url));
     if found.len() > 1 && load.batch_run_id.is_some() {
-        return Err(LoadError::OneName { sources: found.len() });
+        return Err(LoadError::RunNameForSeveral { sources: found.len() });
     }
     if !many.new {
         return Ok(found.into_iter().map(|named| named.url).collect());
@@ -144,22 +144,22 @@ pub async fn run_many(
     max_loads: NonZeroUsize,
     progress: &Arc<LoadProgress>,
     shutdown: &CancellationToken,
-) -> Vec<SourceEnded> {
+) -> Vec<SourceResult> {
     let loads = stream::iter(sources.into_iter().enumerate()).map(|(at, url)| async move {
         let progress = Arc::new(LoadProgress::part_of(Arc::clone(progress)));
         let name = url.to_string();
         if shutdown.is_cancelled() {
-            return (at, SourceEnded { name, ended: Err(LoadError::NotBegun) });
+            return (at, SourceResult { name, ended: Err(LoadError::StoppedBeforeStart) });
         }
         let loading = Box::pin(run(dependencies, &url, options, wait, &progress, shutdown));
-        let mut ended = loading.instrument(one_of_several()).await;
+        let mut ended = loading.instrument(several_runs_span()).await;
         match &mut ended {
             Ok(ended) => refresh(&*dependencies.store, ended).await,
-            Err(LoadError::NotBegun) => {}
+            Err(LoadError::StoppedBeforeStart) => {}
             // The summary may come hours later.
             Err(error) => warn!("not loaded: {error}"),
         }
-        (at, SourceEnded { name, ended })
+        (at, SourceResult { name, ended })
     });
     let mut ended: Vec<_> = loads.buffer_unordered(max_loads.get()).collect().await;
     ended.sort_by_key(|(at, _)| *at);
@@ -167,17 +167,17 @@ pub async fn run_many(
 }
 
 /// Reads the run from the ledger again: it was read when it began.
-async fn refresh(store: &dyn Store, ended: &mut Ended) {
+async fn refresh(store: &dyn Store, ended: &mut LoadSummary) {
     if let Ok(Some(run)) = store.run(&ended.run.run_id).await {
         ended.run = run;
     }
 }
 
 /// Logs the results of several sources.
-pub fn log_summary(ended: &[SourceEnded]) {
+pub fn log_summary(ended: &[SourceResult]) {
     let (mut loaded, mut before, mut failed, mut rows) = (0_u64, 0_u64, 0_u64, 0_u64);
     for source in ended.iter().filter(|source| source.is_begun()) {
-        let Ok(Ended { run, already_loaded, copy, remarks, .. }) = &source.ended else {
+        let Ok(LoadSummary { run, already_loaded, copy, warnings, .. }) = &source.ended else {
             failed += 1;
             error!("{}", source.broken().unwrap_or_default());
             continue;
@@ -189,8 +189,8 @@ pub fn log_summary(ended: &[SourceEnded]) {
             (false, _) => String::new(),
         };
         let (run_id, state) = (&run.run_id, run.state.as_phrase());
-        about_run(run_id, || info!("{}: run {run_id} {state}, {read} rows{when}", source.name));
-        for remark in remarks.lines() {
+        in_run_span(run_id, || info!("{}: run {run_id} {state}, {read} rows{when}", source.name));
+        for remark in warnings.lines() {
             warn!("{}: {remark}", source.name);
         }
         if *already_loaded {

@@ -3,11 +3,11 @@
 use assay_transaction::{RunId, RunState, Tally};
 use serde::Serialize;
 
-use crate::{Ended, Remarks, SourceEnded};
+use crate::{LoadSummary, LoadWarnings, SourceResult};
 
 /// Results of the sources.
 #[derive(Debug, Serialize)]
-pub struct Report<'a> {
+pub struct LoadReport<'a> {
     sources: Vec<SourceLine<'a>>,
     /// Sources that failed.
     broken: usize,
@@ -31,7 +31,7 @@ enum SourceLine<'a> {
         #[serde(flatten)]
         tally: Option<Tally>,
         #[serde(flatten)]
-        remarks: &'a Remarks,
+        warnings: &'a LoadWarnings,
     },
     Broken {
         source: &'a str,
@@ -39,9 +39,9 @@ enum SourceLine<'a> {
     },
 }
 
-impl<'a> Report<'a> {
+impl<'a> LoadReport<'a> {
     /// The report of one invocation.
-    pub fn of(ended: &'a [SourceEnded]) -> Self {
+    pub fn of(ended: &'a [SourceResult]) -> Self {
         let sources: Vec<_> = ended.iter().map(SourceLine::of).collect();
         let broken = sources.iter().filter(|line| matches!(line, SourceLine::Broken { .. })).count();
         Self { sources, broken }
@@ -49,8 +49,8 @@ impl<'a> Report<'a> {
 }
 
 impl<'a> SourceLine<'a> {
-    fn of(SourceEnded { name, ended }: &'a SourceEnded) -> Self {
-        let Ended { run, already_loaded, tally, unused_name, copy, remarks, .. } = match ended {
+    fn of(SourceResult { name, ended }: &'a SourceResult) -> Self {
+        let LoadSummary { run, already_loaded, tally, unused_name, copy, warnings, .. } = match ended {
             Ok(ended) => ended,
             Err(error) => return Self::Broken { source: name, error: error.to_string() },
         };
@@ -63,7 +63,7 @@ impl<'a> SourceLine<'a> {
             unused_name: unused_name.as_ref(),
             rows_read: run.sealed.map(|sealed| sealed.rows_read),
             tally: *tally,
-            remarks,
+            warnings,
         }
     }
 }
@@ -92,16 +92,16 @@ mod tests {
             started_at: at,
             finished_at: Some(at),
         };
-        let waited = Ended {
+        let waited = LoadSummary {
             run,
             already_loaded: false,
             tally: Some(Tally { predicted: 12, ..Tally::default() }),
             failed_before: 0,
             unused_name: None,
             copy: None,
-            remarks: Remarks::default(),
+            warnings: LoadWarnings::default(),
         };
-        let before = Ended {
+        let before = LoadSummary {
             already_loaded: true,
             tally: None,
             unused_name: Some("other".parse().unwrap()),
@@ -109,12 +109,12 @@ mod tests {
             ..waited.clone()
         };
         let ended = [
-            SourceEnded { name: "s3://a/b.csv".into(), ended: Ok(waited) },
-            SourceEnded { name: "copy.csv".into(), ended: Ok(before) },
-            SourceEnded { name: "none.csv".into(), ended: Err(LoadError::NotBegun) },
+            SourceResult { name: "s3://a/b.csv".into(), ended: Ok(waited) },
+            SourceResult { name: "copy.csv".into(), ended: Ok(before) },
+            SourceResult { name: "none.csv".into(), ended: Err(LoadError::StoppedBeforeStart) },
         ];
         assert_eq!(
-            serde_json::to_value(Report::of(&ended)).unwrap(),
+            serde_json::to_value(LoadReport::of(&ended)).unwrap(),
             serde_json::json!({
                 "sources": [
                     { "source": "s3://a/b.csv", "run_id": "january", "state": "complete", "already_loaded": false,

@@ -38,7 +38,7 @@ pub struct RepairOptions {
 
 /// Result of a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repaired {
+pub struct RepairCounts {
     /// Chunks that the ledger lacked.
     pub chunks_missing: u64,
     /// Their rows.
@@ -57,9 +57,9 @@ pub async fn repair(
     options: &RepairOptions,
     progress: &Arc<LoadProgress>,
     shutdown: &CancellationToken,
-) -> Result<Repaired, LoadError> {
+) -> Result<RepairCounts, LoadError> {
     let repairing = Box::pin(begin_repair(dependencies, run));
-    let Some(begun) = shutdown.run_until_cancelled(repairing).await else { return Err(LoadError::NotBegun) };
+    let Some(begun) = shutdown.run_until_cancelled(repairing).await else { return Err(LoadError::StoppedBeforeStart) };
     let (url, from, size) = begun?;
     progress.set_source_bytes(size);
     info!("Reading {} again for run {}", run.source.location, run.run_id);
@@ -72,17 +72,22 @@ pub async fn repair(
     let (batches, _) = mpsc::unbounded_channel();
     let scope = PassScope { from, until: None, only_missing: true };
     let loaded = load.run(run, scope, batches).await.map_err(|unfinished| unfinished.error)?;
-    Ok(Repaired { chunks_missing: loaded.chunks, rows_missing: loaded.rows, is_published: true, sealed: loaded.sealed })
+    Ok(RepairCounts {
+        chunks_missing: loaded.chunks,
+        rows_missing: loaded.rows,
+        is_published: true,
+        sealed: loaded.sealed,
+    })
 }
 
 /// Takes the lease of a run that is not sealed. Fails if another loader holds it.
 async fn take_lease(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, LoadError> {
-    let Dependencies { store, holder, lease, .. } = dependencies;
+    let Dependencies { store, lease_owner, lease, .. } = dependencies;
     if run.state != RunState::Loading {
         return Ok(None);
     }
     evict_if_gone(&**store, &run.run_id).await?;
-    match store.take_lease(&run.run_id, &holder.to_string(), *lease).await? {
+    match store.take_lease(&run.run_id, &lease_owner.to_string(), *lease).await? {
         LeaseAttempt::Granted(_, lease) => Ok(Some(lease)),
         LeaseAttempt::Held { run, by, .. } => Err(LoadError::Held { run_id: run.run_id, by }),
         LeaseAttempt::NotLoading(_) => Ok(None),
@@ -97,7 +102,7 @@ async fn begin_repair(dependencies: &Dependencies, run: &Run) -> Result<(SourceU
     Ok((url, first, found.size))
 }
 
-async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired, LoadError> {
+async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<RepairCounts, LoadError> {
     let scope = PassScope { from, until: run.sealed.map(|sealed| sealed.chunks_total), only_missing: true };
     let (reading, mut chunks) = load.start_reading(run, scope).await?;
     let mut recorded = RecordedChunks::of(&*load.dependencies.store, &run.run_id);
@@ -112,14 +117,14 @@ async fn count(load: &Load<'_>, run: &Run, from: Checkpoint) -> Result<Repaired,
         }
     }
     if load.shutdown.is_cancelled() {
-        return Err(LoadError::NotBegun);
+        return Err(LoadError::StoppedBeforeStart);
     }
     let (end, _) = reading.await.map_err(|_| LoadError::Reader)??;
     match end {
         ReadEnd::Complete(at, _) => {
-            Ok(Repaired { chunks_missing, rows_missing, is_published: false, sealed: SealedTotals::at(at) })
+            Ok(RepairCounts { chunks_missing, rows_missing, is_published: false, sealed: SealedTotals::at(at) })
         }
         ReadEnd::Broken(error, _) => Err(error.into()),
-        ReadEnd::Abandoned | ReadEnd::BudgetSpent(_) => Err(LoadError::NotBegun),
+        ReadEnd::Abandoned | ReadEnd::BudgetSpent(_) => Err(LoadError::StoppedBeforeStart),
     }
 }

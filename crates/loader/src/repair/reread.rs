@@ -21,7 +21,7 @@ const NO_CHUNK: u64 = u64::MAX;
 
 /// A row of the source, and its outcome.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reread {
+pub struct RereadRow {
     /// The physical line at which it starts, from 1.
     pub line: u64,
     /// Its text, decoded; truncated if it is very long.
@@ -35,13 +35,13 @@ pub struct Reread {
 }
 
 /// Reads one row of a run's source again. None if the source has fewer rows. Fails if the source was replaced.
-pub async fn reread(
+pub async fn reread_row(
     sources: &Sources,
     run: &Run,
     row: u64,
     startup: Duration,
     progress: &LoadProgress,
-) -> Result<Option<Reread>, LoadError> {
+) -> Result<Option<RereadRow>, LoadError> {
     let (url, found) = same_source(sources, run, startup).await?;
     progress.set_source_bytes(found.size);
     let from = first_row(sources, &url, run).await?;
@@ -101,13 +101,13 @@ async fn text_of(
     row: u64,
     before: Checkpoint,
     judged: Result<Entry, RejectedRow>,
-) -> Result<Option<Reread>, LoadError> {
+) -> Result<Option<RereadRow>, LoadError> {
     let encoding = run.settings.encoding_of_rows();
     let text = |bytes: &[u8]| encoding.decode(bytes).unwrap_or_else(|| String::from_utf8_lossy(bytes)).into_owned();
     let mut reader = sources.rows(url, found, &run.settings, before.at).await?;
     while let Some(batch) = reader.next_batch(BATCH_ROWS).await? {
         if let Some(row) = batch.rows().find(|found| found.number == row) {
-            return Ok(Some(Reread {
+            return Ok(Some(RereadRow {
                 line: row.line,
                 raw: text(row.raw),
                 fields: (0..row.fields.count()).map(|index| text(row.fields.get(index).unwrap_or_default())).collect(),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tracing::{debug, warn};
 
 use super::event_source::{Event, EventSource, Receipt, WorkItem};
-use super::options::Watched;
+use super::options::WatchTarget;
 use crate::LoadError;
 
 /// Interval between two pulls from an empty queue.
@@ -24,7 +24,11 @@ pub(crate) struct AmqpEvents {
 
 impl AmqpEvents {
     /// Declares the queue, which receives every event from now on.
-    pub(crate) async fn subscribe(broker: &dyn Broker, exchange: &str, watched: &Watched) -> Result<Self, LoadError> {
+    pub(crate) async fn subscribe(
+        broker: &dyn Broker,
+        exchange: &str,
+        watched: &WatchTarget,
+    ) -> Result<Self, LoadError> {
         let queue = broker.subscribe_events(exchange, &watched.to_string()).await?;
         Ok(Self { queue, is_unreachable: false })
     }

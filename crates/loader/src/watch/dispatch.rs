@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use assay_source::{FoundSource, ObjectEvent, SourceError, SourceUrl};
 use assay_store::{RunStart, SourceState};
-use assay_telemetry::{name_run, one_of_several, run_span};
+use assay_telemetry::{record_run_id, run_span, several_runs_span};
 use assay_transaction::{Checkpoint, Exit, Namespace, RunId, RunSettings, SealedTotals, SourceIdentity, escaped};
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
 use super::event_source::{Event, WorkItem};
-use super::options::{WatchOptions, Watched};
+use super::options::{WatchOptions, WatchTarget};
 use crate::load::Load;
 use crate::load::begin::{LoadPlan, begin_found, new_run, take_over};
 use crate::load::copies::{FingerprintCache, log_copy};
@@ -38,7 +38,7 @@ const CONCURRENT_LOOKUPS: usize = 16;
 
 pub(super) struct Dispatcher {
     pub(super) dependencies: Arc<Dependencies>,
-    pub(super) watched: Watched,
+    pub(super) watched: WatchTarget,
     pub(super) load: LoadOptions,
     pub(super) options: WatchOptions,
     pub(super) shutdown: CancellationToken,
@@ -117,7 +117,7 @@ impl Dispatcher {
         }
         let (mut receipt, mut left) = (Some(receipt), items.len());
         for item in items {
-            let span = one_of_several().in_scope(run_span);
+            let span = several_runs_span().in_scope(run_span);
             let Ok(begun) = self.begin(&item).boxed().instrument(span.clone()).await else { return };
             left -= 1;
             if left == 0
@@ -251,7 +251,7 @@ impl Dispatcher {
         };
         let new = new_run(&self.dependencies, found, &self.load, settings);
         let RunStart::Started(run, lease) = store.begin_run(&new).await? else { return Ok(()) };
-        name_run(&run.run_id);
+        record_run_id(&run.run_id);
         warn!("{url} cannot be loaded, see run {}: {cause}", run.run_id);
         // The run has just begun: nothing of it is recorded.
         let _ = store.seal(&lease, SealedTotals::at(Checkpoint::START), Some(&escaped(&cause.to_string()))).await?;

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
 use super::event_source::{Event, EventSource, NoReceipt, WorkItem};
-use super::options::{WatchOptions, Watched};
+use super::options::{WatchOptions, WatchTarget};
 use crate::{Dependencies, LoadError};
 
 /// Objects per query of the ledger, and objects waiting for dispatch.
@@ -26,7 +26,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    pub(crate) fn start(dependencies: Arc<Dependencies>, watched: Watched, options: WatchOptions) -> Self {
+    pub(crate) fn start(dependencies: Arc<Dependencies>, watched: WatchTarget, options: WatchOptions) -> Self {
         let (sender, found) = mpsc::channel(BATCH);
         let lister = BucketLister { dependencies, watched, options, sender };
         Self { found, _listing_task: AbortOnDropHandle::new(tokio::spawn(lister.run())) }
@@ -45,7 +45,7 @@ impl EventSource for Listing {
 
 struct BucketLister {
     dependencies: Arc<Dependencies>,
-    watched: Watched,
+    watched: WatchTarget,
     options: WatchOptions,
     sender: mpsc::Sender<ObjectEvent>,
 }
@@ -63,7 +63,7 @@ impl BucketLister {
     }
 
     async fn list_once(&self) -> Result<(), LoadError> {
-        let Watched { bucket, prefix } = &self.watched;
+        let WatchTarget { bucket, prefix } = &self.watched;
         let listing = self.dependencies.sources.list(bucket, prefix);
         let mut pages = listing.ready_chunks(BATCH);
         while let Some(page) = pages.next().await {

@@ -35,7 +35,7 @@ use self::amqp::AmqpEvents;
 use self::dispatch::Dispatcher;
 use self::event_source::{Event, EventSource};
 use self::listing::Listing;
-pub use self::options::{Switch, WatchOptions, Watched};
+pub use self::options::{Switch, WatchOptions, WatchTarget};
 use self::orphans::Orphans;
 use self::webhook::WebhookEvents;
 use crate::wait::warn_of_missing_consumers;
@@ -45,7 +45,7 @@ use crate::{Dependencies, LoadError, LoadOptions};
 /// drain, and leaves the rest to others.
 pub async fn watch(
     dependencies: Arc<Dependencies>,
-    watched: Watched,
+    watched: WatchTarget,
     load: LoadOptions,
     options: WatchOptions,
     s3: &S3Options,
@@ -82,7 +82,7 @@ pub async fn watch(
 /// Checks that the target exists, and starts the event sources.
 async fn start(
     dependencies: &Arc<Dependencies>,
-    watched: &Watched,
+    watched: &WatchTarget,
     options: &WatchOptions,
     s3: &S3Options,
     shutdown: &CancellationToken,
@@ -119,15 +119,15 @@ async fn sqs_events(_: &str, _: &S3Options) -> Result<Box<dyn EventSource>, Load
 }
 
 /// Checks that the target can be listed.
-pub async fn is_there(sources: &Sources, Watched { bucket, prefix }: &Watched) -> Result<(), SourceError> {
+pub async fn check_listing(sources: &Sources, WatchTarget { bucket, prefix }: &WatchTarget) -> Result<(), SourceError> {
     sources.list(bucket, prefix).try_next().await.map(drop)
 }
 
 /// Checks the target at the start. Waits for a server that is still starting.
-async fn check_target(dependencies: &Dependencies, watched: &Watched) -> Result<(), SourceError> {
+async fn check_target(dependencies: &Dependencies, watched: &WatchTarget) -> Result<(), SourceError> {
     let deadline = Instant::now() + dependencies.startup;
     loop {
-        match is_there(&dependencies.sources, watched).await {
+        match check_listing(&dependencies.sources, watched).await {
             Ok(()) => return Ok(()),
             Err(error) if error.exit() == Exit::DependencyUnavailable && Instant::now() < deadline => {
                 tokio::time::sleep(dispatch::PAUSE).await;

@@ -15,14 +15,14 @@ use crate::LoadError;
 
 /// The watched bucket, or a prefix of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watched {
+pub struct WatchTarget {
     /// The bucket.
     pub bucket: String,
     /// Prefix of the keys; empty for all.
     pub prefix: String,
 }
 
-impl FromStr for Watched {
+impl FromStr for WatchTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -35,7 +35,7 @@ impl FromStr for Watched {
     }
 }
 
-impl std::fmt::Display for Watched {
+impl std::fmt::Display for WatchTarget {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "s3://{}/{}", self.bucket, self.prefix)
     }
@@ -114,7 +114,7 @@ impl WatchOptions {
 
     /// Whether an object is to be loaded, by its key and size. Keys that end with `/` are folders; names that begin with `_` or `.`
     /// are markers.
-    pub(crate) fn wants(&self, watched: &Watched, key: &str, size: Option<u64>) -> bool {
+    pub(crate) fn wants(&self, watched: &WatchTarget, key: &str, size: Option<u64>) -> bool {
         let is_target = key.starts_with(&watched.prefix) && !is_marker(&watched.prefix, key);
         let suffixes = &self.watch_suffix;
         let has_suffix = suffixes.is_empty() || suffixes.iter().any(|suffix| key.ends_with(suffix.trim()));
@@ -164,17 +164,17 @@ mod tests {
         for (text, bucket, prefix) in
             [("s3://drops", "drops", ""), ("s3://drops/", "drops", ""), ("s3://drops/in/a b+", "drops", "in/a b+")]
         {
-            let watched = Watched { bucket: bucket.into(), prefix: prefix.into() };
+            let watched = WatchTarget { bucket: bucket.into(), prefix: prefix.into() };
             assert_eq!(text.parse(), Ok(watched));
         }
         for text in ["", "drops", "s3://", "s3:///in", "s3://a b/in", "https://drops/in", "/tmp/drops"] {
-            assert!(text.parse::<Watched>().unwrap_err().contains("s3://bucket"), "{text}");
+            assert!(text.parse::<WatchTarget>().unwrap_err().contains("s3://bucket"), "{text}");
         }
     }
 
     #[test]
     fn keys_and_sizes_are_filtered() {
-        let watched = Watched { bucket: "drops".to_owned(), prefix: String::new() };
+        let watched = WatchTarget { bucket: "drops".to_owned(), prefix: String::new() };
         let cases: [(&[&str], &str, Option<u64>, bool); 16] = [
             (&[], "in/_SUCCESS", None, false),
             (&[], "_temporary/0/part-0.csv", Some(1), false),

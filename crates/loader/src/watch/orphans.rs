@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
 use super::event_source::{Event, EventSource, NoReceipt, WorkItem};
-use super::options::{WatchOptions, Watched};
+use super::options::{WatchOptions, WatchTarget};
 use crate::Dependencies;
 
 pub(crate) struct Orphans {
@@ -22,7 +22,7 @@ pub(crate) struct Orphans {
 }
 
 impl Orphans {
-    pub(crate) fn start(dependencies: Arc<Dependencies>, watched: &Watched, options: &WatchOptions) -> Self {
+    pub(crate) fn start(dependencies: Arc<Dependencies>, watched: &WatchTarget, options: &WatchOptions) -> Self {
         // One at a time, as waiting ones become outdated.
         let (sender, found) = mpsc::channel(1);
         let (place, every) = (watched.to_string(), dependencies.lease.min(options.watch_interval));
@@ -50,9 +50,9 @@ impl EventSource for Orphans {
 
 /// Sends the runs of the target that are loading and have no living loader.
 async fn search(dependencies: &Dependencies, place: &str, sender: &mpsc::Sender<RunId>) -> Result<(), StoreError> {
-    let Dependencies { store, holder, .. } = dependencies;
+    let Dependencies { store, lease_owner, .. } = dependencies;
     for open in store.open_runs().await? {
-        let is_held = open.held_by.as_deref().is_some_and(|by| !holder.outlives(by));
+        let is_held = open.held_by.as_deref().is_some_and(|by| !lease_owner.outlives(by));
         let run = open.run;
         if run.state == RunState::Loading && !is_held && run.source.location.starts_with(place) {
             // Fails only if the watch has ended.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use assay_loader::{Ended, LoadError, run_many};
+use assay_loader::{LoadError, LoadSummary, run_many};
 use assay_source::SourceUrl;
 use assay_store::{AuditContext, RemovalStep, RunStart};
 use assay_transaction::RunState;
@@ -51,7 +51,7 @@ async fn a_copy_is_recognised_with_any_settings() {
 }
 
 /// Removes a run.
-async fn remove(process: &LoaderProcess, ended: &Ended) {
+async fn remove(process: &LoaderProcess, ended: &LoadSummary) {
     let (store, run_id) = (&process.dependencies.store, &ended.run.run_id);
     store.begin_removal(run_id, &AuditContext { operator: "test".to_owned(), reason: None }).await.unwrap();
     let mut next = Some(RemovalStep::Start);
@@ -106,7 +106,7 @@ async fn one_of_simultaneous_copies_is_loaded() {
     let (progress, never) = (Arc::default(), CancellationToken::new());
     let loading =
         run_many(&process.dependencies, urls.into(), &options.load, &options.wait, at_a_time, &progress, &never);
-    let ended: Vec<Ended> = loading.await.into_iter().map(|source| source.ended.unwrap()).collect();
+    let ended: Vec<LoadSummary> = loading.await.into_iter().map(|source| source.ended.unwrap()).collect();
     let loaded: Vec<bool> = ended.iter().map(|ended| !ended.already_loaded).collect();
     assert_eq!(loaded.iter().filter(|is_loaded| **is_loaded).count(), 1, "{loaded:?}");
     assert!(ended.iter().all(|ended| ended.run.state == RunState::Complete));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_loader::{Dependencies, Ended, Holder, LoadError, LoadOptions, LoadProgress, WaitOptions};
+use assay_loader::{Dependencies, LeaseOwner, LoadError, LoadOptions, LoadProgress, LoadSummary, WaitOptions};
 use assay_queue::{Broker, DeliveryOutcome, InProcess, Message, QueueKind, Route, ServeOptions, serve};
 use assay_source::{S3Options, SourceUrl, Sources};
 use assay_store::{AuditContext, DatabaseOptions, IdConflict, Store};
@@ -83,23 +83,23 @@ impl LoaderFixture {
             tokio::spawn(record(Arc::clone(&broker), Arc::clone(&store), end.clone()));
         }
         let sources = Sources::new(&options.s3).unwrap();
-        let act = AuditContext { operator: "test".to_owned(), reason: None };
+        let audit = AuditContext { operator: "test".to_owned(), reason: None };
         let dependencies = Dependencies {
             sources,
             store,
             broker,
             startup: PATIENCE,
             drain: PATIENCE,
-            holder: Holder::new(),
+            lease_owner: LeaseOwner::new(),
             lease: LEASE,
-            act,
+            audit,
         };
         LoaderProcess { dependencies, options, url: SourceUrl::File(self.file()), end }
     }
 }
 
 impl LoaderProcess {
-    pub(crate) async fn load(&self) -> Result<Ended, LoadError> {
+    pub(crate) async fn load(&self) -> Result<LoadSummary, LoadError> {
         self.load_with(&Arc::default(), &CancellationToken::new()).await
     }
 
@@ -107,13 +107,13 @@ impl LoaderProcess {
         &self,
         progress: &Arc<LoadProgress>,
         shutdown: &CancellationToken,
-    ) -> Result<Ended, LoadError> {
+    ) -> Result<LoadSummary, LoadError> {
         let Options { load, wait, .. } = &self.options;
         assay_loader::run(&self.dependencies, &self.url, load, wait, progress, shutdown).await
     }
 
     /// Loads, and runs `then` as soon as this many rows are published.
-    pub(crate) async fn load_and(&self, rows: u64, then: impl AsyncFnOnce()) -> Result<Ended, LoadError> {
+    pub(crate) async fn load_and(&self, rows: u64, then: impl AsyncFnOnce()) -> Result<LoadSummary, LoadError> {
         self.load_until(rows, then, &CancellationToken::new()).await
     }
 
@@ -128,7 +128,7 @@ impl LoaderProcess {
         rows: u64,
         then: impl AsyncFnOnce(),
         shutdown: &CancellationToken,
-    ) -> Result<Ended, LoadError> {
+    ) -> Result<LoadSummary, LoadError> {
         let progress = Arc::<LoadProgress>::default();
         let at_rows = async {
             while progress.rows_published() < rows {

@@ -62,7 +62,7 @@ async fn a_prevailing_reason_names_its_setting() {
         fixture.spoil(spoiled);
         let ended = fixture.process(&["--row-batch-size", "300"], 100, true).await.load().await.unwrap();
         assert_eq!(ended.run.state, RunState::Complete);
-        let prevailing = ended.remarks.prevailing;
+        let prevailing = ended.warnings.prevailing;
         assert_eq!(prevailing.is_some(), is_told, "{spoiled} of {rows}");
         if let Some(prevailing) = prevailing {
             assert_eq!((prevailing.reason, prevailing.rejected), (RejectReason::DescriptionEmpty, spoiled as u64));
@@ -94,7 +94,7 @@ async fn another_header_ends_the_run_before_it() {
             let fixture = fixture_of(&format!("{}{header}\n{}", rows(1..=before), rows(before + 1..=before + 300)));
             let process = fixture.process(&["--row-batch-size", "70"], 100, true).await;
             let error = process.load().await.unwrap_err();
-            let LoadError::BrokenOff { row, line, cause, .. } = &error else { panic!("{error}") };
+            let LoadError::SourceBroken { row, line, cause, .. } = &error else { panic!("{error}") };
             assert!(matches!(**cause, SourceError::OtherHeader(_)), "{error}");
             assert_eq!((*row, *line), (u64::from(before) + 1, u64::from(before) + 2));
             assert!(error.to_string().contains(difference), "{error}");
@@ -186,7 +186,7 @@ async fn ambiguous_local_times_are_counted() {
     let rows = times.map(|time| format!("{},first,1.50,{time},payment,debit\n", &time[11..]));
     let fixture = fixture_of(&rows.concat());
     let process = fixture.process(&["--time-zone", "Europe/Paris"], 100, true).await;
-    let remarks = process.load().await.unwrap().remarks;
-    assert_eq!(remarks.ambiguous_hours, 2);
-    assert!(remarks.lines()[0].contains("comes twice in Europe/Paris"), "{:?}", remarks.lines());
+    let warnings = process.load().await.unwrap().warnings;
+    assert_eq!(warnings.ambiguous_hours, 2);
+    assert!(warnings.lines()[0].contains("comes twice in Europe/Paris"), "{:?}", warnings.lines());
 }

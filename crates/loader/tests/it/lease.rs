@@ -45,7 +45,7 @@ async fn a_loader_that_waits_can_be_stopped_and_a_repair_does_not_wait() {
     let shutdown = CancellationToken::new();
     let progress = Arc::default();
     let (error, ()) = tokio::join!(process.load_with(&progress, &shutdown), async { shutdown.cancel() });
-    assert!(matches!(error, Err(LoadError::NotBegun)), "{error:?}");
+    assert!(matches!(error, Err(LoadError::StoppedBeforeStart)), "{error:?}");
     let options = RepairOptions { row_batch_size: 100.try_into().unwrap(), dry_run: false };
     let repaired = repair(&process.dependencies, &run, &options, &progress, &CancellationToken::new()).await;
     let error = repaired.unwrap_err();
@@ -64,7 +64,7 @@ async fn a_loader_that_has_lost_its_run_leaves_it_alone() {
     let mut taken = None;
     let take_it = async || {
         let (run, _) = process.only_run().await;
-        store.evict(&run.run_id, &process.dependencies.holder.to_string()).await.unwrap();
+        store.evict(&run.run_id, &process.dependencies.lease_owner.to_string()).await.unwrap();
         taken = Some(take(&process, LEASE).await);
     };
     let error = process.load_and(500, take_it).await.unwrap_err();

@@ -3,14 +3,14 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use assay_loader::{LoadError, RepairOptions, Repaired, repair};
+use assay_loader::{LoadError, RepairCounts, RepairOptions, repair};
 use assay_store::Store;
 use assay_transaction::{Exit, Run, RunState, SealedTotals};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LoaderFixture, LoaderProcess, PATIENCE};
 
-async fn repaired(process: &LoaderProcess, run: &Run, dry_run: bool) -> Result<Repaired, LoadError> {
+async fn repaired(process: &LoaderProcess, run: &Run, dry_run: bool) -> Result<RepairCounts, LoadError> {
     let options = RepairOptions { row_batch_size: NonZeroUsize::new(70).unwrap(), dry_run };
     repair(&process.dependencies, run, &options, &Arc::default(), &CancellationToken::new()).await
 }
@@ -44,19 +44,19 @@ async fn only_missing_chunks_are_published() {
     let fixture = LoaderFixture::new(1_000);
     let (process, run) = lost_queue(&fixture).await;
     let store = &*process.dependencies.store;
-    let all = Repaired {
+    let all = RepairCounts {
         chunks_missing: 10,
         rows_missing: 1_000,
         is_published: true,
         sealed: SealedTotals { rows_read: 1_000, chunks_total: 10, amount: Some("1500".parse().unwrap()) },
     };
-    assert_eq!(repaired(&process, &run, true).await.unwrap(), Repaired { is_published: false, ..all });
+    assert_eq!(repaired(&process, &run, true).await.unwrap(), RepairCounts { is_published: false, ..all });
     assert_eq!(store.progress(&run.run_id).await.unwrap().chunks_recorded, 0, "a dry run publishes nothing");
     assert_eq!(repaired(&process, &run, false).await.unwrap(), all);
     let run = until_finished(store, &run).await;
     assert_eq!(run.state, RunState::Complete);
     assert!(store.tally(&run.run_id).await.unwrap().accounts_for(1_000));
-    let nothing = Repaired { chunks_missing: 0, rows_missing: 0, ..all };
+    let nothing = RepairCounts { chunks_missing: 0, rows_missing: 0, ..all };
     assert_eq!(repaired(&process, &run, false).await.unwrap(), nothing);
 }
 

@@ -28,7 +28,7 @@ async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() 
     // A short queue, so that the loader cannot finish before it receives the order.
     let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let error = process.load_and(500, async || cancel(&process).await).await.unwrap_err();
-    assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
+    assert!(matches!(error, LoadError::EndedEarly { kind: StopKind::Cancelled, .. }), "{error}");
     assert_eq!(exit(&error), Exit::FailedRows);
     let (run, tally) = process.only_run().await;
     let rows_read = run.sealed.unwrap().rows_read;
@@ -51,7 +51,7 @@ async fn the_next_loader_seals_a_cancelled_run_whose_loader_died() {
     drop(dead);
     let next = fixture.process(&[], 100, true).await;
     let error = next.load().await.unwrap_err();
-    assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
+    assert!(matches!(error, LoadError::EndedEarly { kind: StopKind::Cancelled, .. }), "{error}");
     let (run, tally) = next.only_run().await;
     assert_eq!(run.state, RunState::Cancelled);
     assert!(tally.accounts_for(run.sealed.unwrap().rows_read));
@@ -69,7 +69,7 @@ async fn a_cancelled_run_has_no_gap_before_earlier_published_chunks() {
     drop(dead);
     let next = fixture.process(&["--row-batch-size", "100"], 2, true).await;
     let error = next.load_and(700, async || cancel(&next).await).await.unwrap_err();
-    assert!(matches!(error, LoadError::Ended { kind: StopKind::Cancelled, .. }), "{error}");
+    assert!(matches!(error, LoadError::EndedEarly { kind: StopKind::Cancelled, .. }), "{error}");
     let (run, tally) = next.only_run().await;
     let sealed = run.sealed.unwrap();
     assert_eq!((sealed.chunks_total, sealed.rows_read), (BEYOND + 1, 100 * (BEYOND + 1)));

@@ -90,7 +90,7 @@ async fn a_response_waits_for_its_count_which_several_share() {
     counter.finish(counting).await;
     let last = ledger.last(day);
     assert_eq!((last.messages, last.rows, last.doubtful, last.ended), (51, 152, 7, true));
-    assert_eq!(counter.totals(), Totals { messages: 51, rows: 152, doubtful: 7 });
+    assert_eq!(counter.totals(), StreamTotals { messages: 51, rows: 152, doubtful: 7 });
     assert_eq!(counter.begin().await.err(), Some(CountError::Ending));
 }
 

@@ -30,7 +30,7 @@ use crate::count::LiveCounter;
 use crate::lookup::Lookup;
 use crate::metrics::{self, count_request};
 use crate::tokens::Tokens;
-use crate::{ServeOptions, StreamError};
+use crate::{StreamError, StreamerOptions};
 
 /// Longest time to receive a body.
 const READ: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ impl ServerState {
 }
 
 /// Starts listening.
-pub async fn listen(options: &ServeOptions) -> Result<TcpListener, StreamError> {
+pub async fn listen(options: &StreamerOptions) -> Result<TcpListener, StreamError> {
     let address = options.streamer_addr;
     TcpListener::bind(address)
         .await
@@ -74,7 +74,7 @@ pub async fn serve(
     listener: TcpListener,
     broker: Arc<dyn Broker>,
     store: Arc<dyn Store>,
-    options: &ServeOptions,
+    options: &StreamerOptions,
     tokens: Tokens,
     drain: Duration,
     shutdown: CancellationToken,

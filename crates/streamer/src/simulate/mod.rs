@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::pace::SendPace;
 use self::records::Records;
 use crate::accept::{AcceptError, MessageAcceptor};
-use crate::count::{LiveCounter, Totals};
+use crate::count::{LiveCounter, StreamTotals};
 use crate::{SimulateOptions, StreamError};
 
 /// Pause before a retry while a service is unreachable.
@@ -29,9 +29,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Result of a simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Simulated {
+pub struct SimulationReport {
     /// Accepted transactions.
-    pub totals: Totals,
+    pub totals: StreamTotals,
     /// Invalid rows of the file, which were not sent.
     pub invalid: u64,
     /// Transactions not accepted before the end.
@@ -40,9 +40,9 @@ pub struct Simulated {
     pub runs: Vec<RunId>,
 }
 
-impl fmt::Display for Simulated {
+impl fmt::Display for SimulationReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { totals: Totals { messages, rows, doubtful }, invalid, unsent, runs } = self;
+        let Self { totals: StreamTotals { messages, rows, doubtful }, invalid, unsent, runs } = self;
         write!(out, "{rows} transactions accepted in {messages} messages")?;
         if !runs.is_empty() {
             let runs: Vec<_> = runs.iter().map(RunId::as_str).collect();
@@ -64,7 +64,7 @@ pub async fn simulate(
     options: &SimulateOptions,
     drain: Duration,
     shutdown: CancellationToken,
-) -> Result<Simulated, StreamError> {
+) -> Result<SimulationReport, StreamError> {
     let settings = options.read.settings(&options.producer_run_id);
     let mut records = Records::open(options, &settings).await?;
     let (counter, counting) = LiveCounter::start(store as _, options.producer_run_id.clone());
@@ -79,7 +79,7 @@ pub async fn simulate(
     // Errors are returned only after accepted transactions are counted.
     let unsent = ended?;
     let runs = sender.sent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-    Ok(Simulated { totals: counter.totals(), invalid: records.invalid(), unsent, runs })
+    Ok(SimulationReport { totals: counter.totals(), invalid: records.invalid(), unsent, runs })
 }
 
 /// Sends all messages. Returns the number of unsent transactions.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assay_queue::{Broker, DeliveryOutcome, InProcess, Message, QueueKind, Route, ServeOptions as Serving, serve};
 use assay_store::{DatabaseOptions, IdConflict, Numbering, Store, UnnumberedMessage};
-use assay_streamer::{ServeOptions, StreamError};
+use assay_streamer::{StreamError, StreamerOptions};
 use assay_transaction::{
     Day, Entry, FailedRow, FailureClass, Lane, LiveId, LiveMessage, LiveRun, Predicted, Prediction, Producer, RunId,
     ScoredLive, Timestamp,
@@ -26,7 +26,7 @@ pub(crate) const ROUTE: Route = Route { kind: QueueKind::Transactions, lane: Lan
 #[derive(Parser)]
 struct Options {
     #[command(flatten)]
-    serve: ServeOptions,
+    serve: StreamerOptions,
 }
 
 /// A database and a broker.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_streamer::{SimulateOptions, Simulated, simulate};
+use assay_streamer::{SimulateOptions, SimulationReport, simulate};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ struct Options {
     simulate: SimulateOptions,
 }
 
-async fn run(fixture: &StreamerFixture, arguments: &[&str], shutdown: &CancellationToken) -> Simulated {
+async fn run(fixture: &StreamerFixture, arguments: &[&str], shutdown: &CancellationToken) -> SimulationReport {
     let options = Options::parse_from(["streamer"].iter().chain(arguments)).simulate;
     let (broker, store) = (Arc::clone(&fixture.broker), Arc::clone(&fixture.store));
     let simulating = simulate(broker, store, &options, PATIENCE, shutdown.clone());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_loader::{Dependencies, Holder, LeaseOptions, LoadError, RepairOptions, Repaired};
+use assay_loader::{Dependencies, LeaseOptions, LeaseOwner, LoadError, RepairCounts, RepairOptions};
 use assay_queue::InProcess;
 use assay_source::{S3Options, Sources};
 use assay_store::Store;
@@ -100,9 +100,9 @@ fn dependencies(
         broker,
         startup,
         drain,
-        holder: Holder::new(),
+        lease_owner: LeaseOwner::new(),
         lease,
-        act: arguments.operator.audit_context(),
+        audit: arguments.operator.audit_context(),
     }
 }
 
@@ -128,7 +128,7 @@ async fn publish(
             "rows_published": repaired.rows_missing,
             "dead_letters_resolved": resolved,
         });
-        store.record_operation("repair", Some(&run.run_id), Some(&details), &dependencies.act).await?;
+        store.record_operation("repair", Some(&run.run_id), Some(&details), &dependencies.audit).await?;
     }
     let waits = arguments.wait || stages.are_local();
     if waits {
@@ -178,7 +178,7 @@ struct RepairReport {
 }
 
 impl RepairReport {
-    fn new(run: &Run, repaired: Repaired, dead_letters_resolved: u64, is_recorded: bool) -> Self {
+    fn new(run: &Run, repaired: RepairCounts, dead_letters_resolved: u64, is_recorded: bool) -> Self {
         Self {
             run_id: run.run_id.clone(),
             chunks_missing: repaired.chunks_missing,
@@ -239,7 +239,7 @@ mod tests {
 
     fn report(chunks_missing: u64, is_published: bool, is_recorded: bool) -> String {
         let sealed = SealedTotals { rows_read: 1_000, chunks_total: 10, amount: None };
-        let repaired = Repaired { chunks_missing, rows_missing: chunks_missing * 100, is_published, sealed };
+        let repaired = RepairCounts { chunks_missing, rows_missing: chunks_missing * 100, is_published, sealed };
         RepairReport::new(&example(), repaired, chunks_missing / 2, is_recorded).to_string()
     }
 
@@ -263,7 +263,7 @@ published again and recorded: `assay audit batch_20260111_100000_3f9a1c` verifie
         let stop = StopOrder { kind: StopKind::Cancelled, reason: "mistake".into(), at: example().started_at };
         let cancelled = Run { state: RunState::Sealed, stop: Some(stop), ..example() };
         let sealed = SealedTotals { rows_read: 1_000, chunks_total: 10, amount: None };
-        let repaired = Repaired { chunks_missing: 1, rows_missing: 100, is_published: true, sealed };
+        let repaired = RepairCounts { chunks_missing: 1, rows_missing: 100, is_published: true, sealed };
         let text = RepairReport::new(&cancelled, repaired, 0, false).to_string();
         assert!(text.contains("as the run ends early, the rows fail with class cancelled"), "{text}");
     }

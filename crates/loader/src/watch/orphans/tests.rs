@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::Holder;
+use crate::LeaseOwner;
 use crate::watch::listing::Listing;
 
 /// Timeout of a test that fails.
@@ -73,9 +73,9 @@ pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> 
         broker: InProcess::new(10),
         startup: PATIENCE,
         drain: PATIENCE,
-        holder: Holder::new(),
+        lease_owner: LeaseOwner::new(),
         lease: PATIENCE,
-        act: AuditContext { operator: "test".to_owned(), reason: None },
+        audit: AuditContext { operator: "test".to_owned(), reason: None },
     })
 }
 
@@ -83,7 +83,7 @@ pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> 
 async fn a_backlog_of_objects_hides_no_orphan() {
     let folder = tempfile::tempdir().unwrap();
     let dependencies = dependencies(&folder, Router::new().route("/{*path}", get(list))).await;
-    let watched: Watched = "s3://drops/in/".parse().unwrap();
+    let watched: WatchTarget = "s3://drops/in/".parse().unwrap();
     let options = Program::parse_from(["program", "--watch-interval", "1s"]).watch;
     let mut orphans = Orphans::start(Arc::clone(&dependencies), &watched, &options);
     let mut listing = Listing::start(Arc::clone(&dependencies), watched.clone(), options);

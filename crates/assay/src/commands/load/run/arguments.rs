@@ -1,6 +1,6 @@
 //! The arguments of `assay run`.
 
-use assay_loader::{LeaseOptions, LoadOptions, ManyOptions};
+use assay_loader::{LeaseOptions, LoadOptions, ManySourcesOptions};
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
 use assay_source::{S3Options, SourcePattern};
@@ -38,7 +38,7 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) lease: LeaseOptions,
     #[command(flatten)]
-    pub(crate) many: ManyOptions,
+    pub(crate) many: ManySourcesOptions,
     #[command(flatten)]
     pub(crate) api: ApiOptions,
     #[command(flatten)]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_loader::{
-    Dependencies, Holder, LoadError, ReadOptions, SourceEnded, WaitOptions, choose, describe_metrics, find, gravest,
-    run_many,
+    Dependencies, LeaseOwner, LoadError, ReadOptions, SourceResult, WaitOptions, describe_metrics, find_sources,
+    run_many, select_sources, worst_exit,
 };
 use assay_predictor::LiveOptions;
 use assay_source::{NamedSource, SourceUrl, Sources};
@@ -54,16 +54,18 @@ pub(crate) async fn run(
     };
     let starting = Box::pin(async {
         // First, so that nothing is started for missing files.
-        let (found, broken) = find(&sources, &arguments.source_url, startup).await?;
+        let (found, broken) = find_sources(&sources, &arguments.source_url, startup).await?;
         if let ([NamedSource { url: file @ SourceUrl::File(_), .. }], []) = (&found[..], &broken[..]) {
             sources.identify(file).await?;
         }
         let store = open(arguments).await?;
-        let found = choose(&sources, &*store, found, &arguments.load, &arguments.many).await?;
+        let found = select_sources(&sources, &*store, found, &arguments.load, &arguments.many).await?;
         let stages = RunningStages::start(store, settings, "run", &progress).await?;
         Ok::<_, CommandError>((stages, found, broken))
     });
-    let Some(started) = shutdown.run_until_cancelled(starting).await else { return Err(LoadError::NotBegun.into()) };
+    let Some(started) = shutdown.run_until_cancelled(starting).await else {
+        return Err(LoadError::StoppedBeforeStart.into());
+    };
     let (stages, found, missing) = started?;
     let is_single = found.len() == 1 && missing.is_empty();
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
@@ -80,9 +82,9 @@ pub(crate) async fn run(
         broker,
         startup,
         drain: arguments.common.shutdown.drain_timeout,
-        holder: Holder::new(),
+        lease_owner: LeaseOwner::new(),
         lease: arguments.lease.lease_timeout,
-        act: arguments.operator.audit_context(),
+        audit: arguments.operator.audit_context(),
     };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
     let ended = tokio::select! {
@@ -102,7 +104,7 @@ pub(crate) async fn run(
         None => print(&summary, arguments.json)?,
     }
     summary.check()?;
-    Ok(gravest(&ended))
+    Ok(worst_exit(&ended))
 }
 
 /// Loads the sources. The error of a single source is returned, that of one of several is part of the result.
@@ -110,15 +112,15 @@ async fn load(
     arguments: &RunArguments,
     dependencies: &Dependencies,
     found: Vec<SourceUrl>,
-    missing: Vec<SourceEnded>,
+    missing: Vec<SourceResult>,
     progress: &StageCounters,
     shutdown: &CancellationToken,
-) -> Result<Vec<SourceEnded>, CommandError> {
+) -> Result<Vec<SourceResult>, CommandError> {
     let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
     let RunArguments { load, many, .. } = arguments;
     if let ([source], []) = (&found[..], &missing[..]) {
         let ended = assay_loader::run(dependencies, source, load, &wait, &progress.load, shutdown).await?;
-        return Ok(vec![SourceEnded { name: source.to_string(), ended: Ok(ended) }]);
+        return Ok(vec![SourceResult { name: source.to_string(), ended: Ok(ended) }]);
     }
     let mut ended = missing;
     ended.extend(run_many(dependencies, found, load, &wait, many.max_loads, &progress.load, shutdown).await);

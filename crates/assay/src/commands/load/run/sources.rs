@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use assay_loader::SourceEnded;
+use assay_loader::SourceResult;
 use assay_store::Store;
 use assay_transaction::Tally;
 use serde::Serialize;
@@ -37,11 +37,11 @@ impl SourcesSummary {
     /// Counts the rows of all runs.
     pub(crate) async fn collect(
         store: &dyn Store,
-        ended: &[SourceEnded],
+        ended: &[SourceResult],
         elapsed: Duration,
     ) -> Result<Self, CommandError> {
         let mut sources = Vec::with_capacity(ended.len());
-        for SourceEnded { name, ended } in ended {
+        for SourceResult { name, ended } in ended {
             sources.push(match ended {
                 Ok(ended) => SourceLine::Loaded(Box::new(RunSummary::collect(store, ended, elapsed).await?)),
                 Err(error) => SourceLine::Broken { source: name.clone(), error: error.to_string() },
@@ -131,7 +131,7 @@ impl Display for SourcesSummary {
                 let (rows, run_id) = (counted(summary.tally.failed, "row", "rows"), &summary.run_id);
                 writeln!(out, "{rows} of run {run_id} failed: `assay failures {run_id}` shows why")?;
             }
-            for remark in summary.remarks.lines() {
+            for remark in summary.warnings.lines() {
                 writeln!(out, "{}", one_line(&format!("{}: {remark}", summary.source), SHOWN_CHARACTERS))?;
             }
         }

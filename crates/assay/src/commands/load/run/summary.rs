@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use assay_loader::{Ended, Remarks};
+use assay_loader::{LoadSummary, LoadWarnings};
 use assay_store::{PredictionCount, Store};
 use assay_transaction::{RunId, RunState, Tally};
 use serde::Serialize;
@@ -39,12 +39,16 @@ pub(crate) struct RunSummary {
     seconds: f64,
     rows_per_second: u64,
     #[serde(flatten)]
-    pub(super) remarks: Remarks,
+    pub(super) warnings: LoadWarnings,
 }
 
 impl RunSummary {
     /// Counts the rows of a run.
-    pub(crate) async fn collect(store: &dyn Store, ended: &Ended, elapsed: Duration) -> Result<Self, CommandError> {
+    pub(crate) async fn collect(
+        store: &dyn Store,
+        ended: &LoadSummary,
+        elapsed: Duration,
+    ) -> Result<Self, CommandError> {
         let run = &ended.run;
         let tally = match ended.tally {
             Some(tally) => tally,
@@ -65,7 +69,7 @@ impl RunSummary {
             predictions: masked_labels(store.prediction_counts(&run.run_id).await?),
             seconds: elapsed.as_secs_f64(),
             rows_per_second: 0,
-            remarks: ended.remarks.clone(),
+            warnings: ended.warnings.clone(),
         };
         summary.rows_per_second = per_second(summary.rows_read_now(), elapsed);
         Ok(summary)
@@ -156,7 +160,7 @@ impl Display for RunSummary {
             let (rows, run_id) = (counted(failed, "row", "rows"), &self.run_id);
             writeln!(out, "{rows} failed: `assay failures {run_id}` shows why, `assay replay {run_id}` tries again")?;
         }
-        self.remarks.lines().iter().try_for_each(|line| writeln!(out, "\n{}", one_line(line, SHOWN_CHARACTERS)))
+        self.warnings.lines().iter().try_for_each(|line| writeln!(out, "\n{}", one_line(line, SHOWN_CHARACTERS)))
     }
 }
 
@@ -192,7 +196,7 @@ mod tests {
             ],
             seconds: 20.04,
             rows_per_second: 49_900,
-            remarks: Remarks::default(),
+            warnings: LoadWarnings::default(),
         }
     }
 
@@ -244,8 +248,8 @@ took 20.0 s, 49,900 rows a second
             3 rows failed: `assay failures batch_20260111_100000_3f9a1c` shows why, `assay replay \
             batch_20260111_100000_3f9a1c` tries again\n";
         assert!(before.to_string().ends_with(end), "{before}");
-        let remarks = Remarks { ambiguous_hours: 2, zone: "Europe/Paris".into(), ..Remarks::default() };
-        let remarked = RunSummary { remarks, ..example() };
+        let warnings = LoadWarnings { ambiguous_hours: 2, zone: "Europe/Paris".into(), ..LoadWarnings::default() };
+        let remarked = RunSummary { warnings, ..example() };
         let text = remarked.to_string();
         assert!(text.contains("rows a second\n\n2 rows have a local time that comes twice in Europe/Paris"), "{text}");
         assert!(serde_json::to_string(&remarked).unwrap().ends_with(r#""ambiguous_hours":2}"#));

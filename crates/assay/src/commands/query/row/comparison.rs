@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use assay_loader::{LoadError, LoadProgress, Reread};
+use assay_loader::{LoadError, LoadProgress, RereadRow};
 use assay_source::Sources;
 use assay_store::{InvalidRecord, RowOutcome};
 use assay_transaction::{Columns, Entry, Run, Transaction, mask_card_numbers};
@@ -71,7 +71,7 @@ pub(super) async fn compare_with_source(
 ) -> Result<SourceComparison, CommandError> {
     let progress = LoadProgress::default();
     let reread = tokio::select! {
-        reread = assay_loader::reread(sources, run, row, startup, &progress) => reread?,
+        reread = assay_loader::reread_row(sources, run, row, startup, &progress) => reread?,
         never = log_progress(run, row, &progress) => match never {},
     };
     let columns =
@@ -106,7 +106,7 @@ fn recorded(fate: &RowOutcome) -> RecordedRow<'_> {
     }
 }
 
-fn compare(reread: Option<Reread>, columns: &Columns, run: &Run, recorded: &RecordedRow<'_>) -> SourceComparison {
+fn compare(reread: Option<RereadRow>, columns: &Columns, run: &Run, recorded: &RecordedRow<'_>) -> SourceComparison {
     let Some(row) = reread else {
         let is_same = matches!(recorded, RecordedRow::Nothing);
         return SourceComparison { line: None, raw: None, is_same, values: Vec::new() };
@@ -190,7 +190,7 @@ fn transactions(
 
 /// The texts of a row by field and attribute.
 struct SourceTexts<'a> {
-    row: &'a Reread,
+    row: &'a RereadRow,
     columns: &'a Columns,
     header: &'a [String],
 }
@@ -286,7 +286,7 @@ mod tests {
         ["id", "Description", "amount", "timestamp", "merchant", "operation_type", "side", "card"];
 
     /// The source of the row in `record`.
-    fn reread() -> Reread {
+    fn reread_row() -> RereadRow {
         let fields = [
             "4711",
             "CB 4111111111111111 EDF",
@@ -299,7 +299,7 @@ mod tests {
         ];
         let transaction = serde_json::to_value(record().transaction).unwrap();
         let entry = serde_json::json!({ "row": 3, "external_id": "4711", "transaction": transaction });
-        Reread {
+        RereadRow {
             line: 4,
             raw: fields.join(";"),
             fields: fields.map(str::to_owned).to_vec(),
@@ -314,7 +314,7 @@ mod tests {
         run
     }
 
-    fn comparison(reread: Option<Reread>, fate: &RowOutcome) -> SourceComparison {
+    fn comparison(reread: Option<RereadRow>, fate: &RowOutcome) -> SourceComparison {
         let run = run();
         let columns = Columns::from_names(run.settings.header.clone(), None).unwrap();
         compare(reread, &columns, &run, &recorded(fate))
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn equal_values_are_reported_as_such() {
-        let comparison = comparison(Some(reread()), &RowOutcome::Predicted(Box::new(record())));
+        let comparison = comparison(Some(reread_row()), &RowOutcome::Predicted(Box::new(record())));
         assert!(comparison.is_same);
         assert_eq!(
             comparison.to_string(),
@@ -363,7 +363,7 @@ all recorded values equal the source
             RowOutcome::Duplicate { of: Some(Box::new(changed)), transaction_id: record().transaction.id },
         ];
         for fate in fates {
-            let comparison = comparison(Some(reread()), &fate);
+            let comparison = comparison(Some(reread_row()), &fate);
             assert!(!comparison.is_same);
             // Compared before it is masked.
             assert_eq!(differing(&comparison), ["external id", "description", "merchant", "other"]);
@@ -378,7 +378,7 @@ all recorded values equal the source
             (RowOutcome::Unrecorded, vec![]),
         ];
         for (fate, expected) in cases {
-            let comparison = comparison(Some(reread()), &fate);
+            let comparison = comparison(Some(reread_row()), &fate);
             assert_eq!(
                 (differing(&comparison), comparison.is_same),
                 (expected.clone(), expected.is_empty()),
@@ -387,10 +387,10 @@ all recorded values equal the source
         }
     }
 
-    fn rejected(reason: RejectReason) -> Reread {
+    fn rejected(reason: RejectReason) -> RereadRow {
         const RAW: &str = "7;4111111111111111;1.00001";
         let row = RejectedRow { row: 3, line: 4, reason, message: "`amount` is bad".to_owned(), raw: RAW.into() };
-        Reread { line: 4, raw: RAW.to_owned(), fields: Vec::new(), extras: Vec::new(), judged: Err(row) }
+        RereadRow { line: 4, raw: RAW.to_owned(), fields: Vec::new(), extras: Vec::new(), judged: Err(row) }
     }
 
     #[test]
@@ -411,7 +411,7 @@ all recorded values equal the source
         let other = comparison(Some(rejected(RejectReason::AmountFormat)), &fate(other));
         assert_eq!(differing(&other), ["reason", "line", "raw text"]);
         // A transaction on one side only.
-        assert_eq!(differing(&comparison(Some(reread()), &fate(stored))), ["outcome"]);
+        assert_eq!(differing(&comparison(Some(reread_row()), &fate(stored))), ["outcome"]);
         let predicted = RowOutcome::Predicted(Box::new(record()));
         assert_eq!(differing(&comparison(Some(rejected(RejectReason::AmountScale)), &predicted)), ["outcome"]);
         assert!(comparison(Some(rejected(RejectReason::AmountScale)), &RowOutcome::Unrecorded).is_same);
