@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{SettingError, read_file};
 
@@ -44,7 +44,7 @@ impl SecretSource<'_> {
     }
 
     fn non_blank_value(&self) -> Option<&str> {
-        non_blank(self.value.map(|value| value.expose_secret()))
+        non_blank(self.value.map(ExposeSecret::expose_secret))
     }
 
     fn non_empty_file(&self) -> Option<&Path> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_connect::{AddressForm, ExposeSecret as _, Host, SecretSource, SecretString, TlsFiles, non_blank};
+use assay_connect::{AddressForm, ExposeSecret, Host, SecretSource, SecretString, TlsFiles, non_blank};
 use assay_transaction::parse_duration;
 use clap::Args;
 
@@ -78,7 +78,7 @@ impl S3Options {
             (Some(_), None) => return Err(SourceError::Setting("KEY is set, but SECRET is not".to_owned())),
             (None, Some(_)) => return Err(SourceError::Setting("SECRET is set, but KEY is not".to_owned())),
         };
-        let given = non_blank(self.endpoint_url.as_ref().map(|url| url.expose_secret()));
+        let given = non_blank(self.endpoint_url.as_ref().map(ExposeSecret::expose_secret));
         let endpoint = given.map(|text| endpoint(&FORM, text)).transpose()?;
         let files = TlsFiles { prefix: TLS_PREFIX, ca: self.endpoint_ca_file.as_deref(), cert: None, key: None };
         // AWS itself is asked by TLS.
