@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::api::http::RequestError;
 use crate::failure::{Symptom, SymptomClass};
-use crate::http::RequestError;
-use crate::policy::Policy;
+use crate::options::Policy;
 use crate::{ScoreError, metrics};
 
 /// Whether the ML API accepts work.

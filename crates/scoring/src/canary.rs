@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::ScoreError;
+use crate::api::http::RequestError;
 use crate::breaker::OpenReason;
 use crate::failure::Symptom;
-use crate::http::RequestError;
 use crate::request::{ClientState, FailedRequest, RequestExecutor, symptom_of_rows};
 
 /// A transaction that is sent to learn whether the model works.
@@ -58,7 +58,7 @@ impl RequestExecutor<'_> {
                 biased;
                 () = self.stop.cancelled() => return Err(ScoreError::Stopped),
                 () = successes.wait_for_success_since(failed.at) => {}
-                () = tokio::time::sleep(policy.patience) => {}
+                () = tokio::time::sleep(policy.canary_delay) => {}
             }
         }
         let _alone = tokio::select! {

@@ -11,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::api::health::{HealthCheck, HealthStatus};
+use crate::api::http::{HttpClient, RequestError};
 use crate::breaker::CircuitBreaker;
 use crate::canary::SuccessTracker;
 use crate::failure::Symptom;
-use crate::health::{HealthCheck, HealthStatus};
-use crate::http::{HttpClient, RequestError};
 use crate::metrics::{self, ScorerCounters};
+use crate::options::Policy;
 use crate::options::TLS_PREFIX;
 use crate::permits::{ApiPermit, ApiPermits};
-use crate::policy::Policy;
 use crate::request::{ClientState, RequestExecutor};
 use crate::split::{FinishedRow, PendingRow, SizeLimit, split_into_requests};
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};

@@ -2,35 +2,32 @@
 //!
 //! [`Scorer::score`] (`client`) splits its entries into requests (`split`). Each request (`request`) waits at the circuit
 //! breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes), and goes out
-//! through `http` with a body written by `protocol`. `failure` decides what a failed request means, `health` asks the health
+//! through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request means, `api::health` asks the health
 //! check if there is one, and `canary` keeps a broken model from failing rows.
 //!
 //! Guarantees: every entry comes back exactly once; a row fails only if the model is known to work; an outage, a broken
 //! model or a wrong setting is waited out, and fails no row. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
+mod api;
 mod breaker;
 mod canary;
 mod client;
 mod error;
 mod failure;
-mod health;
-mod http;
 mod metrics;
 mod options;
 mod permits;
-mod policy;
-mod protocol;
 mod request;
 mod split;
 #[cfg(test)]
 mod tests;
 
+// For `benches/answer.rs` alone.
+#[doc(hidden)]
+pub use api::protocol::read_response;
 pub use breaker::ApiState;
 pub use client::{Scorer, Scores};
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::{ApiEndpoint, ApiOptions};
 pub use permits::ApiPermit;
-// For `benches/answer.rs` alone.
-#[doc(hidden)]
-pub use protocol::read_response;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_connect::{SecretString, endpoint_options};
+use assay_connect::{RetryPolicy, SecretString, endpoint_options};
 use assay_transaction::{Ratio, parse_duration};
 
 use crate::ScoringError;
@@ -61,6 +61,37 @@ impl ApiOptions {
 
 /// Prefix of the TLS settings.
 pub(crate) const TLS_PREFIX: &str = ApiEndpoint::PREFIX;
+
+/// The waits of a scorer; tests use shorter ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    /// Pauses between repetitions of a failed request.
+    pub(crate) retry: RetryPolicy,
+    /// Pauses between probes of an unreachable API.
+    pub(crate) outage: RetryPolicy,
+    /// Pauses between probes of an API that rejects every request, until it is repaired.
+    pub(crate) repair: RetryPolicy,
+    /// How long other requests in flight may still prove that the model works, before a canary does.
+    pub(crate) canary_delay: Duration,
+    /// Longest time for `GET /health`.
+    pub(crate) health_timeout: Duration,
+    /// Longest `Retry-After` that is obeyed.
+    pub(crate) longest_retry_after: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        let (millis, seconds) = (Duration::from_millis, Duration::from_secs);
+        Self {
+            retry: RetryPolicy::new(millis(200), seconds(5)),
+            outage: RetryPolicy::new(millis(500), seconds(30)),
+            repair: RetryPolicy::new(seconds(2), seconds(30)),
+            canary_delay: millis(100),
+            health_timeout: seconds(5),
+            longest_retry_after: Duration::from_hours(1),
+        }
+    }
+}
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {

@@ -15,15 +15,15 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::ScoreError;
+use crate::api::health::{HealthCheck, HealthStatus};
+use crate::api::http::{HttpClient, RequestError};
+use crate::api::protocol::{self, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
 use crate::failure::{Symptom, SymptomClass};
-use crate::health::{HealthCheck, HealthStatus};
-use crate::http::{HttpClient, RequestError};
 use crate::metrics::{self, ScorerCounters};
+use crate::options::Policy;
 use crate::permits::{ApiPermit, ApiPermits};
-use crate::policy::Policy;
-use crate::protocol::{self, RowResult};
 use crate::split::{FinishedRow, PendingRow, RowGroup, SizeLimit};
 
 /// How often a request may lose its connection, with the API healthy in between, before the request itself is suspected: a

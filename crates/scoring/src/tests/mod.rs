@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::policy::Policy;
+use crate::options::Policy;
 use crate::{ApiOptions, Scorer, Scores};
 
 /// Short waits, for quick tests.
@@ -28,7 +28,7 @@ fn quick() -> Policy {
         retry: backoff(1, 4),
         outage: backoff(2, 10),
         repair: backoff(2, 10),
-        patience: Duration::from_millis(5),
+        canary_delay: Duration::from_millis(5),
         health_timeout: Duration::from_millis(300),
         longest_retry_after: Duration::from_hours(1),
     }

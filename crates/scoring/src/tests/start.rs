@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::stub::{Reply, Stub};
 use super::{assert_outcomes, entries, options, quick, score, scorer, within};
 use crate::Scorer;
-use crate::policy::Policy;
+use crate::options::Policy;
 
 /// The captured log.
 #[derive(Clone, Default)]

@@ -6,8 +6,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::api::http::{HttpClient, NO_ANSWER, RequestError};
 use crate::failure::{Symptom, SymptomClass};
-use crate::http::{HttpClient, NO_ANSWER, RequestError};
 
 /// The result of one health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER}
 use reqwest::{Response, redirect};
 use url::Url;
 
+use crate::api::protocol::{HEALTH_PATH, PREDICT_PATH};
 use crate::failure::Symptom;
-use crate::protocol::{HEALTH_PATH, PREDICT_PATH};
 use crate::{ApiOptions, ScoringError};
 
 /// How long an idle connection is kept: less than the 5 s after which many servers close it.

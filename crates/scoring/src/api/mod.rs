@@ -1,0 +1,5 @@
+//! The exchange with the ML API: HTTP, the format of requests and responses, and the health check.
+
+pub(crate) mod health;
+pub(crate) mod http;
+pub(crate) mod protocol;
