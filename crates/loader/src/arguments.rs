@@ -23,8 +23,8 @@ pub struct Arguments {
     /// Another command than loading sources once.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// What to load: s3://bucket/key, a prefix such as s3://bucket/2026/, a pattern such as s3://bucket/**/*.csv.gz, a file, a
-    /// directory or a pattern of files, or - for stdin
+    /// What to load: s3://bucket/key, a prefix (s3://bucket/2026/), a pattern (s3://bucket/**/*.csv.gz), the same for local
+    /// files, or - for stdin
     #[arg(env = "SOURCE_URL", value_name = "SOURCE_URL", required = true, num_args = 1..)]
     pub source_url: Vec<SourcePattern>,
     /// Print the result of each source as JSON, on stdout
@@ -80,7 +80,7 @@ pub enum Command {
 /// lists the bucket every WATCH_INTERVAL for objects without an event. Loads each version of an object once. Several watchers
 /// share the work, and take over the runs of a dead one.
 ///
-/// Exits 0 when stopped; 2 for invalid settings; 3 when a dependency is unreachable at start-up; 4 when the bucket cannot be
+/// Exits 0 when stopped; 2 for invalid settings; 3 when a dependency is unreachable at startup; 4 when the bucket cannot be
 /// read.
 #[derive(Debug, Args)]
 pub struct WatchArguments {

@@ -24,11 +24,11 @@ pub struct TotalsOptions {
     /// Expected sum of all readable amounts, such as -1234.50; those of rejected rows count
     #[arg(long, env = "EXPECT_AMOUNT", value_name = "SUM", allow_negative_numbers = true)]
     pub expect_amount: Option<AmountSum>,
-    /// Suffix of the JSON file next to the source that has both totals, such as .manifest.json: {"rows": 5000, "amount": "123.45"}
+    /// Suffix of the JSON file next to the source with the totals, such as .manifest.json: {"rows": 5000, "amount": "123.45"}
     #[arg(long = "manifest", env = "MANIFEST_SUFFIX", value_name = "SUFFIX")]
     pub manifest_suffix: Option<String>,
-    /// Pattern of the last row of a CSV source that has both totals, such as 'TRAILER;{rows};{amount}'; without them, the first
-    /// row of a footer, such as '***END OF FILE***' or 'Balance as of *', where a final * stands for any rest
+    /// Pattern of the last CSV row, with the totals, such as 'TRAILER;{rows};{amount}'; or of the first row of a footer, such as
+    /// 'Balance as of *'
     #[arg(long, env = "TRAILER", value_name = "PATTERN")]
     pub trailer: Option<TrailerPattern>,
 }

@@ -23,8 +23,7 @@ pub struct LiveOptions {
     /// Namespace of the ids in messages of external producers [default: one for each producer]
     #[arg(long, env = "ID_NAMESPACE", value_name = "TEXT")]
     pub id_namespace: Option<String>,
-    /// Producer names of external programs by their `app_id`, comma-separated: `till 7=till-7` [default: an invalid name is
-    /// cleaned and gets a hash]
+    /// Producer names by `app_id`, comma-separated, such as `till 7=till-7` [default: an invalid name is cleaned and gets a hash]
     #[arg(long, env = "PRODUCER_ALIASES", value_delimiter = ',', value_name = "APP_ID=NAME")]
     pub producer_aliases: Vec<ProducerAlias>,
 }

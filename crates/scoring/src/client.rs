@@ -24,7 +24,7 @@ use crate::request::{ClientState, RequestExecutor};
 use crate::split::{FinishedRow, PendingRow, SizeLimit, split_into_requests};
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 
-/// How long the first health check at start-up may take before the wait is logged.
+/// How long the first health check at startup may take before the wait is logged.
 const QUIET_TIME: Duration = Duration::from_secs(1);
 
 /// Scores transactions through an ML API. One serves a whole process: it bounds the requests in flight, and one circuit

@@ -17,7 +17,7 @@ pub enum ScoringError {
     Unreachable {
         /// Its address, without credentials.
         url: String,
-        /// How long the start-up waited.
+        /// How long the startup waited.
         startup: Duration,
         /// What was seen last.
         problem: String,

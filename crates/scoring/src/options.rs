@@ -24,7 +24,7 @@ pub struct ApiOptions {
     /// Most requests of one process in flight at a time.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
-    /// Share of these requests reserved for live transactions; at least one of two or more.
+    /// Share of API_MAX_WORKERS reserved for live transactions; at least one of two or more.
     #[arg(long, env = "REALTIME_RESERVE", value_name = "SHARE", default_value_t = Ratio::QUARTER)]
     pub realtime_reserve: Ratio,
     /// Retries of a failed request before it is bisected.

@@ -30,8 +30,7 @@ pub struct S3Options {
     /// URL of an S3-compatible server such as MinIO (path-style). If not set, AWS in AWS_REGION
     #[arg(long, env = "ENDPOINT_URL", value_name = "URL")]
     pub endpoint_url: Option<SecretString>,
-    /// File with CA certificates (PEM) to trust in addition to the system's, for S3 at https:// addresses. Client
-    /// certificates are not supported by the AWS SDK
+    /// File of CA certificates (PEM) to trust in addition to the system's, for S3 at https:// addresses
     #[arg(long, env = "ENDPOINT_CA_FILE", value_name = "PATH")]
     pub endpoint_ca_file: Option<PathBuf>,
     /// Longest time a read is retried without progress while S3 is unreachable or interrupts it

@@ -31,7 +31,7 @@ pub enum Command {
 /// counted; with ?wait=500ms, it waits that long for their predictions. GET /transactions/ID returns the prediction of one.
 ///
 /// Runs until SIGTERM or Ctrl-C, then finishes open requests and exits 0. Exits 2 for invalid settings, 3 when the broker or
-/// the database is unreachable at start-up.
+/// the database is unreachable at startup.
 #[derive(Debug, Args)]
 pub struct ServeArguments {
     /// Where requests are accepted.
@@ -48,7 +48,7 @@ pub struct ServeArguments {
 /// Send generated transactions, or those of a file, at a given rate
 ///
 /// Sends straight to the broker. Ends with the file, after --transactions, or at SIGTERM or Ctrl-C, prints how many were
-/// accepted, and exits 0; 2 for invalid settings; 3 when the broker or the database is unreachable at start-up; 4 when the
+/// accepted, and exits 0; 2 for invalid settings; 3 when the broker or the database is unreachable at startup; 4 when the
 /// file cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

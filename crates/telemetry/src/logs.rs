@@ -34,8 +34,7 @@ pub struct LogOptions {
     /// Format of the log lines on stderr
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
-    /// Lowest level that is logged: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`.
-    /// Libraries log from warn, unless they are named
+    /// Lowest level to log: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", value_parser = parse_level)]
     pub log_level: String,
 }

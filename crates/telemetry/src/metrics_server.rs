@@ -23,10 +23,9 @@ use crate::Health;
 
 /// Where a process serves its health and metrics.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Observation")]
+#[command(next_help_heading = "Health and metrics")]
 pub struct MetricsOptions {
-    /// Address that serves GET /health/live, /health/ready and /metrics, such as 0.0.0.0:9464: plain HTTP, unauthenticated
-    /// [default: off]
+    /// Address of health and metrics, such as 0.0.0.0:9464: plain HTTP, unauthenticated [default: off]
     #[arg(long, env = "METRICS_ADDR", value_name = "ADDRESS")]
     pub metrics_addr: Option<SocketAddr>,
 }

@@ -21,7 +21,7 @@ pub enum PredictionFeed {
 
 /// Batching, the feed, and conflicts of ids.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "BatchWriter")]
+#[command(next_help_heading = "Writing")]
 pub struct WriterOptions {
     /// Rows written in one database transaction
     #[arg(long, env = "DB_ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]

@@ -147,7 +147,7 @@ impl<'a> Judge<'a> {
                 let example = self.stats.other_reading.as_deref().map(|row| format!(", such as {row}")).unwrap_or_default();
                 format!(
                     "{other} of {rows} rows fit another reading than {} alone, more than one in a thousand{example}; set {} to the \
-                     one that is meant",
+                     right one",
                     readings.0, readings.1
                 )
             })
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(
             judge.spent(counted(2), 1_000, false).unwrap(),
             "2 of 1000 rows fit another reading than timestamps %d/%m/%Y (recognised) alone, more than one in a thousand, such as \
-             row 7 (line 8): `timestamp` is none; set TIMESTAMP_FORMAT to the one that is meant"
+             row 7 (line 8): `timestamp` is none; set TIMESTAMP_FORMAT to the right one"
         );
     }
 
@@ -233,7 +233,7 @@ mod tests {
             let told = judge
                 .spent(CheckpointCounts { invalid: 9, other_reading: 9, ..CheckpointCounts::default() }, 1_000, true)
                 .unwrap();
-            assert_eq!(told.ends_with("set ENCODING to the one that is meant"), by == DecidedBy::Default, "{told}");
+            assert_eq!(told.ends_with("set ENCODING to the right one"), by == DecidedBy::Default, "{told}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The start-up: any HTTP response of the API will do.
+//! The startup: any HTTP response of the API will do.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -15,28 +15,26 @@ use crate::detect::mapping_file::read_mapping;
 /// How to read a source. What is not set is detected from its header and first rows.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FormatOptions {
-    /// Character between fields: comma, semicolon, tab, pipe, or any other ASCII character. Detected among these four
-    /// if not set
+    /// Character between fields: comma, semicolon, tab, pipe, or another ASCII character [default: one of these four, detected]
     #[arg(long, env = "DELIMITER", value_name = "DELIMITER")]
     pub delimiter: Option<Delimiter>,
-    /// Decimal mark of amounts: point, comma, or the character itself. Detected if not set; an error if both fit
+    /// Decimal mark of amounts: point, comma, or the character itself [default: detected, refused if both fit]
     #[arg(long, env = "DECIMAL_MARK", value_name = "MARK", value_parser = parse_decimal_mark)]
     pub decimal_mark: Option<DecimalMark>,
-    /// Text encoding: a WHATWG label such as windows-1252, iso-8859-15, utf-16le or gbk. If not set, UTF-8, or UTF-16
-    /// with a byte order mark
+    /// Text encoding: a WHATWG label such as windows-1252, utf-16le or gbk [default: UTF-8, or that of the byte order mark]
     #[arg(long, env = "ENCODING", value_name = "ENCODING", value_parser = parse_encoding)]
     pub encoding: Option<Encoding>,
-    /// Format of the source: csv, json-lines or parquet. Detected if not set, as compression always is
+    /// Format of the source: csv, json-lines or parquet [default: detected, as compression always is]
     #[arg(long, env = "FORMAT", value_name = "FORMAT", value_parser = parse_format)]
     pub format: Option<Format>,
     /// Timestamp format: a pattern such as %d/%m/%Y %H:%M, iso, epoch-seconds, epoch-milliseconds, epoch-microseconds,
-    /// epoch-nanoseconds or serial-days (spreadsheets). Detected if not set; an error if two fit
+    /// epoch-nanoseconds or serial-days (spreadsheets) [default: detected, refused if two fit]
     #[arg(long, env = "TIMESTAMP_FORMAT", value_name = "PATTERN")]
     pub timestamp_format: Option<TimestampFormat>,
     /// Unquoted CSV fields to read as empty, separated by commas; a lone comma for none
     #[arg(long, env = "NULL_VALUES", value_name = "TEXTS", default_value = "\\N,NULL", value_parser = parse_null_values)]
     pub null_values: NullValues,
-    /// Escape character of a CSV source, such as \ as written by MySQL. None if not set
+    /// Escape character of a CSV source, such as \ as written by MySQL [default: none]
     #[arg(long, env = "ESCAPE", value_name = "CHARACTER", value_parser = parse_escape)]
     pub escape: Option<char>,
     /// Handling of CSV rows that lack their last fields: reject, or fill them with empty ones

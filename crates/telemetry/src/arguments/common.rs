@@ -34,9 +34,9 @@ pub struct ProcessArgs {
 
 /// Waiting for dependencies.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Start-up")]
+#[command(next_help_heading = "Startup")]
 pub struct StartupOptions {
-    /// Longest wait for each dependency (database, broker, ML API) at start-up; then exit code 3
+    /// Longest wait for each dependency (database, broker, ML API) at startup; then exit code 3
     #[arg(long, env = "STARTUP_TIMEOUT", default_value = "30s", value_parser = parse_duration, value_name = "DURATION")]
     pub startup_timeout: Duration,
 }
@@ -45,7 +45,7 @@ pub struct StartupOptions {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Shutdown")]
 pub struct ShutdownOptions {
-    /// Longest time to finish the work at hand after SIGTERM or Ctrl-C; the rest is delivered again
+    /// Longest time to finish the work at hand after SIGTERM or Ctrl-C; the rest is redelivered
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_duration, value_name = "DURATION")]
     pub drain_timeout: Duration,
 }

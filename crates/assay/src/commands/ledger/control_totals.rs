@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::output::grouped;
 
-/// ExpectedTotals and actual totals of a source.
+/// Expected and actual totals of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ControlTotals {
     rows_expected: Option<u64>,

@@ -23,8 +23,8 @@ use crate::commands::ledger::operator::OperatorOptions;
 /// severe: 3 before 2, 4 and 1.
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    /// What to load: a file, a directory or a pattern of files, - for stdin, s3://bucket/key, a prefix such as
-    /// s3://bucket/2026/, or a pattern such as s3://bucket/**/*.csv.gz
+    /// What to load: a file, a folder, a pattern of files, - for stdin, s3://bucket/key, a prefix (s3://bucket/2026/), or a
+    /// pattern (s3://bucket/**/*.csv.gz)
     #[arg(env = "SOURCE_URL", value_name = "FILE_OR_S3_URL", required = true, num_args = 1..)]
     pub(crate) source_url: Vec<SourcePattern>,
     /// Print the result as JSON, on stdout
