@@ -28,7 +28,7 @@ pub struct BrokerOptions {
     /// Messages in a work queue before publishers wait; to change it, delete the queues first.
     #[arg(long, env = "QUEUE_MAX_LENGTH", value_name = "MESSAGES", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub queue_max_length: u32,
-    /// Published messages that may be unconfirmed at a time.
+    /// Most published messages that are unconfirmed at a time.
     #[arg(long, env = "PUBLISH_WINDOW", value_name = "MESSAGES", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub publish_window: u16,
     /// Longest wait for a confirm before a message is published again.

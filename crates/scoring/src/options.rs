@@ -21,7 +21,7 @@ pub struct ApiOptions {
     /// Where the ML API is.
     #[command(flatten)]
     pub endpoint: ApiEndpoint,
-    /// Most requests of one process in flight at a time.
+    /// Most concurrent requests of one process to the ML API.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
     /// Share of API_MAX_WORKERS reserved for live transactions; at least one of two or more.

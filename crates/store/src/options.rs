@@ -8,8 +8,7 @@ endpoint_options!(
     /// Where the database is. Its `Debug` shows no password.
     DatabaseEndpoint, prefix: "DATABASE", flag: "database",
     url: "Address of the database: `postgres://user:password@host:5432/name`, or `sqlite://file` for `assay run` alone",
-    tls: "; PostgreSQL must then present a certificate of one of them for its host name, unless DATABASE_URL says \
-          sslmode=verify-ca"
+    tls: "; implies sslmode=verify-full"
 );
 
 /// Which database to use, and how. Its `Debug` shows no password.

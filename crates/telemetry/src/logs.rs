@@ -31,7 +31,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// Format of the log lines on stderr
+    /// Format of the log lines on stderr: text or json
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// Lowest level to log: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`

@@ -35,7 +35,7 @@ pub struct WriterOptions {
     /// Longest wait before a partial batch of live transactions is written
     #[arg(long, env = "REALTIME_FLUSH_INTERVAL", default_value = "5ms", value_parser = parse_duration, value_name = "DURATION")]
     pub realtime_flush_interval: Duration,
-    /// Policy for a transaction whose id is stored with other content: it fails, or it replaces the stored one
+    /// What a transaction does whose id is stored with other content: fail, or update the stored one
     #[arg(long, env = "ID_CONFLICT", default_value = "fail", value_enum, value_name = "POLICY")]
     pub id_conflict: IdConflict,
     /// Stored predictions to announce on the exchange `assay.predictions`: off, flagged (fraud) or all
