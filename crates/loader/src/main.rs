@@ -118,7 +118,7 @@ async fn connect(options: &LoaderConnections, common: &CommonArgs, operator: &st
         startup,
         drain: common.shutdown.drain_timeout,
         lease_owner: LeaseOwner::new(),
-        lease: options.lease.lease_timeout,
+        lease_timeout: options.lease.lease_timeout,
         audit: AuditContext { operator: operator.to_owned(), reason: None },
     })
 }

@@ -37,7 +37,7 @@ pub struct Dependencies {
     /// Name of this process in the leases of its runs.
     pub lease_owner: LeaseOwner,
     /// Lifetime of a lease that is not renewed.
-    pub lease: Duration,
+    pub lease_timeout: Duration,
     /// Recorded with forced loads and aborted runs.
     pub audit: AuditContext,
 }
@@ -123,15 +123,15 @@ async fn load_one(
             record_run_id(&run.run_id);
             log_already_loaded(&run);
             let again = again(&run);
-            let following = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
-            let ended = wait_for_earlier_run(following, dependencies, &run, None, wait, &again, shutdown).await?;
+            let follower = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
+            let ended = wait_for_earlier_run(follower, dependencies, &run, None, wait, &again, shutdown).await?;
             return Ok(LoadSummary { unused_name: unused(&run), ..ended });
         }
         LoadPlan::Copied(run) => {
             record_run_id(&run.run_id);
             log_copy(url, &run);
-            let following = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
-            let ended = wait_for_earlier_run(following, dependencies, &run, Some(url), wait, "", shutdown).await?;
+            let follower = RunFollower::new(&**store, &run.run_id, run.checkpoint, progress, batches);
+            let ended = wait_for_earlier_run(follower, dependencies, &run, Some(url), wait, "", shutdown).await?;
             return Ok(LoadSummary { unused_name: unused(&run), ..ended });
         }
     };
@@ -151,17 +151,17 @@ async fn load_one(
         let run = Run { state: RunState::Sealed, sealed: Some(sealed), ..run };
         return Ok(ended(run, None, warnings));
     }
-    let mut following = RunFollower::new(&**store, &run.run_id, scope.from, progress, batches);
+    let mut follower = RunFollower::new(&**store, &run.run_id, scope.from, progress, batches);
     let loaded = tokio::select! {
         loaded = Box::pin(load.run(&run, scope, sender)) => loaded,
-        never = following.follow() => match never {},
+        never = follower.follow() => match never {},
     };
     let warnings = match loaded {
         Ok(loaded) => loaded.warnings,
         Err(UnfinishedLoad { error, is_sealed }) => {
             if is_sealed {
                 // What was published is still stored, and the run is closed.
-                let closing = until_finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await;
+                let closing = until_finished(&mut follower, &**broker, wait.wait_timeout, &load.again, shutdown).await;
                 if let Err(later) = closing {
                     warn!("{later}");
                 }
@@ -169,7 +169,7 @@ async fn load_one(
             return Err(error);
         }
     };
-    let (run, tally) = until_finished(&mut following, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
+    let (run, tally) = until_finished(&mut follower, &**broker, wait.wait_timeout, &load.again, shutdown).await?;
     progress.log_stored();
     log_complete(&run, tally);
     warnings.log();
@@ -178,7 +178,7 @@ async fn load_one(
 
 /// Reports the earlier run of the source, or of a copy of it. Waits until it is finished, if the load is to wait.
 async fn wait_for_earlier_run(
-    mut following: RunFollower<'_>,
+    mut follower: RunFollower<'_>,
     dependencies: &Dependencies,
     run: &Run,
     copy: Option<&SourceUrl>,
@@ -186,7 +186,7 @@ async fn wait_for_earlier_run(
     again: &str,
     shutdown: &CancellationToken,
 ) -> Result<LoadSummary, LoadError> {
-    let Dependencies { store, broker, lease, .. } = dependencies;
+    let Dependencies { store, broker, lease_timeout, .. } = dependencies;
     metrics::ended(LoadOutcome::AlreadyLoaded);
     let copy = copy.map(SourceUrl::to_string);
     let ended = |run: &Run, tally, failed_before, copy| LoadSummary {
@@ -211,8 +211,8 @@ async fn wait_for_earlier_run(
     // Loading the source again restores chunks that were lost with their process; loading a copy of it cannot.
     let is_lost = copy.is_some() && !is_durable(run, broker.survives_restart());
     let (run, tally) = tokio::select! {
-        finished = until_finished(&mut following, &**broker, wait.wait_timeout, again, shutdown) => finished?,
-        error = until_stalled(&**store, &run.run_id, *lease), if is_lost => return Err(error),
+        finished = until_finished(&mut follower, &**broker, wait.wait_timeout, again, shutdown) => finished?,
+        error = until_stalled(&**store, &run.run_id, *lease_timeout), if is_lost => return Err(error),
     };
     log_complete(&run, tally);
     Ok(ended(&run, Some(tally), 0, copy))

@@ -22,6 +22,11 @@ const HELD_PAUSE: Duration = Duration::from_secs(1);
 /// Earlier runs of a location that are considered.
 const MAX_EARLIER_RUNS: u32 = 100;
 
+/// Of run names: digits and letters that are not easily confused.
+const NAME_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// 50 random bits: among a thousand runs in one second, two names collide once in two thousand million times.
+const NAME_CHARACTERS: u32 = 10;
+
 /// What is left to do for a source.
 pub(crate) enum LoadPlan {
     /// Read this scope. Only a sealed run has no lease.
@@ -82,8 +87,8 @@ pub(crate) async fn begin_found(
         (run.settings.clone(), None)
     } else {
         let mapping = options.read.format.mapping.as_deref();
-        let with_path_values = |fingerprint| with_path_values(fingerprint, mapping, &found.identity.location);
-        let fingerprint = fingerprints.of(sources, url, &found).await?.map(with_path_values).transpose();
+        let of_location = |fingerprint| with_path_values(fingerprint, mapping, &found.identity.location);
+        let fingerprint = fingerprints.of(sources, url, &found).await?.map(of_location).transpose();
         let fingerprint = fingerprint.map_err(|error| unusable(url, error.into()))?;
         // Before its head is inspected, which the current settings may be unable to read.
         if let Some(fingerprint) = fingerprint.as_deref().filter(|_| !options.force)
@@ -109,7 +114,7 @@ pub(crate) async fn begin_found(
                 first_row(&dependencies.sources, url, &run).await
             };
             let first = or_release(dependencies, &lease, prepare.await).await?;
-            Ok(read(run, Some(lease), PassScope { from: first, until: None, only_missing: false }))
+            Ok(plan_to_read(run, Some(lease), PassScope { from: first, until: None, only_missing: false }))
         }
         RunStart::Resumed(run, lease) => {
             let prepare = async {
@@ -117,7 +122,7 @@ pub(crate) async fn begin_found(
                 rest(dependencies, url, &run).await
             };
             let scope = or_release(dependencies, &lease, prepare.await).await?;
-            Ok(read(run, Some(lease), scope))
+            Ok(plan_to_read(run, Some(lease), scope))
         }
         begun => begun_before(dependencies, url, begun).await,
     }
@@ -132,7 +137,7 @@ async fn begun_before(dependencies: &Dependencies, url: &SourceUrl, begun: RunSt
         // Chunks that were not recorded died with their in-process broker.
         RunStart::AlreadyLoaded(run) if !is_durable(&run, survives_restart) && !run.state.is_finished() => {
             let scope = rest(dependencies, url, &run).await?;
-            Ok(read(run, None, scope))
+            Ok(plan_to_read(run, None, scope))
         }
         RunStart::Started(run, _) | RunStart::Resumed(run, _) | RunStart::AlreadyLoaded(run) => {
             Ok(LoadPlan::NothingToDo(run))
@@ -145,14 +150,15 @@ pub(crate) async fn take_over(
     dependencies: &Dependencies,
     run_id: &RunId,
 ) -> Result<Option<(SourceUrl, LoadPlan)>, LoadError> {
-    let Dependencies { store, lease_owner, lease, .. } = dependencies;
+    let Dependencies { store, lease_owner, lease_timeout, .. } = dependencies;
     match held_by(&**store, run_id).await? {
         // This process loads it.
         Some(by) if by == lease_owner.to_string() => return Ok(None),
         Some(by) if lease_owner.outlives(&by) => store.evict(run_id, &by).await?,
         _ => {}
     }
-    let LeaseAttempt::Granted(run, lease) = store.take_lease(run_id, &lease_owner.to_string(), *lease).await? else {
+    let LeaseAttempt::Granted(run, lease) = store.take_lease(run_id, &lease_owner.to_string(), *lease_timeout).await?
+    else {
         return Ok(None);
     };
     let prepare = async {
@@ -173,7 +179,7 @@ pub(crate) async fn take_over(
         Ok(None)
     };
     let taken = or_release(dependencies, &lease, prepare.await).await?;
-    Ok(taken.map(|(url, scope)| (url, read(run, Some(lease), scope))))
+    Ok(taken.map(|(url, scope)| (url, plan_to_read(run, Some(lease), scope))))
 }
 
 /// Releases the lease if the load cannot be prepared, so that others can try.
@@ -206,7 +212,7 @@ pub(crate) fn new_run(
         source_bytes: Some(found.size),
         fingerprint: None,
         owner: dependencies.lease_owner.to_string(),
-        lease: dependencies.lease,
+        lease: dependencies.lease_timeout,
     }
 }
 
@@ -226,7 +232,8 @@ pub(crate) fn is_durable(run: &Run, survives_restart: bool) -> bool {
     run.settings.durable_broker && survives_restart
 }
 
-fn read(run: Run, lease: Option<Lease>, scope: PassScope) -> LoadPlan {
+/// Logs what is read, and how.
+fn plan_to_read(run: Run, lease: Option<Lease>, scope: PassScope) -> LoadPlan {
     record_run_id(&run.run_id);
     info!("Pipeline Run ID: {}", run.run_id);
     info!("Loading {}", run.source.location);
@@ -332,17 +339,12 @@ async fn abort_runs_of_replaced_source(
     Ok(())
 }
 
-/// Digits and letters that are not easily confused.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-/// 50 random bits: among a thousand runs in one second, two names collide once in two thousand million times.
-const CHARACTERS: u32 = 10;
-
 /// The default name of a run, such as `batch_20260111_100000_3f9a1c7km2`: the time in UTC, as the earlier job logged it, and
 /// random characters, as many loads may begin in one second.
 fn run_name(now: DateTime<Utc>, random: Uuid) -> RunId {
     // The last 62 bits of a random UUID are random.
-    let digit = |place| ALPHABET[(random.as_u128() >> (5 * place)) as usize % ALPHABET.len()];
-    let random: String = (0..CHARACTERS).rev().map(|place| char::from(digit(place))).collect();
+    let digit = |place| NAME_ALPHABET[(random.as_u128() >> (5 * place)) as usize % NAME_ALPHABET.len()];
+    let random: String = (0..NAME_CHARACTERS).rev().map(|place| char::from(digit(place))).collect();
     let name = format!("batch_{}_{random}", now.format("%Y%m%d_%H%M%S"));
     name.parse().expect("letters, digits and underscores make a run id")
 }

@@ -25,7 +25,7 @@ pub(crate) struct RowStats {
     other_reading: Option<String>,
 }
 
-pub(crate) enum RowKind {
+pub(crate) enum JudgedRow {
     Row(CheckedRow),
     /// A header other than that of the source, and the difference.
     OtherHeader(String),
@@ -85,10 +85,10 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether a row is a transaction; otherwise the broken rule, with the row's bytes.
-    pub(crate) fn judge(&mut self, row: &SourceRow<'_>) -> Result<RowKind, WireError> {
+    pub(crate) fn judge(&mut self, row: &SourceRow<'_>) -> Result<JudgedRow, WireError> {
         let nth = match self.count(row) {
             Ok(nth) => nth,
-            Err(error) => return Ok(RowKind::Uncountable(error.to_string())),
+            Err(error) => return Ok(JudgedRow::Uncountable(error.to_string())),
         };
         let checked = match row.rejection() {
             Some(rejection) => Err(rejection),
@@ -108,7 +108,7 @@ impl<'a> Judge<'a> {
                         let message = "the row repeats the header".to_owned();
                         Rejection::new(RejectReason::HeaderRepeated, message)
                     }
-                    Some(HeaderRow::Other(difference)) => return Ok(RowKind::OtherHeader(difference)),
+                    Some(HeaderRow::Other(difference)) => return Ok(JudgedRow::OtherHeader(difference)),
                     None => rejection,
                 };
                 rejection.other_reading |= is_in_another_encoding(self.settings, row.end, &rejection.reason);
@@ -121,7 +121,7 @@ impl<'a> Judge<'a> {
         };
         self.stats.rows += 1;
         let bytes = self.bytes.of(row.raw, row.raw_bytes, &row.fields);
-        Ok(RowKind::Row(CheckedRow { row: judged, amount, other_reading, bytes, end: row.end }))
+        Ok(JudgedRow::Row(CheckedRow { row: judged, amount, other_reading, bytes, end: row.end }))
     }
 
     fn header_in(&self, row: &SourceRow<'_>) -> Option<HeaderRow> {
@@ -230,10 +230,10 @@ mod tests {
             assert_eq!(is_in_another_encoding(&settings, end, &RejectReason::Encoding), expected, "{by} {offset}");
             assert!(!is_in_another_encoding(&settings, end, &RejectReason::AmountFormat));
             let judge = Judge::of_run(&settings).unwrap();
-            let told = judge
+            let reason = judge
                 .spent(CheckpointCounts { invalid: 9, other_reading: 9, ..CheckpointCounts::default() }, 1_000, true)
                 .unwrap();
-            assert_eq!(told.ends_with("set ENCODING to the right one"), by == DecidedBy::Default, "{told}");
+            assert_eq!(reason.ends_with("set ENCODING to the right one"), by == DecidedBy::Default, "{reason}");
         }
     }
 }

@@ -25,9 +25,9 @@ impl Load<'_> {
         ordered: &OnceLock<StopOrder>,
         no_more: &CancellationToken,
     ) -> Option<String> {
-        let Dependencies { store, lease: timeout, .. } = self.dependencies;
+        let Dependencies { store, lease_timeout, .. } = self.dependencies;
         let Some(lease) = &self.lease else { return std::future::pending().await };
-        renew_lease(&**store, lease, *timeout, |order| {
+        renew_lease(&**store, lease, *lease_timeout, |order| {
             // A load that began with an order carries it out already.
             if run.stop.is_none() && ordered.get().is_none() {
                 let (run_id, kind, reason) = (&run.run_id, order.kind.as_str(), &order.reason);

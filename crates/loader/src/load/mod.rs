@@ -204,7 +204,7 @@ impl<'a> Load<'a> {
     ) -> Result<PassReport, LoadError> {
         let Dependencies { store, broker, drain, .. } = self.dependencies;
         let report = |end, published: PublishReport| {
-            let PublishReport { until: confirmed, chunks, rows, .. } = published;
+            let PublishReport { confirmed, chunks, rows, .. } = published;
             Ok(PassReport { end, confirmed, chunks, rows, stats: RowStats::default() })
         };
         let nothing = PublishReport::nothing(scope.from);
@@ -247,7 +247,7 @@ impl<'a> Load<'a> {
         if let Some((chunk, bytes)) = published.too_large {
             return report(PassEnd::TooLarge { chunk, bytes }, published);
         }
-        if !published.all {
+        if !published.is_complete {
             return report(PassEnd::Interrupted, published);
         }
         let (end, stats) = reader.await.map_err(|_| LoadError::Reader)??;

@@ -45,9 +45,9 @@ pub(crate) struct ChunkPublisher<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PublishReport {
     /// Everything before it is confirmed.
-    pub(crate) until: Checkpoint,
+    pub(crate) confirmed: Checkpoint,
     /// Whether all chunks of the reader are confirmed. If not, later chunks may be on the broker too.
-    pub(crate) all: bool,
+    pub(crate) is_complete: bool,
     /// Number and size of the chunk that the broker did not accept.
     pub(crate) too_large: Option<(u64, usize)>,
     /// Published chunks, without the recorded ones.
@@ -57,7 +57,7 @@ pub(crate) struct PublishReport {
 
 impl PublishReport {
     pub(crate) fn nothing(from: Checkpoint) -> Self {
-        Self { until: from, all: true, too_large: None, chunks: 0, rows: 0 }
+        Self { confirmed: from, is_complete: true, too_large: None, chunks: 0, rows: 0 }
     }
 }
 
@@ -105,26 +105,26 @@ impl ChunkPublisher<'_> {
                         rows.inspect(|rows| metrics::published(*rows));
                         published.chunks += u64::from(rows.is_some());
                         published.rows += rows.unwrap_or_default();
-                        published.until = next;
+                        published.confirmed = next;
                         self.progress.set_rows_published(next.rows_before());
                         if self.finish_batches(&mut batches, next) {
                             checkpoints.confirmed(next, self.progress.rows_recorded());
                         }
                     }
                     Err(Unconfirmed::Stopped) => {
-                        published.all = false;
+                        published.is_complete = false;
                         break;
                     }
                     Err(Unconfirmed::TooLarge { chunk, bytes }) => {
-                        (published.all, published.too_large) = (false, Some((chunk, bytes)));
+                        (published.is_complete, published.too_large) = (false, Some((chunk, bytes)));
                         break;
                     }
                 },
                 read = chunks.recv(), if reading && has_room => match read {
                     Some(ReaderMessage::Batch(batch)) => {
                         batches.push_back(batch);
-                        if self.finish_batches(&mut batches, published.until) {
-                            checkpoints.confirmed(published.until, self.progress.rows_recorded());
+                        if self.finish_batches(&mut batches, published.confirmed) {
+                            checkpoints.confirmed(published.confirmed, self.progress.rows_recorded());
                         }
                     }
                     Some(ReaderMessage::Cut(mut cut)) => {
@@ -138,7 +138,7 @@ impl ChunkPublisher<'_> {
                         };
                         let Some(is_missing) = self.no_more.run_until_cancelled(looking_up).await else {
                             // This chunk is not published, even if the reader has finished.
-                            published.all = false;
+                            published.is_complete = false;
                             continue;
                         };
                         let body = if is_missing? { Some(cut.chunk.encode()?) } else { None };
@@ -152,19 +152,19 @@ impl ChunkPublisher<'_> {
                 },
                 () = checkpoints.follow() => {}
                 () = self.no_more.cancelled(), if reading => {
-                    published.all = false;
+                    published.is_complete = false;
                     reading = false;
                     chunks.close();
                 }
             }
         }
-        if published.until != from {
-            checkpoints.confirmed(published.until, self.progress.rows_recorded());
+        if published.confirmed != from {
+            checkpoints.confirmed(published.confirmed, self.progress.rows_recorded());
         }
         checkpoints.finish().await;
         stored.log();
         // The last batch ends with the last chunk, which is cut only at the end of the source.
-        self.finish_batches(&mut batches, published.until);
+        self.finish_batches(&mut batches, published.confirmed);
         Ok(published)
     }
 

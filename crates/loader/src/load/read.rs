@@ -5,9 +5,12 @@ use assay_transaction::{Checkpoint, Chunker, CutChunk, Mapping, Position, Run};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::load::judge::{Judge, RowKind, RowStats};
+use crate::load::judge::{Judge, JudgedRow, RowStats};
 use crate::totals::TrailerFound;
 use crate::{LoadError, LoadProgress, metrics};
+
+/// Rows that are read together while they are only counted.
+const COUNTED_TOGETHER: usize = 5_000;
 
 /// Messages of the reader to the publisher, in the order of the source.
 #[derive(Debug)]
@@ -82,7 +85,7 @@ async fn read_all(
     }
     let mut trailer = if run.settings.trailer.is_some() { TrailerFound::Missing } else { TrailerFound::NotAsked };
     // The position after the last data row: a resumed reader must find the trailer again.
-    let mut behind = from.at;
+    let mut data_end = from.at;
     let end = 'reading: loop {
         let rows = match reader.next_batch(batches.missing()).await {
             Ok(Some(rows)) => rows,
@@ -107,14 +110,14 @@ async fn read_all(
                 continue;
             }
             let judged = match judge.judge(&row)? {
-                RowKind::Row(judged) => judged,
-                RowKind::Uncountable(reason) => return Ok(ReadEnd::BudgetSpent(reason)),
-                RowKind::OtherHeader(difference) => {
-                    let at = Position { line: row.line, ..behind };
+                JudgedRow::Row(judged) => judged,
+                JudgedRow::Uncountable(reason) => return Ok(ReadEnd::BudgetSpent(reason)),
+                JudgedRow::OtherHeader(difference) => {
+                    let at = Position { line: row.line, ..data_end };
                     break 'reading Some((SourceError::OtherHeader(difference), at));
                 }
             };
-            behind = row.end;
+            data_end = row.end;
             full = batches.count(row.number, judged.row.is_ok());
             if let Some(cut) = chunker.push(judged) {
                 last = cut.next;
@@ -142,8 +145,8 @@ async fn read_all(
             return Ok(ReadEnd::BudgetSpent(reason));
         }
     };
-    let is_behind = trailer.is_found() || matches!(end, Some((SourceError::OtherHeader(_), _)));
-    if let Some(cut) = chunker.finish(if is_behind { behind } else { reader.position() }) {
+    let ends_at_data = trailer.is_found() || matches!(end, Some((SourceError::OtherHeader(_), _)));
+    if let Some(cut) = chunker.finish(if ends_at_data { data_end } else { reader.position() }) {
         last = cut.next;
         if to.send(ReaderMessage::Cut(cut)).await.is_err() {
             return Ok(ReadEnd::Abandoned);
@@ -197,9 +200,6 @@ impl BatchCounter {
         Some(ReadBatch { number, last_row, transactions: std::mem::take(&mut self.transactions) })
     }
 }
-
-/// Rows that are read together while they are only counted.
-const COUNTED_TOGETHER: usize = 5_000;
 
 /// Whether ids of the run count equal rows, so that a resumed load must read its source from the first row.
 pub(crate) fn counts_equal_rows(run: &Run) -> bool {

@@ -8,14 +8,14 @@ use crate::{LoadSummary, LoadWarnings, SourceResult};
 /// Results of the sources.
 #[derive(Debug, Serialize)]
 pub struct LoadReport<'a> {
-    sources: Vec<SourceLine<'a>>,
+    sources: Vec<ReportedSource<'a>>,
     /// Sources that failed.
     broken: usize,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum SourceLine<'a> {
+enum ReportedSource<'a> {
     Loaded {
         source: &'a str,
         run_id: &'a RunId,
@@ -42,13 +42,13 @@ enum SourceLine<'a> {
 impl<'a> LoadReport<'a> {
     /// The report of one invocation.
     pub fn of(ended: &'a [SourceResult]) -> Self {
-        let sources: Vec<_> = ended.iter().map(SourceLine::of).collect();
-        let broken = sources.iter().filter(|line| matches!(line, SourceLine::Broken { .. })).count();
+        let sources: Vec<_> = ended.iter().map(ReportedSource::of).collect();
+        let broken = sources.iter().filter(|line| matches!(line, ReportedSource::Broken { .. })).count();
         Self { sources, broken }
     }
 }
 
-impl<'a> SourceLine<'a> {
+impl<'a> ReportedSource<'a> {
     fn of(SourceResult { name, ended }: &'a SourceResult) -> Self {
         let LoadSummary { run, already_loaded, tally, unused_name, copy, warnings, .. } = match ended {
             Ok(ended) => ended,

@@ -82,12 +82,12 @@ pub async fn repair(
 
 /// Takes the lease of a run that is not sealed. Fails if another loader holds it.
 async fn take_lease(dependencies: &Dependencies, run: &Run) -> Result<Option<Lease>, LoadError> {
-    let Dependencies { store, lease_owner, lease, .. } = dependencies;
+    let Dependencies { store, lease_owner, lease_timeout, .. } = dependencies;
     if run.state != RunState::Loading {
         return Ok(None);
     }
     evict_if_gone(&**store, &run.run_id).await?;
-    match store.take_lease(&run.run_id, &lease_owner.to_string(), *lease).await? {
+    match store.take_lease(&run.run_id, &lease_owner.to_string(), *lease_timeout).await? {
         LeaseAttempt::Granted(_, lease) => Ok(Some(lease)),
         LeaseAttempt::Held { run, by, .. } => Err(LoadError::Held { run_id: run.run_id, by }),
         LeaseAttempt::NotLoading(_) => Ok(None),

@@ -25,7 +25,7 @@ impl Orphans {
     pub(crate) fn start(dependencies: Arc<Dependencies>, watched: &WatchTarget, options: &WatchOptions) -> Self {
         // One at a time, as waiting ones become outdated.
         let (sender, found) = mpsc::channel(1);
-        let (place, every) = (watched.to_string(), dependencies.lease.min(options.watch_interval));
+        let (place, every) = (watched.to_string(), dependencies.lease_timeout.min(options.watch_interval));
         let searching = async move {
             loop {
                 if let Err(error) = search(&dependencies, &place, &sender).await {

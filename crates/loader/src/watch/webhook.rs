@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use super::event_source::{Event, EventSource, Receipt, WorkItem};
+use super::event_source::{Event, EventReceipt, EventSource, WorkItem};
 use super::options::Webhook;
 use crate::LoadError;
 
@@ -97,7 +97,7 @@ impl EventSource for WebhookEvents {
 struct WebhookReceipt(oneshot::Sender<()>);
 
 #[async_trait]
-impl Receipt for WebhookReceipt {
+impl EventReceipt for WebhookReceipt {
     async fn ack(self: Box<Self>) {
         // A sender that has gone away sends the event again, and there is nothing to do.
         let _ = self.0.send(());
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     /// Timeout of a test that fails.
-    const PATIENCE: Duration = Duration::from_mins(1);
+    const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 
     async fn events() -> (WebhookEvents, u16) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -200,7 +200,7 @@ mod tests {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
-            let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await.expect("an answer comes").unwrap();
+            let byte = tokio::time::timeout(TEST_TIMEOUT, stream.read_u8()).await.expect("an answer comes").unwrap();
             answer.push(byte);
         }
         String::from_utf8(answer).unwrap()

@@ -131,13 +131,13 @@ async fn a_copy_does_not_wait_for_lost_chunks() {
     lost.load().await.unwrap_err();
     drop(lost);
     let mut process = copying(&fixture, "copy.csv", &[]).await;
-    process.dependencies.lease = Duration::from_millis(300);
+    process.dependencies.lease_timeout = Duration::from_millis(300);
     let error = process.load().await.unwrap_err();
     let LoadError::CopyUnfinished { location, .. } = &error else { panic!("{error}") };
     assert_eq!(location, &fixture.file().display().to_string());
     assert!(error.to_string().contains("--force"), "{error}");
     process.url = SourceUrl::File(fixture.file());
-    process.dependencies.lease = LEASE;
+    process.dependencies.lease_timeout = LEASE;
     assert_eq!(process.load().await.unwrap().run.state, RunState::Complete);
     let again = copying(&fixture, "copy.csv", &[]).await.load().await.unwrap();
     assert!(again.already_loaded && again.tally.is_none());

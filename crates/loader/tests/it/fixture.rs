@@ -16,7 +16,7 @@ use clap::Parser;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than any test.
 pub(crate) const LEASE: Duration = Duration::from_mins(10);
 
@@ -75,8 +75,8 @@ impl LoaderFixture {
     pub(crate) async fn process(&self, arguments: &[&str], queue: usize, served: bool) -> LoaderProcess {
         let database = format!("sqlite://{}", self.folder.path().join("assay.db").display());
         let options = Options::parse_from(["loader", "--wait", "--database-url", &database].iter().chain(arguments));
-        assay_store::migrate(&options.database, PATIENCE).await.unwrap();
-        let store = assay_store::connect(&options.database, "test", PATIENCE).await.unwrap();
+        assay_store::migrate(&options.database, TEST_TIMEOUT).await.unwrap();
+        let store = assay_store::connect(&options.database, "test", TEST_TIMEOUT).await.unwrap();
         let broker = InProcess::new(queue);
         let end = CancellationToken::new();
         if served {
@@ -88,10 +88,10 @@ impl LoaderFixture {
             sources,
             store,
             broker,
-            startup: PATIENCE,
-            drain: PATIENCE,
+            startup: TEST_TIMEOUT,
+            drain: TEST_TIMEOUT,
             lease_owner: LeaseOwner::new(),
-            lease: LEASE,
+            lease_timeout: LEASE,
             audit,
         };
         LoaderProcess { dependencies, options, url: SourceUrl::File(self.file()), end }
@@ -137,7 +137,7 @@ impl LoaderProcess {
             then().await;
         };
         let loading = async { tokio::join!(self.load_with(&progress, shutdown), at_rows).0 };
-        tokio::time::timeout(PATIENCE, loading).await.expect("the load ends")
+        tokio::time::timeout(TEST_TIMEOUT, loading).await.expect("the load ends")
     }
 
     /// The only run of the ledger, and the outcomes of its rows.
@@ -158,7 +158,7 @@ impl Drop for LoaderProcess {
 /// Records the rows of every chunk as failed, one chunk after another.
 async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
     let route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
-    let options = ServeOptions { concurrency: 1, prefetch: 1, drain: PATIENCE };
+    let options = ServeOptions { concurrency: 1, prefetch: 1, drain: TEST_TIMEOUT };
     let decode = |message: &Message| Chunk::decode(&message.body).map_err(|error| error.to_string());
     let work = move |chunk: Chunk| {
         let store = Arc::clone(&store);

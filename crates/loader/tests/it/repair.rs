@@ -8,7 +8,7 @@ use assay_store::Store;
 use assay_transaction::{Exit, Run, RunState, SealedTotals};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{LoaderFixture, LoaderProcess, PATIENCE};
+use crate::fixture::{LoaderFixture, LoaderProcess, TEST_TIMEOUT};
 
 async fn repaired(process: &LoaderProcess, run: &Run, dry_run: bool) -> Result<RepairCounts, LoadError> {
     let options = RepairOptions { row_batch_size: NonZeroUsize::new(70).unwrap(), dry_run };
@@ -25,7 +25,7 @@ async fn until_finished(store: &dyn Store, run: &Run) -> Run {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, finished).await.expect("the run is finished")
+    tokio::time::timeout(TEST_TIMEOUT, finished).await.expect("the run is finished")
 }
 
 /// A sealed run whose queue was lost with its process, and a new process with a broker and a consumer.
@@ -101,7 +101,7 @@ async fn an_unreachable_database_does_not_delay_a_shutdown() {
             shutdown.cancel();
         };
         let both = async { tokio::join!(repairing, stop).0 };
-        let ended = tokio::time::timeout(PATIENCE / 3, both).await.expect("it ends");
+        let ended = tokio::time::timeout(TEST_TIMEOUT / 3, both).await.expect("it ends");
         assert!(ended.is_err(), "{ended:?}");
     }
 }

@@ -12,9 +12,9 @@ use crate::fixture::{LoaderFixture, LoaderProcess};
 /// Cancels the only run.
 async fn cancel(process: &LoaderProcess) {
     let (run, _) = process.only_run().await;
-    let act = AuditContext { operator: "somebody".to_owned(), reason: None };
+    let audit = AuditContext { operator: "operator".to_owned(), reason: None };
     let store = &process.dependencies.store;
-    let ordered = store.order_stop(&run.run_id, StopKind::Cancelled, "by mistake", &act).await.unwrap();
+    let ordered = store.order_stop(&run.run_id, StopKind::Cancelled, "by mistake", &audit).await.unwrap();
     assert!(matches!(ordered, StopOutcome::Ordered(_)), "{ordered:?}");
 }
 

@@ -93,7 +93,6 @@ fn dependencies(
     broker: Arc<dyn assay_queue::Broker>,
 ) -> Dependencies {
     let (startup, drain) = (arguments.ledger.startup.startup_timeout, arguments.stages.shutdown.drain_timeout);
-    let lease = arguments.lease.lease_timeout;
     Dependencies {
         sources,
         store,
@@ -101,7 +100,7 @@ fn dependencies(
         startup,
         drain,
         lease_owner: LeaseOwner::new(),
-        lease,
+        lease_timeout: arguments.lease.lease_timeout,
         audit: arguments.operator.audit_context(),
     }
 }

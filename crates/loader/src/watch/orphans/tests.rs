@@ -22,7 +22,7 @@ use crate::LeaseOwner;
 use crate::watch::listing::Listing;
 
 /// Timeout of a test that fails.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TEST_TIMEOUT: Duration = Duration::from_mins(1);
 const OBJECTS: usize = 10_000;
 
 #[derive(Debug, Parser)]
@@ -66,15 +66,15 @@ pub(in crate::watch) async fn dependencies(folder: &TempDir, router: Router) -> 
     };
     let url = format!("sqlite://{}", folder.path().join("assay.db").display());
     let database = DatabaseOptions::default().or_default(&url);
-    assay_store::migrate(&database, PATIENCE).await.unwrap();
+    assay_store::migrate(&database, TEST_TIMEOUT).await.unwrap();
     Arc::new(Dependencies {
         sources: Sources::new(&s3).unwrap(),
-        store: assay_store::connect(&database, "test", PATIENCE).await.unwrap(),
+        store: assay_store::connect(&database, "test", TEST_TIMEOUT).await.unwrap(),
         broker: InProcess::new(10),
-        startup: PATIENCE,
-        drain: PATIENCE,
+        startup: TEST_TIMEOUT,
+        drain: TEST_TIMEOUT,
         lease_owner: LeaseOwner::new(),
-        lease: PATIENCE,
+        lease_timeout: TEST_TIMEOUT,
         audit: AuditContext { operator: "test".to_owned(), reason: None },
     })
 }
@@ -88,7 +88,7 @@ async fn a_backlog_of_objects_hides_no_orphan() {
     let mut orphans = Orphans::start(Arc::clone(&dependencies), &watched, &options);
     let mut listing = Listing::start(Arc::clone(&dependencies), watched.clone(), options);
     // From here on, nothing takes the objects that the listing finds.
-    timeout(PATIENCE, listing.next()).await.expect("an object is listed");
+    timeout(TEST_TIMEOUT, listing.next()).await.expect("an object is listed");
 
     let run_id: RunId = "orphaned".parse().unwrap();
     let source = SourceIdentity { location: "s3://drops/in/orphaned.csv".to_owned(), version: "1".to_owned() };
@@ -101,11 +101,11 @@ async fn a_backlog_of_objects_hides_no_orphan() {
         source_bytes: None,
         fingerprint: None,
         owner: "another machine".to_owned(),
-        lease: PATIENCE,
+        lease: TEST_TIMEOUT,
     };
     dependencies.store.begin_run(&new).await.unwrap();
     assert!(timeout(Duration::from_millis(1), orphans.next()).await.is_err(), "it is held");
     dependencies.store.evict(&run_id, "another machine").await.unwrap();
-    let event = timeout(PATIENCE, orphans.next()).await.expect("the orphan is found");
+    let event = timeout(TEST_TIMEOUT, orphans.next()).await.expect("the orphan is found");
     assert_eq!(event.items, [WorkItem::Orphan(run_id)]);
 }

@@ -83,7 +83,7 @@ pub(crate) async fn run(
         startup,
         drain: arguments.common.shutdown.drain_timeout,
         lease_owner: LeaseOwner::new(),
-        lease: arguments.lease.lease_timeout,
+        lease_timeout: arguments.lease.lease_timeout,
         audit: arguments.operator.audit_context(),
     };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
