@@ -12,6 +12,9 @@ use tracing::{debug, warn};
 
 use crate::{Broker, Message, PublishError, Route};
 
+/// Pauses after a failed attempt to publish.
+pub(crate) const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));
+
 /// Messages that are published and not yet confirmed, or that wait in a queue, bounded in number and in bytes. One message
 /// always has room.
 #[derive(Debug)]
@@ -127,5 +130,3 @@ where
         }
     }
 }
-
-pub(crate) const RETRY: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Duration::from_secs(5));

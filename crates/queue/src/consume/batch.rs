@@ -17,7 +17,7 @@ use tracing::{error, warn};
 
 use super::defer::defer;
 use super::settle::settle;
-use super::{Disposition, Intake, Pace, Service, catch_panic, wait_until};
+use super::{DeliveryWorker, Disposition, Pace, Service, catch_panic, wait_until};
 use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route};
 
 /// A decoded value, and its weight in a batch, such as the rows of a chunk.
@@ -71,14 +71,14 @@ where
         let batch = Batch::new(&options, hold);
         (
             prefetch,
-            BatchIntake { service: &service, pace, prefetch, hold, batch, in_work: None, settling: JoinSet::new() },
+            BatchWorker { service: &service, pace, prefetch, hold, batch, in_work: None, settling: JoinSet::new() },
         )
     };
     // Boxed, as the compiler cannot prove it `Send` for all callers otherwise.
     service.run(options.drain, start).boxed().await
 }
 
-struct BatchIntake<'a, T, D, W> {
+struct BatchWorker<'a, T, D, W> {
     service: &'a Service<D, W>,
     pace: Pace,
     prefetch: u16,
@@ -96,7 +96,7 @@ struct InWork<'a> {
     deadline: Instant,
 }
 
-impl<'a, T, D, W, F> Intake for BatchIntake<'a, T, D, W>
+impl<'a, T, D, W, F> DeliveryWorker for BatchWorker<'a, T, D, W>
 where
     T: Send + 'a,
     D: Fn(&Message) -> Result<BatchItem<T>, String> + Sync,
@@ -165,7 +165,7 @@ where
     }
 }
 
-impl<T, D, W> BatchIntake<'_, T, D, W> {
+impl<T, D, W> BatchWorker<'_, T, D, W> {
     fn raise_prefetch(&self, consumer: &mut dyn Consumer) {
         if self.pace == Pace::Full {
             consumer.set_prefetch(self.batch.messages_needed(self.prefetch));

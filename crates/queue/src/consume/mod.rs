@@ -75,7 +75,7 @@ struct Service<D, W> {
 }
 
 /// Works on the deliveries of one consumer.
-trait Intake: Send {
+trait DeliveryWorker: Send {
     /// Takes deliveries until another pace is called for, and returns it; `None` on shutdown and once the broker is closed.
     fn run(&mut self, consumer: &mut dyn Consumer) -> impl Future<Output = Option<Pace>> + Send;
 
@@ -88,18 +88,22 @@ trait Intake: Send {
 
 impl<D, W> Service<D, W> {
     /// Serves with one consumer for each pace: at its end, what it has buffered goes back to the queue.
-    async fn run<I: Intake>(&self, drain: Duration, start: impl Fn(Pace) -> (u16, I)) -> Result<(), BrokerError> {
+    async fn run<I: DeliveryWorker>(
+        &self,
+        drain: Duration,
+        start: impl Fn(Pace) -> (u16, I),
+    ) -> Result<(), BrokerError> {
         let mut pace = Some(Pace::Full);
         while let Some(current) = pace {
-            let (prefetch, mut intake) = start(current);
+            let (prefetch, mut worker) = start(current);
             let consume = self.broker.consume(self.route, prefetch);
             let Some(consumer) = self.shutdown.run_until_cancelled(consume).await else { return Ok(()) };
             let mut consumer = consumer?;
-            pace = intake.run(&mut *consumer).await;
+            pace = worker.run(&mut *consumer).await;
             let is_shutdown = pace.is_none();
-            if !self.ends_in_time(intake.finish(), is_shutdown, drain).await {
+            if !self.ends_in_time(worker.finish(), is_shutdown, drain).await {
                 info!(queue = %self.route, "work did not end in time; its messages will be redelivered");
-                intake.abort().await;
+                worker.abort().await;
             }
             consumer.close().await;
         }

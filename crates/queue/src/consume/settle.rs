@@ -11,6 +11,11 @@ use tracing::{error, warn};
 use crate::publish::until_confirmed;
 use crate::{Broker, Delivery, Message, PublishError, Route, metrics};
 
+/// Attempts that panic before the message is taken to be the cause.
+const MAX_PANICS: u32 = 5;
+/// How long a released message is held while the stage is not stopping, so that it does not circulate in a busy loop.
+const RELEASE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What became of the work on a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeliveryOutcome {
@@ -30,9 +35,6 @@ pub enum DeliveryOutcome {
     Release,
 }
 
-/// Attempts that panic before the message is taken to be the cause.
-const MAX_PANICS: u32 = 5;
-
 impl DeliveryOutcome {
     /// The outcome for a message whose work panicked.
     pub(super) fn of_panic(message: &Message) -> Self {
@@ -43,9 +45,6 @@ impl DeliveryOutcome {
         Self::Retry { after: Duration::from_secs(seconds) }
     }
 }
-
-/// How long a released message is held while the stage is not stopping, so that it does not circulate in a busy loop.
-const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Does what the outcome asks for, and settles the delivery. If the replacement is not confirmed within the hold timeout, the
 /// message goes back to its queue. If this future is dropped, the message is redelivered.

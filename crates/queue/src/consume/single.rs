@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::defer::defer;
 use super::settle::settle;
-use super::{Disposition, Intake, Pace, Service, catch_panic};
+use super::{DeliveryWorker, Disposition, Pace, Service, catch_panic};
 use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route};
 
 /// How much [`serve`] takes on.
@@ -52,21 +52,21 @@ where
             Pace::Probe => (1, 1),
         };
         let permits = Arc::new(Semaphore::new(concurrency));
-        (prefetch, SingleIntake { service: &service, pace, permits, running: JoinSet::new() })
+        (prefetch, SingleWorker { service: &service, pace, permits, running: JoinSet::new() })
     };
     // Boxed, as the compiler cannot prove it `Send` for all callers otherwise.
     service.run(options.drain, start).boxed().await
 }
 
-struct SingleIntake<'a, D, W> {
+struct SingleWorker<'a, D, W> {
     service: &'a Service<D, W>,
     pace: Pace,
     permits: Arc<Semaphore>,
-    /// The permit stays with its task until the delivery is settled: a broker that is slow to take retries slows the intake.
+    /// The permit stays with its task until the delivery is settled: a broker that is slow to take retries slows the worker.
     running: JoinSet<(Disposition, OwnedSemaphorePermit)>,
 }
 
-impl<T, D, W, F> Intake for SingleIntake<'_, D, W>
+impl<T, D, W, F> DeliveryWorker for SingleWorker<'_, D, W>
 where
     T: Send + 'static,
     D: Fn(&Message) -> Result<T, String> + Sync,

@@ -35,15 +35,19 @@ pub(crate) async fn listen(
     listener
 }
 
-struct Subscription {
+struct BroadcastSubscription {
     live: Arc<LiveConnection>,
     _channel: Channel,
     deliveries: lapin::Consumer,
 }
 
-async fn forward(connection: &PersistentConnection, first: Option<Subscription>, sender: &broadcast::Sender<Message>) {
+async fn forward(
+    connection: &PersistentConnection,
+    first: Option<BroadcastSubscription>,
+    sender: &broadcast::Sender<Message>,
+) {
     let mut next = first;
-    while let Some(Subscription { live, mut deliveries, .. }) = next {
+    while let Some(BroadcastSubscription { live, mut deliveries, .. }) = next {
         while let Some(Some(Ok(delivery))) = live.lost.run_until_cancelled(deliveries.next()).await {
             if delivery.data.len() > MAX_BYTES {
                 debug!(bytes = delivery.data.len(), "ignoring an oversized broadcast");
@@ -57,7 +61,7 @@ async fn forward(connection: &PersistentConnection, first: Option<Subscription>,
 }
 
 /// `None` once the connection is closed.
-async fn subscribe(connection: &PersistentConnection) -> Option<Subscription> {
+async fn subscribe(connection: &PersistentConnection) -> Option<BroadcastSubscription> {
     let topology = &connection.settings.topology;
     connection
         .retry_subscribe("assay.control", |live| async move {
@@ -65,7 +69,7 @@ async fn subscribe(connection: &PersistentConnection) -> Option<Subscription> {
             let queue = topology.declare_listener(&channel).await?;
             let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
             let deliveries = channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
-            Ok(Subscription { live, _channel: channel, deliveries })
+            Ok(BroadcastSubscription { live, _channel: channel, deliveries })
         })
         .await
 }
