@@ -12,7 +12,7 @@ use tracing::{Instrument as _, info, warn};
 use crate::external::ExternalReader;
 use crate::message::{IncomingMessage, decode};
 use crate::micro_batch::MicroBatches;
-use crate::score::ChunkScorer;
+use crate::score::MessageScorer;
 use crate::stopped_runs::StoppedRuns;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 
@@ -42,7 +42,7 @@ pub async fn run(
     let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let (micro_batches, collector) =
         MicroBatches::new(Arc::clone(&scorer), live.clone(), live_messages, shutdown.clone());
-    let scoring = ChunkScorer { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
+    let scoring = MessageScorer { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
     let broker = Arc::clone(&scoring.broker);
     let lanes = async {
         let batch = serve_lane(scoring.clone(), Lane::Batch, &live, concurrency, drain);
@@ -62,7 +62,7 @@ pub async fn run(
 /// Scores the messages of one lane, `concurrency` at a time. The scorer bounds the requests of both lanes and shares its
 /// permits between them, so neither lane waits for the other's messages.
 async fn serve_lane(
-    scoring: ChunkScorer,
+    scoring: MessageScorer,
     lane: Lane,
     live: &LiveOptions,
     concurrency: usize,

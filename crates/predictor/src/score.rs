@@ -21,9 +21,9 @@ use crate::stopped_runs::StoppedRuns;
 /// Delay before a live message is retried after its batch panicked.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
 
-/// Scores the messages of both lanes.
+/// Scores messages of both lanes: chunks, live transactions and replays.
 #[derive(Clone)]
-pub(crate) struct ChunkScorer {
+pub(crate) struct MessageScorer {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) scorer: Arc<Scorer>,
     pub(crate) micro_batches: MicroBatches,
@@ -44,13 +44,13 @@ impl WriterMessage {
     }
 }
 
-impl ChunkScorer {
+impl MessageScorer {
     /// Scores a message and publishes the result. `Done` means that the broker has confirmed it.
     pub(crate) async fn score(&self, message: IncomingMessage, lane: Lane) -> DeliveryOutcome {
         let scored = match message {
-            IncomingMessage::Chunk(chunk) => self.chunk(chunk, lane).await,
-            IncomingMessage::Replay(part) => self.replay(part, lane).await,
-            IncomingMessage::Live { message, is_alone } => match self.live(message, is_alone).await {
+            IncomingMessage::Chunk(chunk) => self.score_chunk(chunk, lane).await,
+            IncomingMessage::Replay(part) => self.score_replay(part, lane).await,
+            IncomingMessage::Live { message, is_alone } => match self.score_live(message, is_alone).await {
                 Ok(scored) => Some(scored),
                 Err(NotScored) if self.shutdown.is_cancelled() => None,
                 // Its batch has panicked, through any of its messages: a failed attempt, after which each is scored alone. A
@@ -79,7 +79,7 @@ impl ChunkScorer {
 
     /// `None` at a shutdown, or if the run is stopped meanwhile: the chunk is released, and found stopped at its next
     /// delivery.
-    async fn chunk(&self, chunk: Chunk, lane: Lane) -> Option<WriterMessage> {
+    async fn score_chunk(&self, chunk: Chunk, lane: Lane) -> Option<WriterMessage> {
         let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
             ScoredChunk::all_failed(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
         } else {
@@ -100,13 +100,13 @@ impl ChunkScorer {
             ScoredChunk { id, range, lane, predicted_at: now(), predicted, failed, rejected, known }
         };
         let (id, encoded) = (&scored.id, scored.encode());
-        let rows = rows(&scored.predicted, &scored.failed, &scored.rejected).with_known(scored.known.len());
+        let rows = row_counts(&scored.predicted, &scored.failed, &scored.rejected).with_known(scored.known.len());
         Some(WriterMessage::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, encoded, rows))
     }
 
     /// A message shares requests with others, unless `is_alone`, and gets a result of its own. It is scored even if its run is
     /// stopped, as it was accepted.
-    async fn live(&self, message: LiveMessage, is_alone: bool) -> Result<WriterMessage, NotScored> {
+    async fn score_live(&self, message: LiveMessage, is_alone: bool) -> Result<WriterMessage, NotScored> {
         let LiveMessage { id, transactions, rejected } = message;
         let Scores { predicted, failed } = if is_alone {
             self.micro_batches.score_separately(transactions, &self.scorer, &self.shutdown).await?
@@ -115,22 +115,22 @@ impl ChunkScorer {
         };
         let run_id = id.run_id();
         let scored = ScoredLive { id, predicted_at: now(), predicted, failed, rejected };
-        let (encoded, rows) = (scored.encode(), rows(&scored.predicted, &scored.failed, &scored.rejected));
+        let (encoded, rows) = (scored.encode(), row_counts(&scored.predicted, &scored.failed, &scored.rejected));
         Ok(WriterMessage::new(scored.id.message, ScoredLive::MESSAGE_TYPE, &run_id, encoded, rows))
     }
 
     /// A replay is scored even if its run is stopped, as an operator ordered it.
-    async fn replay(&self, part: ReplayPart, lane: Lane) -> Option<WriterMessage> {
+    async fn score_replay(&self, part: ReplayPart, lane: Lane) -> Option<WriterMessage> {
         let ReplayPart { id, transactions } = part;
         let Scores { predicted, failed } = self.scorer.score(transactions, &self.shutdown).await.ok()?;
-        let rows = rows(&predicted, &failed, &[]);
+        let rows = row_counts(&predicted, &failed, &[]);
         let scored = ScoredReplay { id, lane, predicted_at: now(), predicted, failed };
         let (id, encoded) = (&scored.id, scored.encode());
         Some(WriterMessage::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, encoded, rows))
     }
 }
 
-fn rows(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow]) -> RowCounts {
+fn row_counts(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow]) -> RowCounts {
     let failed = failed.iter().map(|row| row.class.clone()).collect();
     RowCounts { predicted: predicted.len(), failed, invalid: rejected.len(), known: 0 }
 }
@@ -159,10 +159,10 @@ mod tests {
         decode(&message, Lane::Realtime, &ExternalReader::new(LiveOptions::default())).unwrap()
     }
 
-    fn chunk_scorer(url: &str, micro_batches: MicroBatches, shutdown: &CancellationToken) -> ChunkScorer {
+    fn message_scorer(url: &str, micro_batches: MicroBatches, shutdown: &CancellationToken) -> MessageScorer {
         let scorer = Arc::new(Scorer::new(url, &ApiOptions::default()).unwrap());
         let (broker, shutdown) = (InProcess::new(10), shutdown.clone());
-        ChunkScorer { broker, scorer, micro_batches, progress: Arc::default(), stopped: Arc::default(), shutdown }
+        MessageScorer { broker, scorer, micro_batches, progress: Arc::default(), stopped: Arc::default(), shutdown }
     }
 
     #[tokio::test]
@@ -174,7 +174,7 @@ mod tests {
         tokio::spawn(assay_ml_api::serve(listener, model, ModelServerOptions::default(), shutdown.clone()));
         // Each batch ends without scores, as after a panic.
         let (micro_batches, panicking) = MicroBatches::never_scored();
-        let scoring = chunk_scorer(&url, micro_batches, &shutdown);
+        let scoring = message_scorer(&url, micro_batches, &shutdown);
         assert_eq!(
             scoring.score(external_message(0), Lane::Realtime).await,
             DeliveryOutcome::Retry { after: AFTER_PANIC }
@@ -198,8 +198,8 @@ mod tests {
         let predicted: Vec<_> = chunk.transactions.iter().map(forwarded).collect();
         let (micro_batches, collecting) = MicroBatches::never_scored();
         // Nothing listens there.
-        let scoring = chunk_scorer("http://127.0.0.1:1", micro_batches, &CancellationToken::new());
-        let WriterMessage { message, rows } = scoring.chunk(chunk, Lane::Batch).await.unwrap();
+        let scoring = message_scorer("http://127.0.0.1:1", micro_batches, &CancellationToken::new());
+        let WriterMessage { message, rows } = scoring.score_chunk(chunk, Lane::Batch).await.unwrap();
         assert_eq!((rows.predicted, rows.known), (0, 2));
         let written = ScoredChunk::decode(&message.unwrap().body).unwrap();
         assert!(written.accounts_for_its_rows());
