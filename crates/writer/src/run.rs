@@ -16,6 +16,7 @@ use crate::sweep::sweep;
 use crate::write::BatchWriter;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
+/// Prefetched live messages.
 const MAX_LIVE_MESSAGES: u16 = 64;
 /// Prefetched chunks at first: more are held if they have few rows, fewer if they are large.
 const MAX_CHUNKS: usize = 100;

@@ -113,8 +113,8 @@ async fn check_budget(store: &dyn Store, run: &Run) -> Result<(), StoreError> {
     let (failed, recorded) = store.failed_share(&run.run_id).await?;
     if let Some(reason) = run.settings.budgets.exceeded_by_failed(failed, recorded) {
         in_run_span(&run.run_id, || warn!("run {} is aborted: {reason}", run.run_id));
-        let act = AuditContext { operator: "writer".to_owned(), reason: None };
-        store.order_stop(&run.run_id, StopKind::Aborted, &reason, &act).await?;
+        let audit = AuditContext { operator: "writer".to_owned(), reason: None };
+        store.order_stop(&run.run_id, StopKind::Aborted, &reason, &audit).await?;
     }
     Ok(())
 }

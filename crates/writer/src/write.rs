@@ -32,39 +32,39 @@ impl BatchWriter {
     /// Writes a batch, its chunks in one database transaction. Returns how to settle each message.
     pub(crate) async fn write(&self, messages: Vec<ScoredMessage>) -> Vec<DeliveryOutcome> {
         let mut outcomes: Vec<DeliveryOutcome> = messages.iter().map(|_| DeliveryOutcome::Release).collect();
-        let (mut places, mut chunks, mut replays, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (place, scored) in messages.into_iter().enumerate() {
+        let (mut positions, mut chunks, mut replays, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (position, scored) in messages.into_iter().enumerate() {
             match scored {
                 ScoredMessage::Chunk(chunk) => {
-                    places.push(place);
+                    positions.push(position);
                     chunks.push(chunk);
                 }
-                ScoredMessage::Replay(part) => replays.push((place, part)),
-                ScoredMessage::Live(message) => live.push((place, message)),
+                ScoredMessage::Replay(part) => replays.push((position, part)),
+                ScoredMessage::Live(message) => live.push((position, message)),
             }
         }
-        for (place, numbered) in self.with_places(live).await {
+        for (position, numbered) in self.number_live(live).await {
             match numbered {
                 Ok(chunk) => {
-                    places.push(place);
+                    positions.push(position);
                     chunks.push(chunk);
                 }
-                Err(outcome) => outcomes[place] = outcome,
+                Err(outcome) => outcomes[position] = outcome,
             }
         }
         if !chunks.is_empty() {
-            for (place, outcome) in places.into_iter().zip(self.chunks(&chunks).await) {
-                outcomes[place] = outcome;
+            for (position, outcome) in positions.into_iter().zip(self.write_chunks(&chunks).await) {
+                outcomes[position] = outcome;
             }
         }
-        for (place, part) in replays {
-            outcomes[place] = self.replay(&part).await;
+        for (position, part) in replays {
+            outcomes[position] = self.write_replay(&part).await;
         }
         outcomes
     }
 
     /// Assigns row numbers to live messages, and commits them first: a redelivered message keeps its numbers.
-    async fn with_places(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, DeliveryOutcome>)> {
+    async fn number_live(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, DeliveryOutcome>)> {
         if live.is_empty() {
             return Vec::new();
         }
@@ -73,19 +73,19 @@ impl BatchWriter {
         let number = || self.store.number(&messages, Utc::now());
         let numbered = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, number).await;
         let Ok(numbered) = numbered else {
-            return live.into_iter().map(|(place, _)| (place, Err(DeliveryOutcome::Release))).collect();
+            return live.into_iter().map(|(position, _)| (position, Err(DeliveryOutcome::Release))).collect();
         };
-        let chunk = |((place, message), numbering): ((usize, ScoredLive), Numbering)| match numbering {
-            Numbering::Place(numbered) => (place, Ok(message.into_chunk(numbered))),
+        let chunk = |((position, message), numbering): ((usize, ScoredLive), Numbering)| match numbering {
+            Numbering::Place(numbered) => (position, Ok(message.into_chunk(numbered))),
             Numbering::Refused { reason } => {
                 error!("{reason}");
-                (place, Err(DeliveryOutcome::DeadLetter { reason }))
+                (position, Err(DeliveryOutcome::DeadLetter { reason }))
             }
         };
         live.into_iter().zip(numbered).map(chunk).collect()
     }
 
-    async fn chunks(&self, chunks: &[ScoredChunk]) -> Vec<DeliveryOutcome> {
+    async fn write_chunks(&self, chunks: &[ScoredChunk]) -> Vec<DeliveryOutcome> {
         let write = || async {
             let began = Instant::now();
             let written = self.store.write(chunks, self.id_conflict).await;
@@ -104,10 +104,10 @@ impl BatchWriter {
         for run_id in runs {
             close_if_complete(&*self.store, run_id, &self.progress).await;
         }
-        written.outcomes.into_iter().zip(chunks).map(|(outcome, chunk)| settle(outcome, chunk)).collect()
+        written.outcomes.into_iter().zip(chunks).map(|(outcome, chunk)| delivery_outcome(outcome, chunk)).collect()
     }
 
-    async fn replay(&self, part: &ScoredReplay) -> DeliveryOutcome {
+    async fn write_replay(&self, part: &ScoredReplay) -> DeliveryOutcome {
         let replay = || self.store.write_replay(part, self.id_conflict);
         match retry_store(&self.name(), OnRefusal::GiveUp, &self.shutdown, replay).await {
             Ok(done) if done.is_new => {
@@ -129,7 +129,7 @@ impl BatchWriter {
     }
 }
 
-fn settle(outcome: ChunkOutcome, chunk: &ScoredChunk) -> DeliveryOutcome {
+fn delivery_outcome(outcome: ChunkOutcome, chunk: &ScoredChunk) -> DeliveryOutcome {
     let ChunkId { run_id, chunk: number } = &chunk.id;
     let _span = error_span!("chunk", %run_id, chunk = number, lane = chunk.lane.as_str()).entered();
     match outcome {
