@@ -11,13 +11,13 @@ use sqlx::postgres::PgDatabaseError;
 /// Who has to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// Nobody: the same call may succeed later. Unknown errors are transient.
+    /// No one: the same call may succeed later. Unknown errors are transient.
     Transient,
     /// The source of the data.
     Data,
     /// The operator of the programs or the database; until then the same call fails again.
     Configuration,
-    /// Nobody: another loader continues the run.
+    /// No one: another loader continues the run.
     LeaseLost,
 }
 

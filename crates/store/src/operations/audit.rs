@@ -42,7 +42,7 @@ pub struct Audit {
 pub enum AuditBreach {
     /// Rows without an outcome, or outcomes without a row.
     Sum {
-        /// Rows to account for: those that were read, or those of the recorded chunks while the run goes on.
+        /// Rows to account for: those that were read, or those of the recorded chunks while the run is loading or being stored.
         expected: u64,
         /// Rows with an outcome.
         found: u64,
@@ -113,7 +113,7 @@ pub struct Strays {
 }
 
 impl Audit {
-    /// All violations. While a run goes on, its recorded rows must be right; missing ones may come.
+    /// All violations. Until a run is finished, its recorded rows must be right; missing ones may come.
     pub fn breaches(&self) -> Vec<AuditBreach> {
         let is_finished = self.run.state.is_finished();
         let sealed = self.run.sealed.map_or(0, |sealed| sealed.rows_read);

@@ -38,7 +38,7 @@ pub trait Operations: Send + Sync {
         run_id: &RunId,
         kind: StopKind,
         reason: &str,
-        act: &AuditContext,
+        audit: &AuditContext,
     ) -> Result<StopOutcome, StoreError>;
 
     /// Seals a loading run that has a stop order and no live loader: at its checkpoint, or behind its last recorded chunk,
@@ -104,7 +104,7 @@ pub trait Operations: Send + Sync {
         &self,
         run_id: &RunId,
         details: &serde_json::Value,
-        act: &AuditContext,
+        audit: &AuditContext,
     ) -> Result<u64, StoreError>;
 
     /// How many parts of a replay are recorded, and the sum of their counts.
@@ -112,7 +112,7 @@ pub trait Operations: Send + Sync {
 
     /// Begins to remove a finished run, and records the operator. From then on nothing more of it is stored, and its source can
     /// be loaded again. A removal that was begun before continues.
-    async fn begin_removal(&self, run_id: &RunId, act: &AuditContext) -> Result<RemovalStart, StoreError>;
+    async fn begin_removal(&self, run_id: &RunId, audit: &AuditContext) -> Result<RemovalStart, StoreError>;
 
     /// Takes one step of a removal; returns what it did, and the next step, unless it was the last. Each step is one
     /// transaction, after which the law holds. Steps may be repeated, and a removal may start again: what is done stays done.
@@ -146,7 +146,7 @@ pub trait Operations: Send + Sync {
         action: &str,
         run_id: Option<&RunId>,
         details: Option<&serde_json::Value>,
-        act: &AuditContext,
+        audit: &AuditContext,
     ) -> Result<(), StoreError>;
 
     /// What operators did, the latest first; only to `run_id`, if given.

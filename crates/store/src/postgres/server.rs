@@ -51,8 +51,8 @@ fn plain_path(path: &str) -> String {
 /// Why an attempt to connect failed.
 enum ConnectFailure {
     /// The server may be starting.
-    Away(String),
-    /// Nothing changes until somebody acts.
+    Unreachable(String),
+    /// It fails until an operator acts.
     Lasting(StoreError),
 }
 
@@ -180,11 +180,11 @@ impl PostgresServer {
         let attempt = |time| async move {
             match tokio::time::timeout(time, self.options.connect()).await {
                 Ok(connected) => connected.map_err(|error| self.failure(error)),
-                Err(_) => Err(ConnectFailure::Away("it does not answer".to_owned())),
+                Err(_) => Err(ConnectFailure::Unreachable("it does not answer".to_owned())),
             }
         };
         let is_retryable = |failure: &ConnectFailure| match failure {
-            ConnectFailure::Away(cause) => {
+            ConnectFailure::Unreachable(cause) => {
                 debug!("{} cannot be reached yet: {cause}", self.place());
                 true
             }
@@ -192,7 +192,7 @@ impl PostgresServer {
         };
         retry::at_startup(CONNECT, startup, ATTEMPT, attempt, is_retryable).await.map_err(|failure| match failure {
             ConnectFailure::Lasting(error) => error,
-            ConnectFailure::Away(cause) => StoreError::transient(format!(
+            ConnectFailure::Unreachable(cause) => StoreError::transient(format!(
                 "cannot reach {} within {} s ({cause}): check DATABASE_URL",
                 self.place(),
                 startup.as_secs()
@@ -219,7 +219,7 @@ impl PostgresServer {
                     trouble.cause(),
                     trouble.remedy(TLS_PREFIX)
                 )),
-                None => ConnectFailure::Away(plain(&error)),
+                None => ConnectFailure::Unreachable(plain(&error)),
             },
             sqlx::Error::Tls(error) => lasting(format!(
                 "{} and this program cannot agree on TLS ({error}): check DATABASE_CA_FILE, and sslmode in DATABASE_URL",
@@ -248,10 +248,10 @@ impl PostgresServer {
                         self.database_name()
                     )),
                     "42" => lasting(format!("{} refuses: {}: check DATABASE_URL", self.place(), error.message())),
-                    _ => ConnectFailure::Away(error.message().to_owned()),
+                    _ => ConnectFailure::Unreachable(error.message().to_owned()),
                 }
             }
-            error => ConnectFailure::Away(error.to_string()),
+            error => ConnectFailure::Unreachable(error.to_string()),
         }
     }
 }

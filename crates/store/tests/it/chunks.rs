@@ -164,6 +164,6 @@ pub(crate) async fn finish(store: &dyn Store, name: &str, rows_read: u64, chunks
 }
 
 /// An operator, for the table of operations.
-pub(crate) fn act() -> AuditContext {
+pub(crate) fn audit_context() -> AuditContext {
     AuditContext { operator: "ada".into(), reason: Some("as agreed".into()) }
 }

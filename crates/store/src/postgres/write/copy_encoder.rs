@@ -1,4 +1,4 @@
-//! Rows in the binary format of PostgreSQL's COPY: the fast way in, for rows whose ids are new. COPY has no ON CONFLICT, so an
+//! Rows in the binary format of PostgreSQL's COPY: fast, for rows whose ids are new. COPY has no ON CONFLICT, so an
 //! id that is stored already ends the transaction.
 //!
 //! Format: <https://www.postgresql.org/docs/current/sql-copy.html>, "Binary Format". The driver encodes the values.
@@ -32,8 +32,8 @@ const ROW_BYTES: usize = 256;
 
 /// Stores new transactions with their predictions, neither of which may be stored already.
 pub(super) async fn copy(connection: &mut PgConnection, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
-    send(connection, TRANSACTIONS, encoded(rows, transaction)?).await?;
-    send(connection, PREDICTIONS, encoded(rows, prediction)?).await
+    send(connection, TRANSACTIONS, encode_rows(rows, encode_transaction)?).await?;
+    send(connection, PREDICTIONS, encode_rows(rows, encode_prediction)?).await
 }
 
 async fn send(connection: &mut PgConnection, statement: &'static str, tuples: Tuples) -> Result<(), StoreError> {
@@ -48,7 +48,7 @@ async fn send(connection: &mut PgConnection, statement: &'static str, tuples: Tu
     }
 }
 
-fn encoded(
+fn encode_rows(
     rows: &[&StagedRow<'_>],
     row: fn(&mut Tuples, &StagedRow<'_>) -> Result<(), StoreError>,
 ) -> Result<Tuples, StoreError> {
@@ -59,7 +59,7 @@ fn encoded(
     Ok(tuples)
 }
 
-fn transaction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreError> {
+fn encode_transaction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreError> {
     let content = &row.transaction;
     tuples.begin(12);
     tuples.value(&content.id)?;
@@ -76,7 +76,7 @@ fn transaction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreErro
     tuples.value(&row.processing_type())
 }
 
-fn prediction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreError> {
+fn encode_prediction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreError> {
     tuples.begin(6);
     tuples.value(&row.transaction.id)?;
     tuples.value(&row.prediction.prediction.as_str())?;

@@ -61,7 +61,7 @@ struct NextPlace {
 const LATE_DAYS: usize = 31;
 
 /// A message of the call, with the identity that it gets a place by.
-struct PendingMessage<'a> {
+struct UnplacedMessage<'a> {
     at: usize,
     id: Cow<'a, LiveId>,
     rows: u64,
@@ -73,17 +73,17 @@ pub(crate) async fn number(
     now: DateTime<Utc>,
 ) -> Result<Vec<Numbering>, StoreError> {
     let mut answers: Vec<Option<Numbering>> = messages.iter().map(|_| None).collect();
-    let pending = |(at, message): (usize, &UnnumberedMessage<'_>)| PendingMessage {
+    let pending = |(at, message): (usize, &UnnumberedMessage<'_>)| UnplacedMessage {
         at,
         id: Cow::Owned(message.id.clone()),
         rows: message.rows,
     };
-    let mut left: Vec<PendingMessage<'_>> = messages.iter().enumerate().map(pending).collect();
+    let mut left: Vec<UnplacedMessage<'_>> = messages.iter().enumerate().map(pending).collect();
     // First each in its own run. A message too late for that is searched in the runs of the days since, and placed
     // today.
     for step in 0..=LATE_DAYS {
         let is_late = step > 0;
-        let mut by_run: BTreeMap<RunId, Vec<PendingMessage<'_>>> = BTreeMap::new();
+        let mut by_run: BTreeMap<RunId, Vec<UnplacedMessage<'_>>> = BTreeMap::new();
         for pending in std::mem::take(&mut left) {
             by_run.entry(pending.id.run_id()).or_default().push(pending);
         }
@@ -102,7 +102,7 @@ pub(crate) async fn number(
                     answers[pending.at] = Some(Numbering::Refused { reason });
                 } else {
                     let id = messages[pending.at].id.late(pending.id.day.next());
-                    left.push(PendingMessage { id: Cow::Owned(id), ..pending });
+                    left.push(UnplacedMessage { id: Cow::Owned(id), ..pending });
                 }
             }
         }
@@ -117,11 +117,11 @@ pub(crate) async fn number(
 async fn number_in<'a>(
     connection: &mut Connection,
     run_id: &RunId,
-    pending: Vec<PendingMessage<'a>>,
+    pending: Vec<UnplacedMessage<'a>>,
     may_begin: bool,
     is_late: bool,
     answers: &mut [Option<Numbering>],
-) -> Result<Vec<PendingMessage<'a>>, StoreError> {
+) -> Result<Vec<UnplacedMessage<'a>>, StoreError> {
     let Some(first) = pending.first() else { return Ok(Vec::new()) };
     let source = first.id.source();
     if may_begin {
@@ -131,7 +131,7 @@ async fn number_in<'a>(
     let (state, location): (String, String) =
         sqlx::query_as(STATE).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
     if location != source.location {
-        for PendingMessage { at, id, .. } in pending {
+        for UnplacedMessage { at, id, .. } in pending {
             let reason = format!("message {id} gets no place: run {run_id} is one of {location}");
             answers[at] = Some(Numbering::Refused { reason });
         }
@@ -142,7 +142,7 @@ async fn number_in<'a>(
     let mut known = places(connection, run_id, &names).await?;
     let (mut new, mut beyond, mut late_rows) = (Vec::new(), Vec::new(), 0);
     for pending in pending {
-        let PendingMessage { at, id, rows } = &pending;
+        let UnplacedMessage { at, id, rows } = &pending;
         let digest = id.digest.to_string();
         let place = match known.get(&id.message) {
             Some(place) if place.digest == digest && place.rows == *rows => MessagePlace { digest, ..*place },

@@ -23,13 +23,13 @@ pub(crate) async fn record(
     action: &str,
     run_id: Option<&RunId>,
     details: Option<&serde_json::Value>,
-    act: &AuditContext,
+    audit: &AuditContext,
 ) -> Result<(), StoreError> {
     sqlx::query(RECORD)
-        .bind(storable(act.operator.as_str().into()))
+        .bind(storable(audit.operator.as_str().into()))
         .bind(action)
         .bind(run_id.map(RunId::as_str))
-        .bind(act.reason.as_deref().map(|reason| storable(reason.into())))
+        .bind(audit.reason.as_deref().map(|reason| storable(reason.into())))
         .bind(details.map(ToString::to_string))
         .execute(connection)
         .await?;

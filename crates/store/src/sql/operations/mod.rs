@@ -40,9 +40,9 @@ impl Operations for Database {
         run_id: &RunId,
         kind: StopKind,
         reason: &str,
-        act: &AuditContext,
+        audit: &AuditContext,
     ) -> Result<StopOutcome, StoreError> {
-        bounded(stop_orders::order_stop(self.writing(), run_id, kind, reason, act)).await
+        bounded(stop_orders::order_stop(self.writing(), run_id, kind, reason, audit)).await
     }
 
     async fn seal_stopped(&self, run_id: &RunId) -> Result<RunState, StoreError> {
@@ -125,17 +125,17 @@ impl Operations for Database {
         &self,
         run_id: &RunId,
         details: &serde_json::Value,
-        act: &AuditContext,
+        audit: &AuditContext,
     ) -> Result<u64, StoreError> {
-        bounded(replays::begin(self.writing(), run_id, details, act)).await
+        bounded(replays::begin(self.writing(), run_id, details, audit)).await
     }
 
     async fn replayed(&self, run_id: &RunId, replay: u64) -> Result<(u64, ReplayCounts), StoreError> {
         bounded(replays::replayed(self.reading(), run_id, replay)).await
     }
 
-    async fn begin_removal(&self, run_id: &RunId, act: &AuditContext) -> Result<RemovalStart, StoreError> {
-        bounded(removal::begin(self.writing(), run_id, act)).await
+    async fn begin_removal(&self, run_id: &RunId, audit: &AuditContext) -> Result<RemovalStart, StoreError> {
+        bounded(removal::begin(self.writing(), run_id, audit)).await
     }
 
     async fn removal_step(
@@ -175,11 +175,11 @@ impl Operations for Database {
         action: &str,
         run_id: Option<&RunId>,
         details: Option<&serde_json::Value>,
-        act: &AuditContext,
+        audit: &AuditContext,
     ) -> Result<(), StoreError> {
         bounded(async {
             let mut transaction = self.writing().begin_with(WRITING).await?;
-            journal::record(&mut transaction, action, run_id, details, act).await?;
+            journal::record(&mut transaction, action, run_id, details, audit).await?;
             Ok(transaction.commit().await?)
         })
         .await

@@ -24,7 +24,7 @@ pub(crate) async fn begin(
     pool: &Pool,
     run_id: &RunId,
     details: &serde_json::Value,
-    act: &AuditContext,
+    audit: &AuditContext,
 ) -> Result<u64, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     // Of two concurrent replays, the second waits here, and then sees the number of the first.
@@ -32,7 +32,7 @@ pub(crate) async fn begin(
         return Err(stop_orders::unknown(run_id));
     }
     let replay: i64 = sqlx::query_scalar(BEGIN).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
-    journal::record(&mut transaction, "replay", Some(run_id), Some(details), act).await?;
+    journal::record(&mut transaction, "replay", Some(run_id), Some(details), audit).await?;
     transaction.commit().await?;
     Ok(unsigned(replay))
 }

@@ -26,7 +26,7 @@ pub(crate) async fn order_stop(
     run_id: &RunId,
     kind: StopKind,
     reason: &str,
-    act: &AuditContext,
+    audit: &AuditContext,
 ) -> Result<StopOutcome, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     live::lock_places(&mut transaction, run_id).await?;
@@ -48,7 +48,7 @@ pub(crate) async fn order_stop(
         StopKind::Cancelled => "cancel",
         StopKind::Aborted => "abort",
     };
-    journal::record(&mut transaction, action, Some(run_id), None, act).await?;
+    journal::record(&mut transaction, action, Some(run_id), None, audit).await?;
     transaction.commit().await?;
     Ok(StopOutcome::Ordered(run))
 }

@@ -6,7 +6,7 @@ use assay_store::{NewRun, RunStart, connect, migrate};
 use assay_transaction::{RunState, SealedTotals, StopKind};
 use futures_util::future::join_all;
 
-use crate::chunks::{act, finish, lease, new_run, run_id};
+use crate::chunks::{audit_context, finish, lease, new_run, run_id};
 use crate::database::{Database, STARTUP, empty_sqlite};
 
 on_both! {
@@ -75,7 +75,7 @@ async fn failed_and_cancelled_runs_are_no_copies(database: &Database) {
     assert_eq!(store.copy_of("sha256:ab").await.unwrap(), None, "before it is closed");
     assert_eq!(store.close_run(&run_id("failed")).await.unwrap(), RunState::Failed);
     assert!(matches!(store.begin_run(&copy("cancelled")).await.unwrap(), RunStart::Started(..)));
-    store.order_stop(&run_id("cancelled"), StopKind::Cancelled, "by mistake", &act()).await.unwrap();
+    store.order_stop(&run_id("cancelled"), StopKind::Cancelled, "by mistake", &audit_context()).await.unwrap();
     assert_eq!(store.copy_of("sha256:ab").await.unwrap(), None, "while it still loads");
     store.seal(&lease("cancelled"), end, Some("by mistake")).await.unwrap();
     assert_eq!(store.close_run(&run_id("cancelled")).await.unwrap(), RunState::Cancelled);

@@ -154,11 +154,11 @@ async fn an_uncounted_run_accepts_what_is_placed(database: &Database) {
 
 async fn a_live_run_is_not_stopped_before_its_day_is_over(database: &Database) {
     let store = &*database.store;
-    let act = assay_store::AuditContext { operator: "me".into(), reason: None };
+    let audit = assay_store::AuditContext { operator: "me".into(), reason: None };
     let kind = assay_transaction::StopKind::Cancelled;
     let today = LiveId { day: Day::of(Utc::now()), ..counted("today") };
     number(store, &[(&today, 1)]).await;
-    let error = store.order_stop(&today.run_id(), kind, "mistake", &act).await.unwrap_err().to_string();
+    let error = store.order_stop(&today.run_id(), kind, "mistake", &audit).await.unwrap_err().to_string();
     assert!(error.contains("stop its producer"), "{error}");
 }
 
@@ -169,14 +169,14 @@ async fn a_past_day_with_lost_rows_ends_by_order(database: &Database) {
     number(store, &[(&first, 1), (&second, 1)]).await;
     write(store, chunk_of_ids(RUN, 0, 1, &[1])).await;
     assert_eq!(store.seal_live(&run_id(RUN)).await.unwrap(), RunState::Loading, "one row is lost");
-    let act = assay_store::AuditContext { operator: "ada".into(), reason: Some("the disk is gone".into()) };
+    let audit = assay_store::AuditContext { operator: "ada".into(), reason: Some("the disk is gone".into()) };
     let kind = assay_transaction::StopKind::Cancelled;
-    let ordered = store.order_stop(&run_id(RUN), kind, "the disk is gone", &act).await.unwrap();
+    let ordered = store.order_stop(&run_id(RUN), kind, "the disk is gone", &audit).await.unwrap();
     let StopOutcome::Ordered(run) = ordered else { panic!("{ordered:?}") };
     let sealed = run.sealed.unwrap();
     assert_eq!((run.state, sealed.rows_read, sealed.chunks_total), (RunState::Sealed, 2, 2));
     assert!(matches!(
-        store.order_stop(&run_id(RUN), kind, "again", &act).await.unwrap(),
+        store.order_stop(&run_id(RUN), kind, "again", &audit).await.unwrap(),
         StopOutcome::AlreadyOrdered(_)
     ));
     // Placed messages keep their place, and later ones get a place in the run of their day.

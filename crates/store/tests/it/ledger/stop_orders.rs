@@ -7,7 +7,7 @@ use assay_store::{
 };
 use assay_transaction::{Checkpoint, Position, RunState, SealedTotals, StopKind};
 
-use crate::chunks::{HOLDER, LEASE, act, begin, chunk_of_ids, lease, new_run, run_id};
+use crate::chunks::{HOLDER, LEASE, audit_context, begin, chunk_of_ids, lease, new_run, run_id};
 use crate::database::Database;
 
 on_both! {
@@ -28,7 +28,7 @@ async fn an_order_is_given_once(database: &Database) {
     begin(store, "a").await;
     assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), LeaseRenewal::Kept(None));
     let StopOutcome::Ordered(run) =
-        store.order_stop(&run_id("a"), StopKind::Cancelled, "wrong\0 file", &act()).await.unwrap()
+        store.order_stop(&run_id("a"), StopKind::Cancelled, "wrong\0 file", &audit_context()).await.unwrap()
     else {
         panic!("it was loading")
     };
@@ -40,7 +40,7 @@ async fn an_order_is_given_once(database: &Database) {
     assert_eq!(store.renew_lease(&lease("a"), LEASE).await.unwrap(), LeaseRenewal::Kept(Some(order)));
     assert_eq!(store.run(&run_id("a")).await.unwrap().as_ref(), Some(&run));
 
-    let again = store.order_stop(&run_id("a"), StopKind::Aborted, "other", &act()).await.unwrap();
+    let again = store.order_stop(&run_id("a"), StopKind::Aborted, "other", &audit_context()).await.unwrap();
     assert_eq!(again, StopOutcome::AlreadyOrdered(run.clone()));
     // It keeps its source until it is sealed: the next loader finds it, and the order.
     let found = store.begin_run(&new_run("b", &run.source.location)).await.unwrap();
@@ -53,7 +53,7 @@ async fn an_order_is_given_once(database: &Database) {
     assert_eq!((operator.as_str(), action.as_str(), of), ("ada", "cancel", &Some(run_id("a"))));
     assert_eq!(reason.as_deref(), Some("as agreed"));
 
-    let error = store.order_stop(&run_id("nobody"), StopKind::Cancelled, "x", &act()).await.unwrap_err();
+    let error = store.order_stop(&run_id("nobody"), StopKind::Cancelled, "x", &audit_context()).await.unwrap_err();
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
     assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
     assert_eq!(store.renew_lease(&lease("nobody"), LEASE).await.unwrap(), LeaseRenewal::Lost { by: None });
@@ -68,7 +68,8 @@ async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
         let run = begin(store, &name).await;
         store.seal(&lease(&name), SealedTotals { rows_read: 2, chunks_total: 2, amount: None }, None).await.unwrap();
         store.write(&[chunk_of_ids(&name, 0, 1, &[10 * number])], IdConflict::Fail).await.unwrap();
-        let StopOutcome::Ordered(stopped) = store.order_stop(&id, kind, "enough", &act()).await.unwrap() else {
+        let StopOutcome::Ordered(stopped) = store.order_stop(&id, kind, "enough", &audit_context()).await.unwrap()
+        else {
             panic!("it was sealed")
         };
         assert_eq!((stopped.state, stopped.error.as_deref()), (RunState::Sealed, Some("enough")));
@@ -93,7 +94,7 @@ async fn an_error_of_the_source_is_kept(database: &Database) {
         .seal(&lease("a"), SealedTotals { rows_read: 1, chunks_total: 1, amount: None }, Some("it changed"))
         .await
         .unwrap();
-    store.order_stop(&run_id("a"), StopKind::Cancelled, "enough", &act()).await.unwrap();
+    store.order_stop(&run_id("a"), StopKind::Cancelled, "enough", &audit_context()).await.unwrap();
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     assert_eq!(store.close_run(&run_id("a")).await.unwrap(), RunState::Cancelled);
     assert_eq!(store.run(&run_id("a")).await.unwrap().unwrap().error.as_deref(), Some("it changed"));
@@ -104,7 +105,7 @@ async fn a_finished_run_is_not_stopped(database: &Database) {
     begin(store, "a").await;
     assert_eq!(crate::chunks::finish(store, "a", 0, 0).await, RunState::Complete);
     let run = store.run(&run_id("a")).await.unwrap().unwrap();
-    let stopping = store.order_stop(&run_id("a"), StopKind::Cancelled, "late", &act()).await.unwrap();
+    let stopping = store.order_stop(&run_id("a"), StopKind::Cancelled, "late", &audit_context()).await.unwrap();
     assert_eq!(stopping, StopOutcome::Finished(run.clone()));
     assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
     assert!(store.operations(None, 10).await.unwrap().is_empty());
@@ -116,7 +117,7 @@ async fn the_loader_seals_a_stopped_run(database: &Database) {
     for (number, (name, error, expected)) in (1..).zip(cases) {
         let id = run_id(name);
         let run = begin(store, name).await;
-        store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
+        store.order_stop(&id, StopKind::Cancelled, "enough", &audit_context()).await.unwrap();
         store.write(&[chunk_of_ids(name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
         let sealed = SealedTotals { rows_read: 1, chunks_total: 1, amount: None };
         for _ in 0..2 {
@@ -153,7 +154,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
             let ids: Vec<u128> = (0..rows).map(|at| number * 100 + u128::from(first_row) + at).collect();
             store.write(&[chunk_of_ids(&name, chunk, first_row, &ids)], IdConflict::Fail).await.unwrap();
         }
-        store.order_stop(&id, StopKind::Cancelled, "enough", &act()).await.unwrap();
+        store.order_stop(&id, StopKind::Cancelled, "enough", &audit_context()).await.unwrap();
         assert_eq!(store.seal_stopped(&id).await.unwrap(), RunState::Loading, "its loader lives");
         // The loader releases its lease, lets it run out, or is known to be gone.
         match number % 3 {
@@ -199,7 +200,7 @@ async fn chunks_beyond_a_stopped_run_are_dropped(database: &Database) {
     begin(store, "a").await;
     let first = chunk_of_ids("a", 0, 1, &[1, 2]);
     store.write(std::slice::from_ref(&first), IdConflict::Fail).await.unwrap();
-    store.order_stop(&run_id("a"), StopKind::Aborted, "enough", &act()).await.unwrap();
+    store.order_stop(&run_id("a"), StopKind::Aborted, "enough", &audit_context()).await.unwrap();
     // Until it is sealed, its end is unknown.
     let second = chunk_of_ids("a", 1, 3, &[3]);
     let written = store.write(std::slice::from_ref(&second), IdConflict::Fail).await.unwrap();
@@ -259,8 +260,8 @@ async fn an_order_concurrent_with_the_last_chunk(database: &Database) {
             database.store.write(&[chunk_of_ids(&name, 0, 1, &[number])], IdConflict::Fail).await.unwrap();
             database.store.close_run(&id).await.unwrap()
         };
-        let act = act();
-        let (state, stopping) = tokio::join!(last, other.order_stop(&id, StopKind::Cancelled, "enough", &act));
+        let audit = audit_context();
+        let (state, stopping) = tokio::join!(last, other.order_stop(&id, StopKind::Cancelled, "enough", &audit));
         let expected = match stopping.unwrap() {
             StopOutcome::Ordered(_) => RunState::Cancelled,
             StopOutcome::Finished(_) => RunState::Complete,

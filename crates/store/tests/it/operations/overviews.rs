@@ -3,7 +3,7 @@
 use assay_store::{IdConflict, NewRun, RunFilter, TallySource};
 use assay_transaction::Tally;
 
-use crate::chunks::act;
+use crate::chunks::audit_context;
 use crate::chunks::{Row, begin, chunk, chunk_of_ids, new_run, part, run_id, scored, transaction};
 use crate::database::Database;
 
@@ -37,7 +37,7 @@ async fn both_ways_of_counting_agree(database: &Database) {
     };
     agreed(expected).await;
     // A replay trades one outcome for another.
-    store.begin_replay(&a, &serde_json::json!({}), &act()).await.unwrap();
+    store.begin_replay(&a, &serde_json::json!({}), &audit_context()).await.unwrap();
     store.write_replay(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
     agreed(Tally { predicted: 4, failed: 1, ..expected }).await;
 }

@@ -6,7 +6,7 @@ use assay_store::{AuditContext, FailedRecord, FailedRowSelection, IdConflict, Ne
 use assay_transaction::{Entry, Lane, Namespace};
 use uuid::Uuid;
 
-use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, new_run, run_id, scored, transaction};
+use crate::chunks::{Row, audit_context, begin, chunk, chunk_of_ids, new_run, run_id, scored, transaction};
 use crate::database::Database;
 
 on_both! {
@@ -240,10 +240,10 @@ async fn the_failed_share_counts_failed_and_recorded_rows(database: &Database) {
 async fn operations_come_latest_first(database: &Database) {
     let store = &*database.store;
     let details = serde_json::json!({"chunks": [[0, 7]], "of": "é"});
-    store.record_operation("repair", Some(&run_id("a")), Some(&details), &act()).await.unwrap();
+    store.record_operation("repair", Some(&run_id("a")), Some(&details), &audit_context()).await.unwrap();
     let nobody = AuditContext { operator: "b\0b".into(), reason: None };
     store.record_operation("purge", None, None, &nobody).await.unwrap();
-    store.record_operation("force", Some(&run_id("b")), None, &act()).await.unwrap();
+    store.record_operation("force", Some(&run_id("b")), None, &audit_context()).await.unwrap();
     let all = store.operations(None, 10).await.unwrap();
     let actions: Vec<_> = all.iter().map(|operation| operation.action.as_str()).collect();
     assert_eq!(actions, ["force", "purge", "repair"]);

@@ -6,7 +6,9 @@ use assay_store::{
 };
 use assay_transaction::{ScoredChunk, Tally, TimeZone, Timestamp};
 
-use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, finish, new_run, part, run_id, scored, transaction};
+use crate::chunks::{
+    Row, audit_context, begin, chunk, chunk_of_ids, finish, new_run, part, run_id, scored, transaction,
+};
 use crate::database::Database;
 use crate::operations::dead_letters;
 
@@ -48,7 +50,7 @@ async fn load(store: &dyn Store, name: &str, rows: &[Row], on_conflict: IdConfli
 /// Removes a run, and checks after each step that the law holds for these runs.
 pub(crate) async fn remove(store: &dyn Store, name: &str, all: &[&str]) -> RemovalCounts {
     assert!(matches!(
-        store.begin_removal(&run_id(name), &act()).await.unwrap(),
+        store.begin_removal(&run_id(name), &audit_context()).await.unwrap(),
         RemovalStart::Started(_) | RemovalStart::Resumed(_)
     ));
     let (mut at, mut sum) = (Some(RemovalStep::Start), RemovalCounts::default());
@@ -288,8 +290,8 @@ async fn conflicts_no_longer_quote_replaced_content(database: &Database) {
 async fn an_open_run_is_not_removed(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Unfinished(_)));
-    let unknown = store.begin_removal(&run_id("nobody"), &act()).await.unwrap_err();
+    assert!(matches!(store.begin_removal(&run_id("a"), &audit_context()).await.unwrap(), RemovalStart::Unfinished(_)));
+    let unknown = store.begin_removal(&run_id("nobody"), &audit_context()).await.unwrap_err();
     assert!(unknown.to_string().starts_with("run nobody is not in the ledger"), "{unknown}");
     // A step of a removal that never began does nothing.
     let entomb = RemovalStep::Tombstones { chunk: 0 };
@@ -303,7 +305,7 @@ async fn a_run_without_all_its_chunks_is_not_removed(database: &Database) {
     let store = &*database.store;
     load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
     database.execute("DELETE FROM chunks").await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Incomplete(_)));
+    assert!(matches!(store.begin_removal(&run_id("a"), &audit_context()).await.unwrap(), RemovalStart::Incomplete(_)));
     assert_eq!(store.operations(None, 9).await.unwrap(), []);
 }
 
@@ -311,10 +313,10 @@ async fn one_removal_runs_at_a_time(database: &Database) {
     let store = &*database.store;
     load(store, "a", &[scored(1, "1")], IdConflict::Fail).await;
     load(store, "b", &[scored(2, "1")], IdConflict::Fail).await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Started(_)));
-    assert_eq!(store.begin_removal(&run_id("b"), &act()).await.unwrap(), RemovalStart::Other(run_id("a")));
+    assert!(matches!(store.begin_removal(&run_id("a"), &audit_context()).await.unwrap(), RemovalStart::Started(_)));
+    assert_eq!(store.begin_removal(&run_id("b"), &audit_context()).await.unwrap(), RemovalStart::Other(run_id("a")));
     remove(store, "a", &["a", "b"]).await;
-    assert!(matches!(store.begin_removal(&run_id("a"), &act()).await.unwrap(), RemovalStart::Done(_)));
+    assert!(matches!(store.begin_removal(&run_id("a"), &audit_context()).await.unwrap(), RemovalStart::Done(_)));
     remove(store, "b", &["a", "b"]).await;
 }
 
@@ -324,7 +326,7 @@ async fn a_row_replayed_meanwhile_inherits(database: &Database) {
     load(store, "a", &[scored(1, "1"), scored(2, "1")], IdConflict::Fail).await;
     database.execute("UPDATE runs SET finished_at = '2020-01-01T00:00:00.000Z' WHERE run_id = 'b'").await;
     database.execute("UPDATE chunks SET recorded_at = '2020-01-01T00:00:00.000Z' WHERE run_id = 'b'").await;
-    store.begin_removal(&run_id("a"), &act()).await.unwrap();
+    store.begin_removal(&run_id("a"), &audit_context()).await.unwrap();
     // All duplicates were searched, and then one more comes.
     let mut step = RemovalStep::Start;
     while !matches!(step, RemovalStep::Tombstones { .. }) {
@@ -351,7 +353,7 @@ async fn an_interrupted_removal_resumes(database: &Database) {
         store.write(&[chunk_of_ids(run, 4, 12_001, &[1, 4_000, 8_000])], IdConflict::Fail).await.unwrap();
         finish(store, run, 12_003, 5).await;
     }
-    store.begin_removal(&run_id("a"), &act()).await.unwrap();
+    store.begin_removal(&run_id("a"), &audit_context()).await.unwrap();
     let mut sum = RemovalCounts::default();
     for steps in 1.. {
         // Each starts again, and stops after this many steps.

@@ -5,7 +5,7 @@ use assay_store::{IdConflict, RemovalCounts, RemovalStep};
 use assay_transaction::Tally;
 use futures_util::future::join_all;
 
-use crate::chunks::{act, begin, chunk_of_ids, finish, run_id};
+use crate::chunks::{audit_context, begin, chunk_of_ids, finish, run_id};
 use crate::database::Database;
 use crate::operations::removals::remove;
 use crate::postgres::server::{pool, wait_for_a_blocked_connection, wait_for_blocked_connections};
@@ -23,7 +23,7 @@ async fn a_removal_waits_for_a_writer_that_compared() {
     store.write(&[chunk_of_ids("a", 0, 1, &[1, 2])], IdConflict::Fail).await.unwrap();
     finish(store, "a", 2, 1).await;
     begin(store, "b").await;
-    store.begin_removal(&run_id("a"), &act()).await.unwrap();
+    store.begin_removal(&run_id("a"), &audit_context()).await.unwrap();
     // A writer that found a duplicate, and is about to commit it.
     let mut writer = pool(&database).begin().await.unwrap();
     sqlx::query(LOCK_SHARED).execute(&mut *writer).await.unwrap();

@@ -6,7 +6,7 @@ use assay_store::{ChunkOutcome, IdConflict, ReplayCounts};
 use assay_transaction::{FailureClass, RunState, SealedTotals, Tally};
 use sqlx::postgres::PgPool;
 
-use crate::chunks::{Row, act, begin, chunk, chunk_of_ids, lease, part, run_id, scored, transaction};
+use crate::chunks::{Row, audit_context, begin, chunk, chunk_of_ids, lease, part, run_id, scored, transaction};
 use crate::database::{Database, DirectAccess};
 use crate::operations::dead_letters::letter;
 
@@ -275,7 +275,7 @@ async fn commits_are_at_least_as_durable_as_on() {
         begin(&*store, "a").await;
         let rows = [scored(1, "1"), Row::Failed(transaction(2, "1"))];
         store.write(&[chunk("a", 0, 1, &rows)], IdConflict::Fail).await.unwrap();
-        store.begin_replay(&run_id("a"), &serde_json::json!({}), &act()).await.unwrap();
+        store.begin_replay(&run_id("a"), &serde_json::json!({}), &audit_context()).await.unwrap();
         store.write_replay(&part("a", 1, 0, &[(2, scored(2, "1"))]), IdConflict::Fail).await.unwrap();
         store.record_dead_letter(&letter()).await.unwrap();
         let seen = database.texts("SELECT DISTINCT name || ' ' || level FROM seen ORDER BY 1").await;

@@ -5,7 +5,7 @@ use assay_transaction::{RunState, ScoredReplay, Tally};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::chunks::{Row, act, begin, chunk, finish, part, run_id, scored, transaction};
+use crate::chunks::{Row, audit_context, begin, chunk, finish, part, run_id, scored, transaction};
 use crate::database::Database;
 
 on_both! {
@@ -57,16 +57,16 @@ async fn replays_of_a_run_are_counted(database: &Database) {
     begin(store, "b").await;
     let details = json!({"classes": ["rejected"], "rows": [[1, 9]]});
     for (run, expected) in [("a", 1), ("a", 2), ("b", 1), ("a", 3)] {
-        assert_eq!(store.begin_replay(&run_id(run), &details, &act()).await.unwrap(), expected);
+        assert_eq!(store.begin_replay(&run_id(run), &details, &audit_context()).await.unwrap(), expected);
     }
     let operations = store.operations(Some(&run_id("a")), 2).await.unwrap();
     assert_eq!(operations.len(), 2);
     assert_eq!((operations[0].action.as_str(), &operations[0].details), ("replay", &Some(details.clone())));
-    let error = store.begin_replay(&run_id("nobody"), &details, &act()).await.unwrap_err();
+    let error = store.begin_replay(&run_id("nobody"), &details, &audit_context()).await.unwrap_err();
     assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
     let begun = join_all((0..8).map(|_| async {
         let run = run_id("b");
-        store.begin_replay(&run, &details, &act()).await.unwrap()
+        store.begin_replay(&run, &details, &audit_context()).await.unwrap()
     }))
     .await;
     let mut begun: Vec<u64> = begun;

@@ -157,7 +157,7 @@ const COUNT_RESTORED: &str = "
     SELECT count(DISTINCT h.transaction_id) FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
     WHERE h.replaced_by_run = $1 AND t.run_id <> $1";
 
-pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &AuditContext) -> Result<RemovalStart, StoreError> {
+pub(crate) async fn begin(pool: &Pool, run_id: &RunId, audit: &AuditContext) -> Result<RemovalStart, StoreError> {
     let mut transaction = pool.begin_with(WRITING).await?;
     // The order in which writers lock: numbering, the run, then removals.
     live::lock_places(&mut transaction, run_id).await?;
@@ -180,8 +180,8 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &AuditContext) -> Re
     }
     let begun = sqlx::query(BEGIN)
         .bind(run_id.as_str())
-        .bind(storable(act.operator.as_str().into()))
-        .bind(storable(act.reason.as_deref().unwrap_or_default().into()))
+        .bind(storable(audit.operator.as_str().into()))
+        .bind(storable(audit.reason.as_deref().unwrap_or_default().into()))
         .fetch_one(&mut *transaction)
         .await?;
     let begun = run_row::read(&begun)?;
@@ -189,7 +189,7 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, act: &AuditContext) -> Re
         "state": begun.state.as_str(),
         "rows_read": begun.sealed.map(|sealed| sealed.rows_read),
     });
-    journal::record(&mut transaction, "remove", Some(run_id), Some(&details), act).await?;
+    journal::record(&mut transaction, "remove", Some(run_id), Some(&details), audit).await?;
     transaction.commit().await?;
     Ok(RemovalStart::Started(begun))
 }
