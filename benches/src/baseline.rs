@@ -8,10 +8,10 @@ use assay_tests::{Database, Program, S3Server, free_port};
 use serde::Deserialize;
 
 use crate::fleet::{Fleet, ModelServer};
-use crate::load::{Load, load, time_limit};
+use crate::load::{LoadResult, load, time_limit};
 use crate::options::Options;
 use crate::report::{Figure, Report, count, rate, thousands};
-use crate::source::Sources;
+use crate::source::SourceFiles;
 
 /// Rows per second that the baseline must reach with the reference ML API: a comparison with a slower one is void.
 const LEAST: f64 = 2_500.0;
@@ -43,7 +43,7 @@ struct Ceiling {
 }
 
 /// Measures with both ML APIs.
-pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report) {
+pub(crate) async fn measure(options: &Options, sources: &mut SourceFiles, report: &mut Report) {
     let rows = options.baseline_rows;
     let file = sources.of(rows).await;
     let reference = ModelServer::reference(Duration::ZERO).await;
@@ -102,7 +102,7 @@ async fn run_job(model_server: &ModelServer, file: &Path, rows: u64, writer: &st
 }
 
 /// Runs Assay, from the start of its loader to its end.
-async fn run_assay(options: &Options, model_server: &ModelServer, file: &Path, rows: u64) -> Load {
+async fn run_assay(options: &Options, model_server: &ModelServer, file: &Path, rows: u64) -> LoadResult {
     let fleet = Fleet::new(options, model_server, &[]).await;
     let object = fleet.stack.s3.put_file("transactions", "rows.csv", file);
     let stages = fleet.start_stages(options.predictors).await;
@@ -134,7 +134,7 @@ async fn last_line<T: for<'de> Deserialize<'de>>(process: assay_tests::Running, 
 }
 
 /// Returns the comparison, and whether it is void.
-fn figure(with: &str, job: &Job, load: &Load) -> (Figure, bool) {
+fn figure(with: &str, job: &Job, load: &LoadResult) -> (Figure, bool) {
     let (ours, void) = (rate(load.rows, load.took), job.rows_per_second < LEAST);
     let ratio = format!("{:.1}", ours / job.rows_per_second);
     let figure = Figure {
@@ -147,7 +147,7 @@ fn figure(with: &str, job: &Job, load: &Load) -> (Figure, bool) {
     (figure, void)
 }
 
-fn describe(job: &Job, load: &Load) -> String {
+fn describe(job: &Job, load: &LoadResult) -> String {
     format!("{}\n\nAssay: {}", describe_job(job), load.profile())
 }
 

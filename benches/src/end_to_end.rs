@@ -4,10 +4,10 @@ use assay_transaction::Tally;
 
 use crate::copy::{Copied, copy, indexes};
 use crate::fleet::{Fleet, ModelServer};
-use crate::load::{Load, load};
+use crate::load::{LoadResult, load};
 use crate::options::Options;
 use crate::report::{Figure, Report, count, megabytes, of_a_million, rate, thousands};
-use crate::source::Sources;
+use crate::source::SourceFiles;
 
 /// Goal for the time, relative to COPY.
 const GOAL_RATIO: f64 = 2.0;
@@ -19,7 +19,7 @@ const GOAL_ROWS: u64 = 1_000_000;
 const GOAL_MEMORY: f64 = 64.0;
 
 /// Measures each size, with or without COPY.
-pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report, with_copy: bool) {
+pub(crate) async fn measure(options: &Options, sources: &mut SourceFiles, report: &mut Report, with_copy: bool) {
     for rows in &options.rows {
         let file = sources.of(*rows).await;
         let mut seen = Vec::new();
@@ -41,7 +41,7 @@ async fn one(
     file: &std::path::Path,
     with_copy: bool,
     report: &mut Report,
-) -> (Load, Option<Copied>) {
+) -> (LoadResult, Option<Copied>) {
     let model_server = ModelServer::reference(std::time::Duration::ZERO).await;
     let fleet = Fleet::new(options, &model_server, &[]).await;
     let object = fleet.stack.s3.put_file("transactions", "rows.csv", file);
@@ -72,7 +72,7 @@ async fn one(
     (load, Some(if one.took < other.took { one } else { other }))
 }
 
-fn against_copy(report: &mut Report, load: &Load, copied: Copied) {
+fn against_copy(report: &mut Report, load: &LoadResult, copied: Copied) {
     let ratio = load.took.as_secs_f64() / copied.took.as_secs_f64();
     let rate = rate(load.rows, load.took);
     let is_goal = load.rows == GOAL_ROWS;
@@ -95,7 +95,7 @@ fn against_copy(report: &mut Report, load: &Load, copied: Copied) {
     });
 }
 
-fn memory(report: &mut Report, load: &Load) {
+fn memory(report: &mut Report, load: &LoadResult) {
     let peaks: Vec<_> = load.costs.iter().filter_map(|cost| Some((cost.of, megabytes(cost.peak_kib?)))).collect();
     let value = peaks.iter().map(|(of, peak)| format!("{of} {peak:.1}")).collect::<Vec<_>>().join(", ");
     report.figure(Figure {

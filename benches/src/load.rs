@@ -14,7 +14,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Results of one load.
 #[derive(Debug, Clone)]
-pub(crate) struct Load {
+pub(crate) struct LoadResult {
     pub(crate) rows: u64,
     pub(crate) took: Duration,
     pub(crate) tally: Tally,
@@ -37,7 +37,7 @@ pub(crate) fn time_limit(rows: u64) -> Duration {
 }
 
 /// Loads an object with this number of rows, and audits the run.
-pub(crate) async fn load(fleet: &Fleet<'_>, stages: &Stages, object: &str, rows: u64) -> Load {
+pub(crate) async fn load(fleet: &Fleet<'_>, stages: &Stages, object: &str, rows: u64) -> LoadResult {
     // Earlier changes must not be written during this load.
     fleet.stack.database.execute("CHECKPOINT").await;
     let before = costs(fleet, stages);
@@ -56,7 +56,7 @@ pub(crate) async fn load(fleet: &Fleet<'_>, stages: &Stages, object: &str, rows:
         ..after
     };
     let costs = std::iter::once(of_loader).chain(before.into_iter().zip(after).map(used)).collect();
-    Load { rows, took, tally, costs }
+    LoadResult { rows, took, tally, costs }
 }
 
 /// Returns the usage so far of all processes except the loader.
@@ -81,7 +81,7 @@ fn costs(fleet: &Fleet<'_>, stages: &Stages) -> Vec<Cost> {
     ]
 }
 
-impl Load {
+impl LoadResult {
     /// Formats CPU seconds per million rows and peak memory of each process.
     pub(crate) fn profile(&self) -> String {
         let seconds = |cpu: Duration| format!("{:.2}", of_a_million(self.rows, cpu));

@@ -23,7 +23,7 @@ use clap::Parser as _;
 
 use crate::options::{Measurement, Options};
 use crate::report::Report;
-use crate::source::Sources;
+use crate::source::SourceFiles;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
@@ -31,7 +31,7 @@ async fn main() -> std::io::Result<()> {
     let mut report = Report::default();
     report.section("Machine", &machine::describe());
     report.section("PostgreSQL", &durability::check_durability().await);
-    let mut sources = Sources::new();
+    let mut sources = SourceFiles::new();
     for measurement in options.measurements() {
         match measurement {
             Measurement::EndToEnd => end_to_end::measure(&options, &mut sources, &mut report, true).await,

@@ -6,7 +6,7 @@ use crate::fleet::{Fleet, ModelServer};
 use crate::load::load;
 use crate::options::Options;
 use crate::report::{Figure, Report, count, table, thousands};
-use crate::source::Sources;
+use crate::source::SourceFiles;
 
 /// The share of rows that counts: not all predictors work at the beginning and at the end.
 const MIDDLE: (f64, f64) = (0.1, 0.9);
@@ -15,7 +15,7 @@ const GOAL: f64 = 15.0;
 const GOAL_FLEET: usize = 16;
 
 /// Measures each number of predictors.
-pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report) {
+pub(crate) async fn measure(options: &Options, sources: &mut SourceFiles, report: &mut Report) {
     let mut rates: Vec<(usize, u64, f64)> = Vec::new();
     for predictors in &options.fleets {
         let rows = options.rows_each * u64::try_from(*predictors).expect("few predictors");

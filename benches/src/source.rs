@@ -12,12 +12,12 @@ const AT_FAULT: [&str; 2] = ["--invalid=0.001", "--duplicates=0.001"];
 
 /// The generated files, by number of rows.
 #[derive(Debug)]
-pub(crate) struct Sources {
+pub(crate) struct SourceFiles {
     folder: tempfile::TempDir,
     made: BTreeMap<u64, PathBuf>,
 }
 
-impl Sources {
+impl SourceFiles {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a temporary directory"), made: BTreeMap::new() }
     }

@@ -11,7 +11,7 @@ use crate::fleet::{Fleet, ModelServer, end};
 use crate::load::time_limit;
 use crate::options::Options;
 use crate::report::{Figure, Report, count, median, megabytes, rate, table, thousands};
-use crate::source::Sources;
+use crate::source::SourceFiles;
 use crate::usage::{Usage, cpu, cpu_of_service};
 
 /// Interval between two checks of a stage's progress.
@@ -39,7 +39,7 @@ struct Stage {
 }
 
 /// Measures each size.
-pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report) {
+pub(crate) async fn measure(options: &Options, sources: &mut SourceFiles, report: &mut Report) {
     let mut lines = Vec::new();
     let mut of_sizes: Vec<(u64, [Stage; 3])> = Vec::new();
     for rows in &options.stage_rows {

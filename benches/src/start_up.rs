@@ -10,13 +10,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::options::Options;
 use crate::report::{Figure, Report, count, median};
-use crate::source::Sources;
+use crate::source::SourceFiles;
 
 /// Interval between two reads of the database.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Measures several runs.
-pub(crate) async fn measure(options: &Options, sources: &mut Sources, report: &mut Report) {
+pub(crate) async fn measure(options: &Options, sources: &mut SourceFiles, report: &mut Report) {
     let rows = options.start_up_rows;
     let file = sources.of(rows).await;
     let mut seen = Vec::new();

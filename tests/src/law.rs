@@ -12,11 +12,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use crate::Database;
 
 /// A run: its name, its state, the rows and the chunks that were counted when it was sealed.
-type Run = (String, String, Option<i64>, Option<i64>);
+type RunRow = (String, String, Option<i64>, Option<i64>);
 /// Its rows that have an outcome: run, row number, which.
-type Outcome = (String, i64, String);
+type OutcomeRow = (String, i64, String);
 /// Its recorded chunks: run, chunk.
-type Chunk = (String, i64);
+type ChunkRow = (String, i64);
 
 /// A live run is judged by what has a place in it, as it is open until its day is over.
 const RUNS: &str = "
@@ -85,7 +85,7 @@ pub fn only(tallies: BTreeMap<String, Tally>) -> Tally {
     tallies.into_values().next().expect("there is one")
 }
 
-fn check(runs: Vec<Run>, chunks: Vec<Chunk>, outcomes: Vec<Outcome>) -> BTreeMap<String, Tally> {
+fn check(runs: Vec<RunRow>, chunks: Vec<ChunkRow>, outcomes: Vec<OutcomeRow>) -> BTreeMap<String, Tally> {
     let mut rows = by_run(outcomes.into_iter().map(|(run, row, outcome)| (run, (row, outcome))));
     let mut chunks = by_run(chunks);
     let mut tallies = BTreeMap::new();
@@ -126,15 +126,15 @@ fn by_run<T>(rows: impl IntoIterator<Item = (String, T)>) -> BTreeMap<String, Ve
 mod tests {
     use super::*;
 
-    fn run(rows: i64, chunks: i64) -> Vec<Run> {
+    fn run(rows: i64, chunks: i64) -> Vec<RunRow> {
         vec![("a".into(), "complete".into(), Some(rows), Some(chunks))]
     }
 
-    fn outcomes(rows: &[(i64, &str)]) -> Vec<Outcome> {
+    fn outcomes(rows: &[(i64, &str)]) -> Vec<OutcomeRow> {
         rows.iter().map(|(row, outcome)| ("a".into(), *row, (*outcome).into())).collect()
     }
 
-    fn chunks(chunks: &[i64]) -> Vec<Chunk> {
+    fn chunks(chunks: &[i64]) -> Vec<ChunkRow> {
         chunks.iter().map(|chunk| ("a".into(), *chunk)).collect()
     }
 

@@ -38,7 +38,7 @@ const MAX_CONNECTIONS: usize = 32;
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
-struct ServerState {
+struct MetricsState {
     health: Health,
     metrics: PrometheusHandle,
     process: Collector,
@@ -47,7 +47,7 @@ struct ServerState {
 /// Starts counting, and serves at the address until the runtime ends. Metrics that are used before this are lost.
 pub(crate) async fn serve_metrics(address: SocketAddr, program: &'static str, health: Health) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
-    let state = ServerState { health, metrics: install_recorder(program)?, process: Collector::default() };
+    let state = MetricsState { health, metrics: install_recorder(program)?, process: Collector::default() };
     state.process.describe();
     let upkeep = state.metrics.clone();
     tokio::spawn(async move {
@@ -80,14 +80,14 @@ fn install_recorder(program: &'static str) -> io::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-async fn ready(State(state): State<ServerState>) -> Response {
+async fn ready(State(state): State<MetricsState>) -> Response {
     match state.health.ready() {
         Ok(()) => "ready\n".into_response(),
         Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response(),
     }
 }
 
-async fn metrics(State(state): State<ServerState>) -> Response {
+async fn metrics(State(state): State<MetricsState>) -> Response {
     state.process.collect();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render()).into_response()
 }

@@ -41,16 +41,16 @@ pub(super) async fn write(
     while let Some(page) = pages.next().await? {
         for record in page {
             match kind(&record) {
-                RowKind::Cut => written.left_out += 1,
-                RowKind::OpenQuote => has_open_quotes = true,
-                RowKind::Whole => written.count(line(out, encoder.row(&record.raw))?),
+                RawKind::Cut => written.left_out += 1,
+                RawKind::OpenQuote => has_open_quotes = true,
+                RawKind::Whole => written.count(line(out, encoder.row(&record.raw))?),
             }
         }
     }
     // A second pass, as they may be too many to keep in memory.
     let mut pages = InvalidPages::new(store, run, if has_open_quotes { limit } else { 0 });
     while let Some(page) = pages.next().await? {
-        for record in page.iter().filter(|record| kind(record) == RowKind::OpenQuote) {
+        for record in page.iter().filter(|record| kind(record) == RawKind::OpenQuote) {
             written.count(line(out, encoder.row(&record.raw))?);
         }
     }
@@ -66,7 +66,7 @@ impl CsvCounts {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RowKind {
+enum RawKind {
     Whole,
     /// Only its start is stored.
     Cut,
@@ -74,14 +74,14 @@ enum RowKind {
     OpenQuote,
 }
 
-fn kind(record: &InvalidRecord) -> RowKind {
+fn kind(record: &InvalidRecord) -> RawKind {
     let reason = RejectReason::from(record.reason.as_str());
     if reason == RejectReason::RowTooLarge || record.raw.len() >= MAX_RAW_KEPT {
-        RowKind::Cut
+        RawKind::Cut
     } else if matches!(reason, RejectReason::UnterminatedQuote | RejectReason::QuoteMalformed) {
-        RowKind::OpenQuote
+        RawKind::OpenQuote
     } else {
-        RowKind::Whole
+        RawKind::Whole
     }
 }
 
@@ -137,12 +137,12 @@ mod tests {
     #[test]
     fn tells_what_cannot_be_written_as_it_was() {
         let cases = [
-            ("amount_scale", 100, RowKind::Whole),
-            ("amount_scale", MAX_RAW_KEPT, RowKind::Cut),
-            ("row_too_large", 100, RowKind::Cut),
-            ("unterminated_quote", 100, RowKind::OpenQuote),
-            ("quote_malformed", 100, RowKind::OpenQuote),
-            ("a_newer_reason", 100, RowKind::Whole),
+            ("amount_scale", 100, RawKind::Whole),
+            ("amount_scale", MAX_RAW_KEPT, RawKind::Cut),
+            ("row_too_large", 100, RawKind::Cut),
+            ("unterminated_quote", 100, RawKind::OpenQuote),
+            ("quote_malformed", 100, RawKind::OpenQuote),
+            ("a_newer_reason", 100, RawKind::Whole),
         ];
         for (reason, bytes, expected) in cases {
             assert_eq!(kind(&record(reason, bytes)), expected, "{reason} {bytes}");

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::obstacles::{QueueView, obstacles};
+use self::obstacles::{QueueState, obstacles};
 pub(in crate::commands) use self::view::outcome_name;
 use self::view::{DeadLetterCounts, OutcomeCounts, ReplayProgress, Status};
 use crate::commands::ledger::LedgerOptions;
@@ -189,7 +189,7 @@ impl StatusQuery<'_> {
             live: LiveCounts::of(store, run).await?,
             rows_per_second: pace.map(progress::rate),
             left: pace.and_then(|pace| progress::time_left(run, overview.progress, pace)),
-            in_the_way: obstacles(&overview, QueueView { queues: queues.as_ref(), full_at }),
+            in_the_way: obstacles(&overview, QueueState { queues: queues.as_ref(), full_at }),
             replays: replays(store, run).await?,
             dead_letters: DeadLetterCounts::new(
                 &store.dead_letters(Some(run_id), MAX_LETTERS).await?,

@@ -15,7 +15,7 @@ const TEXT: usize = 300;
 
 /// The state of the queues.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct QueueView<'a> {
+pub(super) struct QueueState<'a> {
     /// None if no broker is set.
     pub(super) queues: Option<&'a QueueSnapshot>,
     /// Length at which a queue is full (`QUEUE_MAX_LENGTH`).
@@ -23,7 +23,7 @@ pub(super) struct QueueView<'a> {
 }
 
 /// The obstacles of an unfinished run.
-pub(super) fn obstacles(overview: &RunOverview, seen: QueueView<'_>) -> Vec<String> {
+pub(super) fn obstacles(overview: &RunOverview, seen: QueueState<'_>) -> Vec<String> {
     let RunOverview { run, held_by, progress, .. } = overview;
     if run.state.is_finished() {
         return Vec::new();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn found(overview: &RunOverview, queues: Option<&QueueSnapshot>) -> Vec<String> {
-        obstacles(overview, QueueView { queues, full_at: 2_000 })
+        obstacles(overview, QueueState { queues, full_at: 2_000 })
     }
 
     #[test]
