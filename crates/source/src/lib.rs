@@ -16,7 +16,7 @@
 //! any row's end returns the same rows as a read from the start; a failed read has returned every row before the
 //! failure.
 //!
-//! Rooms: `decode` (bytes to rows), `detect` (format, header, encoding, amounts, timestamps), `s3`, `local`, `events`,
+//! Modules: `decode` (bytes to rows), `detect` (format, header, encoding, amounts, timestamps), `s3`, `local`, `events`,
 //! `pattern`.
 
 mod decode;

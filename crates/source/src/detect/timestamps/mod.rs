@@ -1,4 +1,4 @@
-//! The timestamp format of a sample. Swapping day and month is an error that nobody notices, so ambiguous timestamps
+//! The timestamp format of a sample. Swapped days and months go unnoticed, so ambiguous timestamps
 //! are rejected with both readings.
 
 use std::sync::LazyLock;

@@ -27,7 +27,7 @@ pub enum LiveBodyError {
 }
 
 /// The transactions of a body, each as its own JSON. Lines that are not objects are left to the rules; an array must be
-/// readable as a whole, as the elements of a broken one cannot be told apart.
+/// readable as a whole, as a broken one has no certain element boundaries.
 pub fn split_transactions(body: &[u8]) -> Result<Vec<&[u8]>, LiveBodyError> {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     let rows: Vec<&[u8]> = match text.first() {

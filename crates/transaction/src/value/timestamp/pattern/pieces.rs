@@ -20,7 +20,7 @@ const MONTHS: [&str; 12] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PatternPiece {
     Items(Vec<Item<'static>>),
-    /// Adjacent numbers without separators, told apart by their fixed number of digits.
+    /// Adjacent numbers without separators, each with a fixed number of digits.
     Numbers(Vec<Item<'static>>),
     /// White space between two numbers, which would otherwise run together.
     Blank,
