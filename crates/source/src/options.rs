@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_patience_with_s3_is_the_same_whoever_makes_the_options() {
+    fn s3_timeouts_are_the_same_however_the_options_are_made() {
         assert_eq!(parse(&[]).unwrap().s3.source_timeout, S3Options::default().source_timeout);
         assert_eq!(parse(&["--source-timeout", "90s"]).unwrap().s3.source_timeout, Duration::from_secs(90));
     }

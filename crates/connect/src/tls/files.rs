@@ -109,7 +109,7 @@ impl TlsFiles<'_> {
         let der = PrivateKeyDer::from_pem_slice(key_text.expose_secret()).map_err(|error| {
             let cause = match error {
                 pem::Error::NoItemsFound if is_encrypted(key_text.expose_secret()) => {
-                    "its key is locked by a passphrase: write it without, and let nobody else read the file"
+                    "its key is locked by a passphrase: store it without one, readable by its owner only"
                 }
                 pem::Error::NoItemsFound => "there is no private key in it: PEM is expected, BEGIN PRIVATE KEY",
                 _ => "it is not a PEM file",

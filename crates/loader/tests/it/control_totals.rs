@@ -38,7 +38,7 @@ async fn load(fixture: &LoaderFixture, arguments: &[&str]) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_told_is_compared_with_what_was_read() {
+async fn expected_totals_are_compared_with_the_rows_read() {
     let differ = |what: &str| Some(format!("control totals differ: {what}"));
     let trailer = "--trailer=END,{rows},{amount}";
     let suffix = "--manifest=.manifest.json";
@@ -100,7 +100,7 @@ async fn a_manifest_that_is_missing_is_named_and_nothing_is_begun() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_load_that_is_stopped_and_goes_on_knows_its_totals_and_needs_no_settings() {
+async fn a_resumed_load_knows_its_totals_and_needs_no_settings() {
     for (told, end) in [
         (&["--expect-rows=3000", "--expect-amount=4500"][..], ""),
         (&["--trailer=END,{rows},{amount}"], "END,3000,4500"),

@@ -164,7 +164,8 @@ async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: Cancellatio
         let store = Arc::clone(&store);
         async move {
             let at = Timestamp::from(Utc::now());
-            let scored = ScoredChunk::all_failed(chunk, Lane::Batch, at, &FailureClass::Suspect, "nobody scores here");
+            let scored =
+                ScoredChunk::all_failed(chunk, Lane::Batch, at, &FailureClass::Suspect, "no predictor runs here");
             let run_id = scored.id.run_id.clone();
             store.write(&[scored], IdConflict::Fail).await.unwrap();
             store.close_run(&run_id).await.unwrap();

@@ -1,4 +1,4 @@
-//! A TCP proxy before RabbitMQ that cuts connections, or lets them go silent, when it is told to.
+//! A TCP proxy before RabbitMQ that cuts connections, or silences them, on request.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

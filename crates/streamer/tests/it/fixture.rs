@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const ROUTE: Route = Route { kind: QueueKind::Transactions, lane: Lane::Realtime };
 
 #[derive(Parser)]
@@ -47,8 +47,8 @@ impl StreamerFixture {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("assay.db").display());
         let database = DatabaseOptions::default().or_default(&url);
-        assay_store::migrate(&database, PATIENCE).await.unwrap();
-        let store = assay_store::connect(&database, "test", PATIENCE).await.unwrap();
+        assay_store::migrate(&database, TEST_TIMEOUT).await.unwrap();
+        let store = assay_store::connect(&database, "test", TEST_TIMEOUT).await.unwrap();
         Self { folder, store, broker, end: CancellationToken::new() }
     }
 
@@ -78,7 +78,7 @@ impl StreamerFixture {
         let (broker, store, stop) = (Arc::clone(&self.broker), Arc::clone(&self.store), shutdown.clone());
         let task = tokio::spawn(async move {
             let tokens = options.tokens().unwrap();
-            assay_streamer::serve(listener, broker, store, &options, tokens, PATIENCE, stop).await
+            assay_streamer::serve(listener, broker, store, &options, tokens, TEST_TIMEOUT, stop).await
         });
         Streamer { address, shutdown, task }
     }
@@ -137,7 +137,7 @@ impl Streamer {
         let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(body).await;
         let mut answer = Vec::new();
-        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer comes");
+        let _ = tokio::time::timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("an answer comes");
         String::from_utf8(answer).unwrap()
     }
 
@@ -151,13 +151,13 @@ impl Streamer {
 
     pub(crate) async fn stop(self) {
         self.shutdown.cancel();
-        tokio::time::timeout(PATIENCE, self.task).await.expect("it stops").unwrap().unwrap();
+        tokio::time::timeout(TEST_TIMEOUT, self.task).await.expect("it stops").unwrap().unwrap();
     }
 }
 
 /// Scores and stores messages: rows with `refused` in their description fail, all others are `ok`.
 async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
-    let options = Serving { concurrency: 1, prefetch: 1, drain: PATIENCE };
+    let options = Serving { concurrency: 1, prefetch: 1, drain: TEST_TIMEOUT };
     let decode = |message: &Message| LiveMessage::decode(&message.body).map_err(|error| error.to_string());
     let work = move |message: LiveMessage| {
         let store = Arc::clone(&store);

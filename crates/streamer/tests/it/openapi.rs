@@ -24,7 +24,7 @@ async fn every_answer_is_described() {
     let streamer = fixture.streamer(&tokens).await;
     let token = "authorization: Bearer hush\r\n";
     let document = streamer.get("/openapi.json").await;
-    assert_eq!(document.status, 200, "whoever asks");
+    assert_eq!(document.status, 200, "without a token");
     let document = document.body;
     let good = transaction("1", "1");
     let many = format!("{}\n", good.replace("Café", "C")).repeat(MAX_LIVE_ROWS + 1);

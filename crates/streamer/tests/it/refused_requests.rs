@@ -87,7 +87,7 @@ async fn uncountable_transactions_are_not_published() {
     let uncounted = streamer.post(transaction("2", "1")).await;
     assert_eq!(uncounted.status, 503, "{}", uncounted.body);
     assert!(uncounted.head.contains("retry-after: 5") && error(&uncounted).contains("not yet counted"));
-    assert_eq!(fixture.waiting().await, 2, "it was published before anybody knew");
+    assert_eq!(fixture.waiting().await, 2, "it was published before the refusal");
     let refused = streamer.post(transaction("3", "1")).await;
     assert_eq!((refused.status, fixture.waiting().await), (503, 2));
     assert_eq!(streamer.get("/transactions/1").await.status, 503);

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::fixture::{PATIENCE, StreamerFixture, run_of_today, transaction};
+use crate::fixture::{StreamerFixture, TEST_TIMEOUT, run_of_today, transaction};
 
 const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
 
@@ -26,7 +26,7 @@ async fn transactions_are_accepted_once_they_are_counted() {
         fixture.live_run("shop").await.unwrap().accepted.unwrap()
     }));
     // With the last response, all are counted; with each response, at least its own are.
-    let counted = tokio::time::timeout(PATIENCE, counted).await.unwrap();
+    let counted = tokio::time::timeout(TEST_TIMEOUT, counted).await.unwrap();
     assert!(counted.iter().all(|rows| *rows >= 4) && counted.iter().max() == Some(&82), "{counted:?}");
     assert_eq!(fixture.waiting().await, 41);
 }

@@ -6,7 +6,7 @@ use assay_streamer::{SimulateOptions, SimulationReport, simulate};
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{PATIENCE, StreamerFixture, run_of_today, transaction};
+use crate::fixture::{StreamerFixture, TEST_TIMEOUT, run_of_today, transaction};
 
 #[derive(Parser)]
 struct Options {
@@ -17,8 +17,8 @@ struct Options {
 async fn run(fixture: &StreamerFixture, arguments: &[&str], shutdown: &CancellationToken) -> SimulationReport {
     let options = Options::parse_from(["streamer"].iter().chain(arguments)).simulate;
     let (broker, store) = (Arc::clone(&fixture.broker), Arc::clone(&fixture.store));
-    let simulating = simulate(broker, store, &options, PATIENCE, shutdown.clone());
-    tokio::time::timeout(PATIENCE, simulating).await.expect("it ends").unwrap()
+    let simulating = simulate(broker, store, &options, TEST_TIMEOUT, shutdown.clone());
+    tokio::time::timeout(TEST_TIMEOUT, simulating).await.expect("it ends").unwrap()
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_rows_are_told_apart_by_a_count() {
+    fn equal_rows_are_distinguished_by_a_count() {
         let day = "2024-03-15 00:00:00";
         let row = |payee: &str, amount: &str| format!("{day},{payee},{amount}");
         let rows = [

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_told_from_rows() {
+    fn headers_are_distinguished_from_rows() {
         let other = |text: &str| Some(HeaderRow::Other(text.to_owned()));
         let cases = [
             (HEADER, Some(HeaderRow::Same)),

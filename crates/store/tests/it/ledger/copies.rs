@@ -25,7 +25,7 @@ fn copy(name: &str) -> NewRun {
 async fn a_copy_is_known_once_its_content_is_loaded(database: &Database) {
     let store = &*database.store;
     assert_eq!(store.copy_of("sha256:ab").await.unwrap(), None);
-    let RunStart::Started(..) = store.begin_run(&copy("a")).await.unwrap() else { panic!("nobody has it") };
+    let RunStart::Started(..) = store.begin_run(&copy("a")).await.unwrap() else { panic!("no run has it") };
     let other = NewRun { fingerprint: Some("sha256:cd".into()), ..new_run("other", "/bank/other.csv") };
     assert!(matches!(store.begin_run(&other).await.unwrap(), RunStart::Started(..)));
     let unknown = NewRun { fingerprint: None, ..copy("unknown") };

@@ -166,7 +166,7 @@ async fn the_writer_of_the_last_chunk_closes_the_run(database: &Database) {
         }
     };
     let states = join_all((0..=CHUNKS).rev().map(part)).await;
-    assert!(states.contains(&RunState::Complete), "nobody closed it: {states:?}");
+    assert!(states.contains(&RunState::Complete), "no call closed it: {states:?}");
 }
 
 async fn the_first_seal_counts(database: &Database) {

@@ -107,7 +107,7 @@ async fn a_resolved_letter_that_comes_again_blocks_again(database: &Database) {
     let before = store.open_dead_letters(&a).await.unwrap();
     // It comes again between listing and repair, as a republished message may die again.
     store.record_dead_letter(&letter()).await.unwrap();
-    assert_eq!(store.resolve_dead_letters(&before).await.unwrap(), 0, "nobody has repaired this one");
+    assert_eq!(store.resolve_dead_letters(&before).await.unwrap(), 0, "this one is not repaired");
     assert_eq!(store.blocking_dead_letters(&a).await.unwrap(), 1);
 
     let seen = store.open_dead_letters(&a).await.unwrap();
