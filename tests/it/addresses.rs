@@ -8,7 +8,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
-/// Passes connections to `[::1]` on to another address of this machine. Without IPv6 there is only a port, which nobody listens at.
+/// Passes connections to `[::1]` on to another address of this machine. Without IPv6 it is only a closed port.
 struct Passage {
     port: u16,
     is_there: bool,
@@ -83,7 +83,7 @@ async fn every_server_is_reached_by_its_ipv6_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_not_encoded_is_told_so_and_neither_shown_nor_looked_up() {
+async fn an_unencoded_password_is_reported_and_neither_shown_nor_looked_up() {
     for (name, scheme) in
         [("AMQP_URL", "amqp"), ("DATABASE_URL", "postgres"), ("ML_API_URL", "http"), ("ENDPOINT_URL", "http")]
     {

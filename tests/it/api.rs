@@ -1,4 +1,4 @@
-//! What the ML API is told, and what becomes of what it says.
+//! Requests to the ML API, and the use of its responses.
 
 use assay_tests::{HEADER, MlApi, Program, Rows, Script, Stack, law, row};
 use assay_transaction::Tally;
@@ -78,7 +78,7 @@ async fn amounts_reach_the_api_and_the_database_to_the_last_digit() {
 }
 
 #[tokio::test]
-async fn what_the_api_is_told_of_a_transaction_is_what_is_stored() {
+async fn the_api_receives_the_transaction_that_is_stored() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(1));
     let _stages = stack.start_stages();
@@ -108,7 +108,7 @@ async fn an_api_without_a_health_check_scores_for_the_fleet() {
         stack.ml_api.set_health(status);
         let mut predictor = stack.predictor().start();
         predictor.says("scoring with up to").await;
-        // It is away, and comes back.
+        // It is unreachable, and recovers.
         stack.ml_api.stop().await;
         // Each file another content, as a copy is not loaded.
         let rows = 250 + number;
@@ -141,7 +141,7 @@ async fn an_api_without_a_health_check_scores_for_one_process() {
 }
 
 #[tokio::test]
-async fn an_api_that_lets_nobody_in_is_waited_for_and_named() {
+async fn an_api_that_refuses_every_client_is_waited_for_and_named() {
     for status in [401, 403] {
         let ml_api = MlApi::start(Script::Broken(status)).await;
         ml_api.set_health(status);

@@ -1,4 +1,4 @@
-//! Programs that die or are stopped half-way: whoever comes next goes on, and nothing is lost or stored twice.
+//! Programs that die or are stopped half-way: the next one resumes, and nothing is lost or stored twice.
 //!
 //! "Half-way" is never a matter of timing here: the ML API holds its answers back, a queue is full, or the database is locked.
 
@@ -32,8 +32,8 @@ async fn stuck_loader(stack: &Stack, object: &str) -> assay_tests::Running {
     loader
 }
 
-/// The next loader goes on, with everything else there.
-async fn the_next_loader_goes_on(stack: &Stack, object: &str, file: &Rows) {
+/// The next loader resumes, with all other programs running.
+async fn the_next_loader_resumes(stack: &Stack, object: &str, file: &Rows) {
     let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
     let resumed = small(stack.loader(object)).arg("--wait").run().await;
     resumed
@@ -45,12 +45,12 @@ async fn the_next_loader_goes_on(stack: &Stack, object: &str, file: &Rows) {
 }
 
 #[tokio::test]
-async fn after_a_killed_loader_the_next_one_goes_on() {
+async fn after_a_killed_loader_the_next_one_resumes() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
     stuck_loader(&stack, &object).await.kill().await;
-    the_next_loader_goes_on(&stack, &object, &file).await;
+    the_next_loader_resumes(&stack, &object, &file).await;
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_stopped_loader_says_how_to_go_on() {
     let loader = stuck_loader(&stack, &object).await;
     loader.terminate();
     loader.end().await.expect_one_clear_line(3, &["repeat the command"]);
-    the_next_loader_goes_on(&stack, &object, &file).await;
+    the_next_loader_resumes(&stack, &object, &file).await;
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_resumed_run_keeps_its_settings() {
 }
 
 #[tokio::test]
-async fn a_loader_that_was_cut_off_from_the_database_goes_on() {
+async fn a_loader_that_was_cut_off_from_the_database_resumes() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -145,7 +145,7 @@ async fn predictors_and_writers_with_nothing_to_do_stop_at_once() {
     }
 }
 
-/// Each checkpoint waits while somebody has the lock.
+/// Each checkpoint waits while the lock is held.
 const HANGING_CHECKPOINTS: &str = "
     CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql
         AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END $$;

@@ -1,4 +1,4 @@
-//! What the broker gave up, what nobody can read and what is lost: booked, told, repaired and replayed.
+//! Dead letters, unreadable messages and lost chunks: recorded, reported, repaired and replayed.
 
 use assay_tests::{Rows, STORED, Script, Stack, Taken, assert_same, content, law};
 use assay_transaction::Tally;
@@ -21,7 +21,7 @@ async fn all_is_stored(stack: &Stack, file: &Rows) {
 }
 
 #[tokio::test]
-async fn a_chunk_that_nobody_can_read_stalls_its_run_until_it_is_repaired() {
+async fn an_unreadable_chunk_stalls_its_run_until_it_is_repaired() {
     let stack = Stack::new(Script::Score).await;
     let (object, file) = published(&stack).await;
     let chunk = stack.broker.take("transactions.batch").await;
@@ -42,7 +42,7 @@ async fn a_chunk_that_nobody_can_read_stalls_its_run_until_it_is_repaired() {
     stack.loader(&object).arg("--wait").run().await.expect_exit(0).expect_says("already loaded");
 }
 
-/// As where somebody repairs a run before the fleet is updated that could not read the chunk.
+/// As when a run is repaired before the update of the programs that could not read the chunk.
 #[tokio::test]
 async fn a_repaired_chunk_that_dies_again_stalls_its_run_again() {
     let stack = Stack::new(Script::Score).await;
@@ -129,7 +129,7 @@ async fn a_purged_queue_is_repaired_from_the_source() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_no_run_is_kept_and_stalls_nobody() {
+async fn a_dead_letter_without_a_run_is_kept_and_stalls_no_run() {
     let stack = Stack::new(Script::Score).await;
     let (object, file) = published(&stack).await;
     let foreign = Taken { properties: lapin::BasicProperties::default(), body: b"hello".to_vec() };

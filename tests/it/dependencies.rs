@@ -1,19 +1,21 @@
-//! What the programs depend on is away, wrong or not ready: one clear line that names the setting, and an exit code.
+//! A dependency is unreachable, wrong or not ready: one clear line that names the setting, and an exit code.
 
 use assay_tests::{Broker, ClosedPort, DEADLINE, Database, Program, Rows, Script, Stack, law};
 
-/// A time-out for a dependency that is away, in which the others, which are there, are surely reached on a busy machine too.
+/// A time limit for an unreachable dependency that suffices to reach the others on a busy machine.
 const REACHABLE: &str = "5s";
 
 #[tokio::test]
-async fn a_broker_that_is_away_ends_every_stage() {
+async fn an_unreachable_broker_ends_every_stage() {
     let stack = Stack::new(Script::Score).await;
-    let nobody = ClosedPort::new();
-    let url = format!("amqp://guest:a-password@{}", nobody.address());
+    let closed_port = ClosedPort::new();
+    let url = format!("amqp://guest:a-password@{}", closed_port.address());
     let programs = [stack.loader("s3://transactions/a.csv"), stack.predictor(), stack.writer()];
     for running in programs.map(|program| program.env("AMQP_URL", &url).env("STARTUP_TIMEOUT", REACHABLE).start()) {
         let ended = running.end().await;
-        ended.expect_one_clear_line(3, &["AMQP_URL", &nobody.address(), "refused"]).expect_silent_about("a-password");
+        ended
+            .expect_one_clear_line(3, &["AMQP_URL", &closed_port.address(), "refused"])
+            .expect_silent_about("a-password");
     }
 }
 
@@ -30,14 +32,14 @@ async fn a_broker_that_knows_us_not_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_ends_those_who_need_it() {
+async fn an_unreachable_database_ends_the_stages_that_need_it() {
     let broker = Broker::new();
-    let nobody = ClosedPort::new();
-    let url = format!("postgres://assay:a-password@{}/assay", nobody.address());
+    let closed_port = ClosedPort::new();
+    let url = format!("postgres://assay:a-password@{}/assay", closed_port.address());
     for program in [Program::new("loader").arg("a.csv"), Program::new("writer"), Program::new("assay").arg("migrate")] {
         let ended = broker.known_to(program).env("DATABASE_URL", &url).env("STARTUP_TIMEOUT", "1s").run().await;
         ended
-            .expect_one_clear_line(3, &["DATABASE_URL", &nobody.address(), "refused"])
+            .expect_one_clear_line(3, &["DATABASE_URL", &closed_port.address(), "refused"])
             .expect_silent_about("a-password");
     }
 }
@@ -71,13 +73,13 @@ async fn a_database_without_tables_says_how_to_make_them() {
 }
 
 #[tokio::test]
-async fn an_ml_api_that_is_away_ends_the_predictor() {
+async fn an_unreachable_ml_api_ends_the_predictor() {
     let broker = Broker::new();
-    let nobody = ClosedPort::new();
-    let url = format!("http://{}", nobody.address());
+    let closed_port = ClosedPort::new();
+    let url = format!("http://{}", closed_port.address());
     let predictor =
         broker.known_to(Program::new("predictor")).env("ML_API_URL", &url).env("STARTUP_TIMEOUT", REACHABLE);
-    predictor.run().await.expect_one_clear_line(3, &["ML_API_URL", &nobody.address(), "refused"]);
+    predictor.run().await.expect_one_clear_line(3, &["ML_API_URL", &closed_port.address(), "refused"]);
 }
 
 #[tokio::test]
@@ -105,7 +107,7 @@ async fn a_program_that_waits_for_a_dependency_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_that_nobody_scores() {
+async fn a_waiting_load_reports_missing_predictors() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
     let writer = stack.writer().start();
@@ -115,7 +117,7 @@ async fn who_waits_is_told_that_nobody_scores() {
         .expect_one_clear_line(3, &["WAIT_TIMEOUT", "0 of 2 chunks", "no consumer on transactions.batch"])
         .expect_says(" - WARN - no consumer on transactions.batch");
 
-    // What was published waits for whoever comes.
+    // Published messages wait for the next predictor.
     let _predictor = stack.predictor().start();
     stack.database.until_finished().await;
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 150);
@@ -124,7 +126,7 @@ async fn who_waits_is_told_that_nobody_scores() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_that_nobody_writes() {
+async fn a_waiting_load_reports_missing_writers() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
     let _predictor = stack.predictor().start();

@@ -1,4 +1,4 @@
-//! Runs that a person cancels or a budget aborts, and programs that are told to end.
+//! Runs that a person cancels or a budget aborts, and programs that are stopped by a signal.
 
 use assay_tests::{Program, Rows, Script, Stack, law};
 
@@ -32,7 +32,7 @@ async fn a_loader_hears_that_its_run_is_cancelled() {
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(3_000));
     let loader =
         stack.loader(&object).env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20").env("BATCH_RUN_ID", "run");
-    // A short queue and nobody who takes from it: the loader waits for room.
+    // A short queue without consumers: the loader waits for room.
     let loader = loader.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2").env("DRAIN_TIMEOUT", "1s").start();
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
     stack.assay(["cancel", "run", "--reason", "mistake", "--yes"]).run().await.expect_exit(0);

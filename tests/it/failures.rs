@@ -26,7 +26,7 @@ const BLOCKED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'assay-writer' AND wait_event_type = 'Lock')";
 
 #[tokio::test]
-async fn data_that_is_refused_fails_alone_whoever_refuses_it() {
+async fn refused_data_fails_alone_whatever_refuses_it() {
     let stack = Stack::new(Script::Refuse).await;
     // SQLSTATE 23514, and 22012: a division by zero.
     stack.database.execute("ALTER TABLE transactions ADD CHECK (description <> 'constrain me')").await;
@@ -108,7 +108,7 @@ async fn a_wrong_setting_of_the_api_fails_no_row_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_right_that_is_taken_away_stops_the_writer_and_fails_no_row() {
+async fn a_revoked_privilege_stops_the_writer_and_fails_no_row() {
     let role = Role::new().await;
     let stack = Stack::new(Script::Score).await;
     let url = role.may_use(&stack.database).await;
@@ -163,9 +163,9 @@ async fn a_deadlock_is_tried_again() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     // The one that has waited that long looks for a deadlock, and gives way: the writer, and not this test.
-    let patience =
+    let deadlock_timeout =
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''2s''', current_database()); END $$";
-    stack.database.execute(patience).await;
+    stack.database.execute(deadlock_timeout).await;
     let _predictor = scored(&stack, &file).await;
     let mut rival = PgConnection::connect(stack.database.url()).await.unwrap();
     sqlx::query("SET deadlock_timeout = '1h'").execute(&mut rival).await.unwrap();

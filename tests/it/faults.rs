@@ -7,7 +7,7 @@ use assay_tests::faults::{Options, Tools, run};
 #[tokio::test(flavor = "multi_thread")]
 async fn no_row_is_lost_or_doubled_whatever_fails() {
     let Some(tools) = Tools::from_environment() else {
-        // Not by a macro of the library, whose words nobody sees of a test that passes.
+        // Not by `eprintln!`, whose output is captured if the test passes.
         let words = "faults: NOT RUN, as they take installed services that may be killed: run scripts/faults, which brings them";
         writeln!(std::io::stderr(), "{words}").unwrap();
         return;

@@ -1,4 +1,4 @@
-//! The feed of predictions: what was stored is told once to those who listen, and nobody who listens slows the writer.
+//! The feed of predictions: each stored one is announced once to the listeners, and no listener slows the writer.
 
 use assay_tests::{Listener, Rows, Running, Script, Stack, law, row};
 use assay_transaction::Tally;
@@ -53,12 +53,12 @@ async fn told(listener: &Listener) -> Vec<String> {
     listener.take_all().await.into_iter().map(line).collect()
 }
 
-async fn ids_told(listener: &Listener) -> Vec<String> {
+async fn announced_ids(listener: &Listener) -> Vec<String> {
     listener.take_all().await.into_iter().map(|heard| heard.id).collect()
 }
 
 #[tokio::test]
-async fn every_stored_prediction_is_told_once() {
+async fn every_stored_prediction_is_announced_once() {
     let stack = Stack::new(Script::Score).await;
     let object = published(&stack).await;
     let [all, fraud] = [stack.broker.listen("#").await, stack.broker.listen("*.fraud").await];
@@ -67,7 +67,7 @@ async fn every_stored_prediction_is_told_once() {
     assert_eq!(told(&all).await, stack.database.texts(PREDICTIONS).await);
     let found = stack.database.texts(FRAUD).await;
     assert!(!found.is_empty());
-    assert_eq!(ids_told(&fraud).await, found);
+    assert_eq!(announced_ids(&fraud).await, found);
 
     // Known transactions are no news.
     let (_predictor, writer) = (stack.predictor().start(), writer());
@@ -79,7 +79,7 @@ async fn every_stored_prediction_is_told_once() {
 }
 
 #[tokio::test]
-async fn what_is_flagged_is_told_alone() {
+async fn only_flagged_predictions_are_announced() {
     let stack = Stack::new(Script::Score).await;
     published(&stack).await;
     let all = stack.broker.listen("#").await;
@@ -87,20 +87,20 @@ async fn what_is_flagged_is_told_alone() {
     written(&stack, [stack.predictor().start(), writer]).await;
     let flagged = stack.database.texts(FLAGGED).await;
     assert!(!flagged.is_empty() && flagged.len() < 300);
-    assert_eq!(ids_told(&all).await, flagged);
+    assert_eq!(announced_ids(&all).await, flagged);
 }
 
 #[tokio::test]
-async fn nothing_is_told_unless_it_is_asked_for() {
+async fn nothing_is_announced_by_default() {
     let stack = Stack::new(Script::Score).await;
     published(&stack).await;
     let all = stack.broker.listen("#").await;
     written(&stack, stack.start_stages()).await;
-    assert_eq!(ids_told(&all).await, [""; 0]);
+    assert_eq!(announced_ids(&all).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_listener_that_takes_nothing_keeps_nobody_from_writing() {
+async fn a_listener_that_takes_nothing_does_not_block_writing() {
     const MANY: u64 = 30_000;
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(MANY));
@@ -113,6 +113,6 @@ async fn a_listener_that_takes_nothing_keeps_nobody_from_writing() {
     writer.terminate();
     writer.end().await.expect_exit(0).expect_says("not announced, or not confirmed");
     // Another's full queue is none of its business.
-    let heard = ids_told(&wide_awake).await;
+    let heard = announced_ids(&wide_awake).await;
     assert!(!heard.is_empty() && heard.is_sorted_by(|one, next| one < next), "none twice");
 }

@@ -37,7 +37,7 @@ fn file(folder: &Path, name: &str, content: &str) -> String {
 }
 
 #[tokio::test]
-async fn plain_json_is_scored_stored_and_told() {
+async fn plain_json_is_scored_stored_and_announced() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stages(&stack).await;
     let listener = Program::python("examples/live/feed.py").args(["realtime.fraud", "--count", "1"]);
@@ -64,7 +64,7 @@ async fn plain_json_is_scored_stored_and_told() {
     assert!(heard.expect_exit(0).stdout.starts_with(r#"realtime.fraud {"transaction_id":"#), "{}", heard.stdout);
     assert!(heard.stdout.contains(r#""external_id":"a","#), "{}", heard.stdout);
 
-    // Whoever got no answer sends the same again. The last message shows that the others were dealt with.
+    // A producer without a confirm sends the same again. The last message shows that the others were processed.
     producer(&stack).args([one.as_str(), &array, &one, &array]).run().await.expect_exit(0);
     let last = file(folder.path(), "last.json", &transaction("e", "-1.00").to_string());
     producer(&stack).arg(&last).run().await.expect_exit(0);
@@ -111,9 +111,9 @@ async fn the_examples_say_what_is_in_the_way() {
     producer(&stack).without("AMQP_URL").run().await.expect_exit(2).expect_says("AMQP_URL is not set");
     producer(&stack).arg("nowhere.json").run().await.expect_exit(2).expect_says("cannot read nowhere.json");
     producer(&stack).args(["--message-id", "x"]).run().await.expect_exit(2).expect_says("--message-id");
-    let nobody = "amqp://guest:a-password@127.0.0.1:1/";
+    let closed_port = "amqp://guest:a-password@127.0.0.1:1/";
     for program in [producer(&stack), feed()] {
-        let ended = program.env("AMQP_URL", nobody).run().await;
+        let ended = program.env("AMQP_URL", closed_port).run().await;
         ended
             .expect_exit(3)
             .expect_says("cannot reach the broker")

@@ -1,4 +1,4 @@
-//! Messages that nobody of ours has written lie in the queues: they become dead letters, and the run goes on.
+//! Malformed messages in the queues become dead letters, and the run continues.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn unreadable(kind: &str) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_becomes_a_dead_letter_and_the_run_goes_on() {
+async fn an_unreadable_message_becomes_a_dead_letter_and_the_run_continues() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     stack.loader(&object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);

@@ -1,4 +1,4 @@
-//! Live transactions through the streamer, the predictors and the writer: what was answered with 202 is stored, once, whoever is
+//! Live transactions through the streamer, the predictors and the writer: what was answered with 202 is stored once, whatever is
 //! killed meanwhile.
 
 use assay_tests::{Answer, Program, Running, STORED, Script, Stack, get, law, post};
@@ -45,7 +45,7 @@ async fn accept(address: &str, ids: impl Iterator<Item = String>) -> Vec<String>
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_stored_once_whoever_is_killed() {
+async fn accepted_messages_are_stored_once_whichever_program_is_killed() {
     let stack = Stack::new(Script::Hold).await;
     let (killed, address) = streamer(&stack).await;
     let predictor = stack.predictor().start();
@@ -221,7 +221,7 @@ async fn live_messages_share_requests_and_nothing_else() {
     let _writer = stack.writer().start();
     stack.database.until("SELECT count(*) = 1 FROM failed_transactions WHERE class = 'rejected'").await;
     stack.database.until("SELECT count(*) = 121 FROM chunks").await;
-    assert_eq!(stack.database.texts(IDS).await, accepted, "one at fault costs nobody else");
+    assert_eq!(stack.database.texts(IDS).await, accepted, "one at fault costs no other");
     // Three at first, then the halves of the one that was refused, and controls.
     assert!(stack.ml_api.requests() < 30, "{} requests", stack.ml_api.requests());
     let tally = law::holds_for_one_run(&stack.database).await;

@@ -42,7 +42,7 @@ async fn a_loader_says_what_failed_before() {
     let again = stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "second").run().await;
     again.expect_exit(1).expect_says("1 row of run first failed: `assay failures first` shows why");
     again.expect_says("BATCH_RUN_ID=second is not used");
-    // Who does not wait is told, and is done.
+    // A load that does not wait reports it, and succeeds.
     stack.loader(&object).run().await.expect_exit(0).expect_says("1 row of run first failed");
     law::holds_for_one_run(&stack.database).await;
 }

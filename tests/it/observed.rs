@@ -108,7 +108,7 @@ async fn every_stage_counts_what_it_has_done() {
 }
 
 #[tokio::test]
-async fn a_predictor_whose_ml_api_is_away_says_so_and_is_ready_again_with_it() {
+async fn a_predictor_is_unready_while_its_ml_api_is_unreachable() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(500));
     let (_predictor, predictor) = shown(stack.predictor()).await;
@@ -120,7 +120,7 @@ async fn a_predictor_whose_ml_api_is_away_says_so_and_is_ready_again_with_it() {
         until(&predictor, "/health/ready", "that it cannot work", |status, text| status == 503 && text.contains("503"))
             .await;
     assert!(reasons.starts_with("ml_api: the ML API is unavailable ("), "{reasons}");
-    // It lives: nobody is to start it again.
+    // It is alive, and must not be restarted.
     assert_eq!(get_text(&predictor, "/health/live").await.unwrap(), (200, "alive\n".to_owned()));
     let (_, counted) = get_text(&predictor, "/metrics").await.unwrap();
     assert_eq!(value(&counted, "assay_predictor_circuit_open"), 1);
@@ -139,8 +139,8 @@ async fn a_predictor_whose_ml_api_is_away_says_so_and_is_ready_again_with_it() {
 #[tokio::test]
 async fn a_program_that_still_waits_lives_and_is_not_ready() {
     let stack = Stack::new(Script::Score).await;
-    let nobody = ClosedPort::new();
-    let url = format!("amqp://guest:guest@{}", nobody.address());
+    let closed_port = ClosedPort::new();
+    let url = format!("amqp://guest:guest@{}", closed_port.address());
     let (writer, address) = shown(stack.writer().env("AMQP_URL", url).env("STARTUP_TIMEOUT", "1h")).await;
     let reasons = until(&address, "/health/ready", "that it starts", |status, _| status == 503).await;
     assert_eq!(reasons, "starting: waiting for dependencies\n");

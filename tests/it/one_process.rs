@@ -146,7 +146,7 @@ async fn refused_rows_fail_and_the_exit_code_says_so() {
 }
 
 #[tokio::test]
-async fn what_was_killed_or_stopped_goes_on_when_it_is_started_again() {
+async fn a_killed_or_stopped_run_resumes_when_it_is_started_again() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(300);
     let folder = Folder::with("a.csv", &file);

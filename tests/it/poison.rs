@@ -9,7 +9,7 @@ async fn poison(stack: &Stack, exchange: &str, key: &[u8]) -> i64 {
     let exchange = format!("{}{exchange}", stack.broker.prefix());
     let poisons = RawProperties::poisons();
     for (name, properties) in &poisons {
-        // What loses its properties is told apart by its body.
+        // A message without its properties is identified by its body.
         let body = format!("{name} by {exchange} {}", String::from_utf8_lossy(key));
         assert!(amqp.publish(&exchange, key, properties, body.as_bytes()).await);
     }

@@ -60,7 +60,7 @@ async fn to_the_middle_of_a_load() {
 
     restore(&stack.database).await;
     assert_eq!(stack.database.count("SELECT count(*) FROM chunks").await, 0);
-    // The next loader goes on at the checkpoint, and seals the run.
+    // The next loader resumes at the checkpoint, and seals the run.
     small(stack.loader(&object)).run().await.expect_exit(0).expect_says("resuming at row ");
     stack.database.until("SELECT state = 'sealed' FROM runs").await;
     let rest = "SELECT count(*) = (SELECT now.chunks_total - before.checkpoint_chunk

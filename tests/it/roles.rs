@@ -91,7 +91,7 @@ impl Restricted {
         self.program("loader", "assay_loader", Some("assay_loader"))
     }
 
-    fn desk(&self) -> Program {
+    fn assay(&self) -> Program {
         self.program("assay", "assay_desk", Some("assay_desk"))
     }
 
@@ -203,13 +203,13 @@ async fn a_load_and_what_is_done_about_it(restricted: &Restricted) {
     restricted.loader().args([&object, "--wait", "--force"]).run().await.expect_exit(1);
     assert_eq!(restricted.count("SELECT count(*) FROM transactions").await, 300);
 
-    let run = restricted.desk().args(["runs", "--json"]).run().await.expect_exit(0).json();
+    let run = restricted.assay().args(["runs", "--json"]).run().await.expect_exit(0).json();
     let run = run.to_string();
     let run = run.split('"').find(|word| word.starts_with("batch_")).expect("a run has a name").to_owned();
     restricted.ml_api.set(Script::Score);
-    restricted.desk().args(["replay", &run, "--wait", "--reason", "the model was updated"]).run().await.expect_exit(0);
-    restricted.desk().args(["audit", &run]).run().await.expect_exit(0);
-    restricted.desk().args(["repair", &run, "--reason", "to see whether it is whole"]).run().await.expect_exit(0);
+    restricted.assay().args(["replay", &run, "--wait", "--reason", "the model was updated"]).run().await.expect_exit(0);
+    restricted.assay().args(["audit", &run]).run().await.expect_exit(0);
+    restricted.assay().args(["repair", &run, "--reason", "to see whether it is whole"]).run().await.expect_exit(0);
     let reader = |arguments: [&str; 2]| {
         restricted.program("assay", "assay_desk", Some("assay_reader")).without("AMQP_URL").args(arguments).run()
     };
@@ -298,7 +298,7 @@ async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
         assert!(!restricted.lets(role, statement).await, "{role} may: {statement}");
     }
     assert!(restricted.lets("assay_reader", "SELECT * FROM transactions").await);
-    // What a later migration adds can be read by those who read, and by nobody else yet.
+    // Tables of a later migration are readable for the reading roles only.
     assert!(restricted.lets("assay_owner", "CREATE TABLE later (a int)").await);
     assert!(restricted.lets("assay_reader", "SELECT * FROM later").await);
     assert!(!restricted.lets("assay_writer", "SELECT * FROM later").await);

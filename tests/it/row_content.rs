@@ -12,8 +12,8 @@ const NAME: &str = "Jean Dupont";
 const ACCOUNT: &str = "DE89370400440532013000";
 /// Pieces by which they are known.
 const PIECES: [&str; 5] = ["411111", "111111", "Dupont", "370400", "013000"];
-/// What is told of runs and messages as a whole.
-const TOLD: &str = "
+/// What is recorded of runs and messages as a whole.
+const RECORDED: &str = "
     SELECT concat_ws('|', run_id, error) FROM runs
     UNION ALL SELECT concat_ws('|', operator, reason, details::text) FROM operations
     UNION ALL SELECT concat_ws('|', queue, message_id, message_type, run_id, reason) FROM dead_letters";
@@ -120,7 +120,7 @@ async fn a_fleet_tells_nothing_of_the_rows_that_come_in_by_any_way() {
     let address =
         |log: String, at: &str| log.split(at).nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
 
-    // What is told of objects.
+    // What is recorded of objects.
     let key = "in%2Fa%0A2026-01-01+-+ERROR+-+forged%1B%C2%85.csv";
     let forged = json!({"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "drops"}, "object": {"key": key}}});
     for body in [
@@ -150,7 +150,7 @@ async fn a_fleet_tells_nothing_of_the_rows_that_come_in_by_any_way() {
     for (number, (queue, kind)) in queues.into_iter().enumerate() {
         let queue = stack.broker.look_at(queue).await;
         for body in &forged {
-            // What is told twice is recorded once.
+            // A message that arrives twice is recorded once.
             queue.put(kind, format!("{body}{}", " ".repeat(number)).as_bytes()).await;
         }
     }
@@ -181,7 +181,7 @@ async fn a_fleet_tells_nothing_of_the_rows_that_come_in_by_any_way() {
         whole_lines(&ended);
         ended.expect_silent_about("\n2026-01-01");
     }
-    for told in stack.database.texts(TOLD).await {
+    for told in stack.database.texts(RECORDED).await {
         // The type of a message is its sender's own word, and a column of its own.
         silent(&told.replace(&format!("|{NAME}|"), "|"), "the tables");
     }

@@ -1,4 +1,4 @@
-//! No secret in logs, in results, in error texts or in the list of processes: not where a service is away, refuses the password
+//! No secret in logs, in results, in error texts or in the list of processes: not where a service is unreachable, refuses the password
 //! or is none, nor where a setting is malformed, at no level of logs, as it was written or percent-encoded.
 
 use assay_tests::{ClosedPort, Database, Ended, Program, Rows, Running, S3Server, Script, Stack, post};
@@ -79,20 +79,20 @@ fn silent(ended: &Ended, situation: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_finds_nobody_tells_no_secret() {
-    let nobody = ClosedPort::new();
-    let address = nobody.address();
+async fn a_failed_connection_reveals_no_secret() {
+    let closed_port = ClosedPort::new();
+    let address = closed_port.address();
     for level in LEVELS {
         for program in programs() {
             let ended = heard(with_secrets(program, &address, &address, &address).env("LOG_LEVEL", level)).await;
-            assert_ne!(ended.code, Some(0), "{} has found somebody", ended.name);
+            assert_ne!(ended.code, Some(0), "{} has found a server", ended.name);
             silent(&ended, &format!("away, {level}"));
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_refused_tells_no_secret() {
+async fn a_refused_program_reveals_no_secret() {
     let stack = Stack::new(Script::Score).await;
     let place = |url: &str| {
         let url = Url::parse(url).unwrap();
@@ -131,8 +131,8 @@ async fn malformed_settings_are_not_repeated() {
         format!("user:{RAW}@127.0.0.1"),
         RAW.to_owned(),
     ];
-    let nobody = ClosedPort::new();
-    let address = nobody.address();
+    let closed_port = ClosedPort::new();
+    let address = closed_port.address();
     let settings = [
         ("AMQP_URL", "amqp", "predictor"),
         ("DATABASE_URL", "postgres", "writer"),
@@ -175,7 +175,7 @@ async fn malformed_settings_are_not_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_works_tells_no_secret_and_no_content() {
+async fn a_working_program_reveals_no_secret_and_no_content() {
     let stack = Stack::new(Script::Refuse).await;
     let secrets: Vec<String> = [stack.broker.url(), stack.database.url()]
         .iter()

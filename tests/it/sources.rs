@@ -70,11 +70,12 @@ async fn wrong_credentials_name_the_settings_and_are_not_shown() {
 }
 
 #[tokio::test]
-async fn an_s3_server_that_is_away_is_named() {
+async fn an_unreachable_s3_server_is_named() {
     let stack = Stack::new(Script::Score).await;
-    let nobody = ClosedPort::new();
-    let loader = stack.loader("s3://transactions/a.csv").env("ENDPOINT_URL", format!("http://{}", nobody.address()));
-    let words = ["ENDPOINT_URL", &nobody.address(), "refused"];
+    let closed_port = ClosedPort::new();
+    let loader =
+        stack.loader("s3://transactions/a.csv").env("ENDPOINT_URL", format!("http://{}", closed_port.address()));
+    let words = ["ENDPOINT_URL", &closed_port.address(), "refused"];
     loader.run().await.expect_one_clear_line(3, &words);
 }
 

@@ -13,7 +13,7 @@ use url::Url;
 const USER: &str = "assay_by_tls";
 const PASSWORD: &str = "by-tls-alone";
 
-/// A deployment in which nobody is spoken to in the clear, and RabbitMQ, PostgreSQL and the ML API let in who shows a
+/// A deployment without clear-text connections, in which RabbitMQ, PostgreSQL and the ML API admit clients with a
 /// certificate.
 struct Secured {
     database: Database,
@@ -162,9 +162,9 @@ async fn every_connection_is_by_tls_or_not_at_all() {
     };
     let secured = Secured::start(&tools).await;
     a_load_comes_through(&secured).await;
-    who_is_not_trusted_is_not_spoken_to(&secured).await;
-    who_shows_no_certificate_is_told(&secured).await;
-    who_does_not_speak_tls_is_not_spoken_to(&secured).await;
+    no_program_connects_to_an_untrusted_server(&secured).await;
+    a_missing_client_certificate_is_reported(&secured).await;
+    no_program_connects_to_a_server_without_tls(&secured).await;
 }
 
 async fn a_load_comes_through(secured: &Secured) {
@@ -183,10 +183,10 @@ async fn a_load_comes_through(secured: &Secured) {
     }
 }
 
-async fn who_is_not_trusted_is_not_spoken_to(secured: &Secured) {
+async fn no_program_connects_to_an_untrusted_server(secured: &Secured) {
     for prefix in ["AMQP", "DATABASE", "ML_API", "ENDPOINT"] {
         let (ca, url) = (format!("{prefix}_CA_FILE"), format!("{prefix}_URL"));
-        // PostgreSQL's certificate is looked at where somebody asks for that.
+        // PostgreSQL's certificate is verified if a setting asks for it.
         let asked = |program: Program| match prefix {
             "DATABASE" => program.env("DATABASE_URL", format!("{}?sslmode=verify-full", secured.database_url())),
             _ => program,
@@ -203,7 +203,7 @@ async fn who_is_not_trusted_is_not_spoken_to(secured: &Secured) {
     }
 }
 
-async fn who_shows_no_certificate_is_told(secured: &Secured) {
+async fn a_missing_client_certificate_is_reported(secured: &Secured) {
     for prefix in ["AMQP", "DATABASE", "ML_API"] {
         let (cert, key) = (format!("{prefix}_CERT_FILE"), format!("{prefix}_KEY_FILE"));
         let ended = secured.user_of(prefix).without(&cert).without(&key).run().await;
@@ -221,7 +221,7 @@ async fn who_shows_no_certificate_is_told(secured: &Secured) {
     loader.run().await.expect_one_clear_line(2, &["client certificate", "the SDK of AWS cannot show one"]);
 }
 
-async fn who_does_not_speak_tls_is_not_spoken_to(secured: &Secured) {
+async fn no_program_connects_to_a_server_without_tls(secured: &Secured) {
     let amqp = secured.rabbitmq.url_at(secured.rabbitmq.port());
     let plain_broker = secured.user_of("AMQP").env("AMQP_URL", amqp.replacen("amqp://", "amqps://", 1)).run().await;
     plain_broker.expect_one_clear_line(2, &["AMQP_URL", "does not speak TLS"]);

@@ -1,4 +1,4 @@
-//! `loader watch`: what comes to lie in a bucket is loaded once, whatever is told of it, and whoever dies or sleeps meanwhile.
+//! `loader watch`: each object of a bucket is loaded once, whatever events arrive, and whichever loader dies or hangs.
 
 use assay_tests::{Program, Rows, Running, STORED, Script, Stack, assert_same, content, law};
 use serde_json::{Value, json};
@@ -64,10 +64,10 @@ async fn post(watcher: &Running, authorization: &str, body: &[u8]) -> u16 {
 const BEARER: &str = "Authorization: Bearer open sesame\r\n";
 
 #[tokio::test]
-async fn each_object_is_loaded_once_however_it_is_told() {
+async fn each_object_is_loaded_once_whatever_events_arrive() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
-    // Nobody tells of this one: it was there before.
+    // No event announces this one: it was there before.
     stack.s3.put("drops", "in/before.csv", Rows::valid(10));
     stack.s3.put("drops", "out/elsewhere.csv", Rows::valid(10).unlike(20));
     let mut watcher = stack
@@ -199,7 +199,7 @@ async fn events_by_way_of_event_bridge_load_what_they_name() {
 }
 
 #[tokio::test]
-async fn a_file_that_nobody_can_load_fails_once_and_keeps_no_other() {
+async fn an_unloadable_file_fails_once_and_blocks_no_other() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
     stack.s3.put("drops", "in/letter.csv", "Dear bank,\nhere are no rows.\n");
@@ -289,7 +289,7 @@ async fn a_watcher_that_slept_changes_nothing_when_it_wakes() {
     let before = stack.database.texts(LEDGER).await;
     first.thaw();
     first.says("was taken over").await;
-    // It goes on with what comes, as if nothing had happened.
+    // It continues with new objects.
     stack.s3.put("drops", "in/b.csv", Rows::valid(10));
     second.terminate();
     second.end().await.expect_exit(0);

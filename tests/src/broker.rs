@@ -47,7 +47,7 @@ impl Broker {
         program.env("AMQP_URL", &self.url).env("QUEUE_PREFIX", &self.prefix)
     }
 
-    /// How many messages a queue, which exists, holds that nobody has taken.
+    /// How many messages a queue, which exists, holds that no consumer has taken.
     pub async fn depth(&self, queue: &str) -> lapin::Result<u32> {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
@@ -70,7 +70,7 @@ impl Broker {
         let told =
             channel.basic_publish(exchange.into(), key, options, body, properties).await.expect("it is published");
         let confirmed = told.await.expect("it is confirmed");
-        assert!(confirmed.is_ack() && confirmed.take_message().is_none(), "somebody has a queue for it");
+        assert!(confirmed.is_ack() && confirmed.take_message().is_none(), "a queue is bound for it");
         connection.close(200, "told".into()).await.expect("RabbitMQ hears the goodbye");
     }
 

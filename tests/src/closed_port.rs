@@ -1,9 +1,9 @@
-//! An address where nobody listens, and nobody will.
+//! An address where no process listens, or ever will.
 
 use tokio::net::TcpSocket;
 
 /// A port of loopback that refuses connections for as long as this lives: it is bound, so that no other test is given it,
-/// and nobody listens on it.
+/// and no process listens on it.
 #[derive(Debug)]
 pub struct ClosedPort(TcpSocket);
 
@@ -33,8 +33,8 @@ mod tests {
 
     #[tokio::test]
     async fn refuses() {
-        let nobody = ClosedPort::new();
-        let refused = tokio::net::TcpStream::connect(nobody.address()).await.unwrap_err();
+        let closed = ClosedPort::new();
+        let refused = tokio::net::TcpStream::connect(closed.address()).await.unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     }
 }

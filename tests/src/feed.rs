@@ -34,7 +34,7 @@ impl Broker {
         self.listen_with(key, FieldTable::default()).await
     }
 
-    /// Binds a queue that refuses all but its first message, as nobody takes it.
+    /// Binds a queue that refuses all but its first message, as no listener takes it.
     pub async fn sleep_on(&self, key: &str) -> Listener {
         let mut bound = FieldTable::default();
         bound.insert("x-max-length".into(), AMQPValue::LongInt(1));

@@ -156,7 +156,7 @@ mod tests {
             ("a chunk that is missing", run(2, 2), chunks(&[1]), outcomes(&good)),
             ("a chunk too many", run(2, 1), chunks(&[0, 1]), outcomes(&good)),
             ("a run that is not finished", unsealed, chunks(&[0]), outcomes(&good)),
-            ("a run that nobody knows", Vec::new(), chunks(&[0]), outcomes(&good)),
+            ("an unknown run", Vec::new(), chunks(&[0]), outcomes(&good)),
         ];
         for (what, runs, chunks, rows) in cases {
             let seen = std::panic::catch_unwind(|| check(runs, chunks, rows));

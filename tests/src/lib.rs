@@ -68,7 +68,7 @@ fn unique_name() -> String {
 fn on_drop(work: impl Future<Output = ()> + Send + 'static) {
     let cleaner = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-        // What cannot be cleaned up in time is left to whoever provisioned the service.
+        // What cannot be cleaned up in time is left to the owner of the service.
         let _ = runtime.block_on(async { tokio::time::timeout(DEADLINE, work).await });
     });
     // A failure to clean up must not hide what the test says.

@@ -32,7 +32,7 @@ pub enum Script {
     Refuse,
     /// Answers 503, also when it is asked for its health.
     Away,
-    /// Answers every request to score with this status, though it says that it is well.
+    /// Answers every request to score with this status, although its health check succeeds.
     Broken(u16),
     /// Takes requests and keeps them waiting until the script changes; then scores them.
     Hold,
@@ -60,7 +60,7 @@ pub struct MlApi {
 
 #[derive(Debug)]
 enum Serving {
-    /// It ends when it is told to, or when the sender is dropped.
+    /// It ends on a message of the sender, or when the sender is dropped.
     Up(oneshot::Sender<()>, JoinHandle<()>),
     /// The port is kept, and refuses connections.
     Down(TcpSocket),
@@ -142,7 +142,7 @@ impl MlApi {
     }
 
     fn change(&self, to: Serving) -> Serving {
-        std::mem::replace(&mut *self.state.lock().expect("nobody panics with it"), to)
+        std::mem::replace(&mut *self.state.lock().expect("no holder panics"), to)
     }
 
     /// Waits until it has been asked so often.

@@ -12,7 +12,7 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const FRAME_END: u8 = 206;
 const LARGEST_FRAME: u32 = 131_072;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The bits that say which properties a message has, and what follows them.
 #[derive(Debug, Clone)]
@@ -177,6 +177,6 @@ impl RawAmqp {
                 }
             }
         };
-        timeout(PATIENCE, answer).await.expect("RabbitMQ answers in time")
+        timeout(TIME_LIMIT, answer).await.expect("RabbitMQ answers in time")
     }
 }

@@ -23,7 +23,7 @@ impl Broker {
                 let got =
                     channel.basic_get(self.name(queue), BasicGetOptions::default()).await.expect("the queue is there");
                 let Some(got) = got else {
-                    // Nobody tells when a message arrives, but consumers.
+                    // Only a consumer is notified of a message.
                     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
                     continue;
                 };

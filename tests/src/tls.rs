@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// Somebody who signs certificates, whose files last as long.
+/// A certificate authority; its files exist as long as it does.
 #[derive(Debug)]
 pub struct Authority {
     folder: tempfile::TempDir,
@@ -42,7 +42,7 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// A new one, whom nobody trusts yet.
+    /// A new one, which no program trusts yet.
     pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key is made");
         let mut params = CertificateParams::default();
@@ -116,7 +116,7 @@ impl TlsProxy {
             while let Ok((client, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // Who is not let in is told so by TLS.
+                    // TLS rejects clients without a certificate.
                     let Ok(mut client) = acceptor.accept(client).await else { return };
                     let Ok(mut server) = TcpStream::connect(server).await else { return };
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;

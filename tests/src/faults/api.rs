@@ -28,7 +28,7 @@ use super::source::Source;
 /// A failure that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Passing {
-    /// No answer; `/health` is well.
+    /// No response; `/health` is healthy.
     Stall,
     /// 429, with `Retry-After: 1`.
     TooMany,
@@ -134,7 +134,7 @@ impl FaultyApi {
         self.shared.inner().passing = None;
     }
 
-    /// Stops answering anything, and is not well; or goes on. What waits is answered then.
+    /// Stops responding, even to health checks; or resumes, and answers the requests that wait.
     pub(super) fn hang(&self, hangs: bool) {
         self.shared.inner().hits = 0;
         self.shared.hangs.send_replace(hangs);

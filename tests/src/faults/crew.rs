@@ -48,7 +48,7 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Nobody yet; what they say goes to files in this folder.
+    /// An empty crew; its programs log to files in this folder.
     pub(super) fn new(logs: PathBuf) -> Self {
         Self { posts: Vec::new(), logs }
     }

@@ -13,7 +13,7 @@ use super::postgres::writer;
 use super::round::Round;
 use crate::{RawAmqp, RawProperties, Running};
 
-/// How long a fault may look for its moment: while RabbitMQ starts, nobody has any work.
+/// How long a fault may look for its moment: while RabbitMQ starts, no program has work.
 const MOMENT: Duration = Duration::from_secs(20);
 
 /// A writer's transaction that has written something, and is not being committed. Only backends of now count, not those of a
@@ -276,7 +276,7 @@ impl Round {
         Ok(is_felt)
     }
 
-    /// Stops the consumers of one of the two queues, until it is full while somebody has more for it.
+    /// Stops the consumers of one of the two queues, until it is full while a publisher has more for it.
     async fn fill_queue(&mut self) -> Result<bool, String> {
         self.services.rabbitmq.until_ready().await;
         let is_first = self.plan.dice.one_in(2);
@@ -324,7 +324,7 @@ impl Round {
     }
 
     async fn hang(&mut self) -> Result<bool, String> {
-        // A predictor that starts would wait until the API is well, and hold nothing.
+        // A predictor that starts would wait until the API is healthy, and hold nothing.
         let holder = self.a_predictor();
         if !self.catch(holder).await? {
             return Ok(false);
@@ -333,7 +333,7 @@ impl Round {
         self.api.hang(true);
         let is_felt = self.until_felt().await?;
         if is_felt {
-            // Longer than anybody waits for an answer.
+            // Longer than any request waits for a response.
             sleep(API_TIMEOUT + Duration::from_millis(500)).await;
         }
         self.api.hang(false);

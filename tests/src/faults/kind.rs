@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_told_by_kind() {
+    fn counts_are_shown_by_kind() {
         let mut counts = Counts::default();
         counts.add(Kind::ApiTooMany);
         counts.add(Kind::KillLoader);

@@ -1,5 +1,5 @@
 //! The PostgreSQL of the drills. The programs connect as roles of their own, one for the loader and one for each writer, so
-//! that their connections can be told apart, counted and refused.
+//! that their connections can be distinguished, counted and refused.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! A TCP proxy that ends all connections, or refuses new ones, when it is told to.
+//! A TCP proxy that ends all connections, or refuses new ones, on request.
 
 use std::net::Ipv4Addr;
 
@@ -78,7 +78,7 @@ async fn serve(
                     }
                     Order::Accept => {
                         let again = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-                        listener = Some(again.expect("nobody is given a port below the ephemeral ones"));
+                        listener = Some(again.expect("no process is given a port below the ephemeral ones"));
                     }
                 }
                 let _ = done.send(());
@@ -104,7 +104,7 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 }
 
 async fn pass_on(mut client: TcpStream, upstream: u16) {
-    // Where nobody is there, the client is told so by the end of its connection.
+    // Without an upstream, the client's connection ends.
     let Ok(mut server) = TcpStream::connect((Ipv4Addr::LOCALHOST, upstream)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     // Either side may end it.

@@ -19,7 +19,7 @@ use super::source::Source;
 use crate::servers::{LOOK_AGAIN, PgBouncer, RabbitMq};
 use crate::{Broker, DEADLINE, Database, Program, Running, S3Server, law};
 
-/// How often programs may give up (exit code 3) and be started again, as whoever supervises them would.
+/// How often programs may give up (exit code 3) and be restarted, as a supervisor would.
 const MOST_REVIVED: u32 = 5;
 /// What no program may need, whatever the rows are like.
 const MOST_MEMORY_KIB: u64 = 256_000_000 / 1024;
@@ -146,7 +146,7 @@ impl Round {
         let ended = self.until_finished().await;
         self.count_rows_at_fault();
         if let Err(stuck) = ended {
-            // What is missing by now is lost, for whoever waits for it.
+            // Rows that are missing by now are lost.
             let found = self.compare().await?;
             return Err(format!("{stuck}\n{}", found.wrong.join("\n")));
         }
@@ -381,7 +381,7 @@ impl Round {
         change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits a little for something that nobody tells.
+    /// Waits a little before the next look at a state that is polled.
     pub(super) async fn look_again(&mut self) -> Result<(), String> {
         sleep(Duration::from_millis(5)).await;
         self.tend().await

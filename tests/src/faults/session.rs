@@ -97,7 +97,7 @@ async fn one_round(seed: u64, options: &Options, services: &Arc<AsyncMutex<Servi
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
         report.failure = Some(words.unwrap_or_else(|| "the round panicked".to_owned()));
     }
-    // Whoever wonders why nobody held work finds the answer in the logs.
+    // The logs show why no program held work.
     if report.failure.is_none() && report.skipped.total() == 0 && !options.keep_logs {
         let _ = std::fs::remove_dir_all(folder);
         return report;

@@ -31,7 +31,7 @@ pub(super) fn compare(
     touched: Difference,
 ) -> Compared {
     let is_touched = |row: &Row| row.first < touched.end.max(touched.first + 1) && row.last >= touched.first;
-    // A line that was only inserted is in no row of the original, unless a row goes on behind it.
+    // A line that was only inserted is in no row of the original, unless a row continues after it.
     let is_inserted = touched.first == touched.end;
     let is_hit = |row: &Row| {
         if is_inserted { row.first < touched.first && row.last >= touched.first } else { is_touched(row) }

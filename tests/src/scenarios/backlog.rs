@@ -1,5 +1,5 @@
-//! A file far larger than the queues, and nobody who scores it: the broker's queue stays within its bound, the loader waits
-//! in constant memory, and goes on by itself once there are predictors.
+//! A file far larger than the queues, without predictors: the broker's queue stays within its bound, the loader waits
+//! in constant memory, and resumes by itself once there are predictors.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -95,8 +95,8 @@ pub async fn backlog(played: Backlog) -> Figures {
 
     let back = Instant::now();
     let _stages = [stack.predictor(), stack.predictor(), stack.writer()].map(|stage| size(stage).start());
-    let patience = DEADLINE + Duration::from_millis(played.rows);
-    let working = timeout(patience, watch.until(&loader, |_| !loader.is_running())).await.expect("the run ends");
+    let time_limit = DEADLINE + Duration::from_millis(played.rows);
+    let working = timeout(time_limit, watch.until(&loader, |_| !loader.is_running())).await.expect("the run ends");
     let ended = loader.end().await;
     let rest = back.elapsed();
     ended

@@ -1,5 +1,5 @@
-//! A model that breaks in the middle of a run, in one way after the other, for everything that it is asked: not one row
-//! fails for it, and the run goes on by itself.
+//! A model that breaks in the middle of a run, in one way after the other, for every request: not one row
+//! fails for it, and the run continues by itself.
 
 use std::fmt;
 use std::time::{Duration, Instant};

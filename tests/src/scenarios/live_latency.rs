@@ -108,8 +108,8 @@ pub async fn live_latency(played: LiveLatency) -> Figures {
 async fn load(stack: &Stack, object: &str, rows: u64) -> Duration {
     let began = Instant::now();
     let loader = stack.loader(object).arg("--wait").env("WAIT_TIMEOUT", "1h").start();
-    let patience = DEADLINE + Duration::from_millis(rows);
-    let ended = loader.end_within(patience).await;
+    let time_limit = DEADLINE + Duration::from_millis(rows);
+    let ended = loader.end_within(time_limit).await;
     let took = began.elapsed();
     ended.expect_exit(0).expect_says(&format!("Pipeline complete: {rows} processed, 0 failed, 0 invalid"));
     took

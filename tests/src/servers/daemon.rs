@@ -38,7 +38,7 @@ fn id(arguments: &[&str]) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// Makes a directory that the account owns, and nobody else may enter.
+/// Makes a directory that only the account may enter.
 pub(crate) fn private_directory(path: PathBuf, account: Option<Account>) -> PathBuf {
     std::fs::create_dir(&path).expect("a directory is made");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
@@ -78,7 +78,7 @@ pub fn free_port() -> u16 {
 pub(crate) struct Daemon {
     name: &'static str,
     child: Child,
-    /// How it is ended when nobody needs it any more.
+    /// How it is ended when it is no longer needed.
     farewell: &'static str,
 }
 

@@ -44,7 +44,7 @@ impl Tools {
 pub struct Extras {
     /// Lines of its configuration. `{directory}` stands for where its files are.
     pub settings: Vec<String>,
-    /// Files in that directory, by name and content, which nobody else may read.
+    /// Files in that directory, by name and content, which only the account may read.
     pub files: Vec<(&'static str, String)>,
     /// Lines of PostgreSQL's `pg_hba.conf`, instead of those that it would have.
     pub access: Option<String>,
@@ -63,7 +63,7 @@ impl Extras {
     }
 }
 
-/// Writes a file that the account owns, and nobody else may read.
+/// Writes a file that only the account may read.
 fn put_file(path: &Path, content: &str, account: Option<Account>) {
     use std::os::unix::fs::PermissionsExt as _;
 
