@@ -6,6 +6,7 @@
 mod book;
 mod columns;
 mod outcome;
+mod real_world;
 mod settings;
 
 use std::path::Path;

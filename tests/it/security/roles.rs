@@ -12,8 +12,8 @@ use lapin::{BasicProperties, Connection, ConnectionProperties};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
-const ROLES: &str = include_str!("../../deploy/postgres/roles.sql");
-const PERMISSIONS: &str = include_str!("../../deploy/rabbitmq/permissions");
+const ROLES: &str = include_str!("../../../deploy/postgres/roles.sql");
+const PERMISSIONS: &str = include_str!("../../../deploy/rabbitmq/permissions");
 /// Not `public`, and one that has to be quoted.
 const SCHEMA: &str = "Fraud-1";
 const PASSWORD: &str = "least-privilege";

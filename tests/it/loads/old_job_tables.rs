@@ -5,7 +5,7 @@ use assay_tests::{Database, Program, Script, Stack, law};
 use assay_transaction::{Namespace, Tally};
 use sqlx::{Connection as _, PgConnection};
 
-const COPY: &str = include_str!("../../deploy/from-the-old-job/copy.sql");
+const COPY: &str = include_str!("../../../deploy/from-the-old-job/copy.sql");
 
 /// As Flyway made them: 2,500 rows, of which row 7 was never scored, and three are nothing that a loader would take.
 const OLD: &str = "

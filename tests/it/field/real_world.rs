@@ -1,6 +1,6 @@
 //! Files as banks send them, and as they should not: each goes through `assay run`, and comes to what is written here.
 //!
-//! `tests/awkward` holds those of every format, packing and dialect; the corpus of `crates/source` those that are broken
+//! `tests/real_world` holds those of every format, packing and dialect; the corpus of `crates/source` those that are broken
 //! below that, and is run here as well.
 
 use std::collections::BTreeMap;
@@ -163,7 +163,7 @@ fn is_expected(outcome: &str, expected: &Expected) -> bool {
 
 #[tokio::test]
 async fn every_awkward_file_comes_to_what_is_expected_of_it() {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("awkward");
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("real_world");
     let mut unexpected = Vec::new();
     for (name, options, expected) in AWKWARD {
         let outcome = outcome(&directory.join(name), options).await;

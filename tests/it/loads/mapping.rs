@@ -119,7 +119,7 @@ async fn a_mapping_that_does_not_fit_is_refused_before_anything_is_loaded() {
 
 #[tokio::test]
 async fn every_command_of_the_page_works_as_it_is_written() {
-    let folder = play(include_str!("../../docs/mapping.md")).await;
+    let folder = play(include_str!("../../../docs/mapping.md")).await;
     let tallies = law::holds_in_file(&folder.path().join("mapping.db")).await;
     assert_eq!([tallies["paysim"], tallies["sparkov"]].map(|tally| tally.predicted), [300, 300]);
     let predicted = |predicted| Tally { predicted, ..Tally::default() };

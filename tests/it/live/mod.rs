@@ -1,0 +1,5 @@
+//! Live transactions: from the streamer or an external producer to the feed of predictions.
+
+mod external_programs;
+mod prediction_feed;
+mod streamer;

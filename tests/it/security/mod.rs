@@ -1,0 +1,7 @@
+//! Who may do what, over which connections, and what must not be printed: secrets and the content of rows.
+
+mod addresses;
+mod roles;
+mod row_content;
+mod secrets;
+mod tls;
