@@ -2,7 +2,7 @@
 //! wrong with it while a file is loaded; then the check that not one row is lost and none is stored twice.
 //!
 //! A round is made of its seed (`plan`): a file with its manifest (`source`), the programs (`crew`), and faults in an order
-//! (`kind`, `inject`). Its services are private and there to be killed (`servers`, `postgres`, `proxy`); the ML API, which
+//! (`kind`, `inject`). Its services are private and there to be killed (`postgres`, and those of `testkit`); the ML API, which
 //! answers the same for the same `content` always, fails on request (`api`). `round` brings it all together, `check` compares
 //! each row of the file with the tables, and `session` runs many rounds and adds them up.
 //!
@@ -18,12 +18,10 @@ mod inject;
 mod kind;
 mod plan;
 mod postgres;
-mod proxy;
 mod round;
 mod session;
 mod source;
 
+pub use assay_testkit::servers::Tools;
 pub use kind::{Counts, Kind};
 pub use session::{Options, Summary, run};
-
-pub use crate::servers::Tools;

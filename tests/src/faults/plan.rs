@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use assay_testkit::Dice;
+
 use super::kind::Kind;
-use crate::dice::Dice;
 
 /// How many predictors there are in every round.
 pub(super) const PREDICTORS: usize = 2;

@@ -3,12 +3,12 @@
 
 use std::path::PathBuf;
 
+use assay_testkit::servers::{self, Extras, PgBouncer};
 use tempfile::TempDir;
 use url::Url;
 
 use super::plan::MAX_WRITERS;
 use crate::Database;
-use crate::servers::{self, Extras, PgBouncer};
 
 /// The role of the loader.
 pub(super) const LOADER: &str = "assay_loader";

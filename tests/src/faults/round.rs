@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use assay_testkit::Proxy;
+use assay_testkit::servers::{POLL_INTERVAL, PgBouncer, RabbitMq};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
@@ -14,9 +16,7 @@ use super::crew::{Crew, Who};
 use super::kind::{Counts, Kind};
 use super::plan::{PREDICTORS, Plan};
 use super::postgres::{LOADER, Postgres, writer};
-use super::proxy::Proxy;
 use super::source::Source;
-use crate::servers::{LOOK_AGAIN, PgBouncer, RabbitMq};
 use crate::{Broker, DEADLINE, Database, Program, Running, S3Server, law};
 
 /// How often programs may give up (exit code 3) and be restarted, as a supervisor would.
@@ -253,7 +253,7 @@ impl Round {
                     self.state().await
                 ));
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -285,7 +285,7 @@ impl Round {
                 ));
             }
             self.tend().await?;
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }

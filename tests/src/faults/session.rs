@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use assay_testkit::servers::{Extras, RabbitMq, Tools};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -12,7 +13,6 @@ use super::kind::{Counts, Kind};
 use super::plan::Plan;
 use super::postgres::Postgres;
 use super::round::{self, Report, Services};
-use crate::servers::{Extras, RabbitMq, Tools};
 
 /// Which rounds.
 #[derive(Debug, Clone)]

@@ -6,10 +6,11 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use assay_testkit::Dice;
+
 use super::content::{Content, Fingerprint};
 use super::plan::FilePlan;
 use crate::Program;
-use crate::dice::Dice;
 
 /// A file.
 #[derive(Debug)]

@@ -3,9 +3,8 @@
 
 use std::fmt::Write as _;
 
+use assay_testkit::Dice;
 use assay_transaction::Encoding;
-
-use crate::dice::Dice;
 
 /// A file, and what has to be declared of it.
 #[derive(Debug)]

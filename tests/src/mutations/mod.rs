@@ -14,10 +14,11 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use assay_testkit::Dice;
+
 use self::compare::{Compared, compare};
 use self::mutate::{Difference, lines};
 use self::reading::Reader;
-use crate::dice::Dice;
 
 /// Examples of what went wrong that are shown.
 const SHOWN: usize = 10;

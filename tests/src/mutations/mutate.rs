@@ -1,7 +1,8 @@
 //! One mutation of a file's rows: a byte is lost, doubled, inserted or replaced.
 
+use assay_testkit::Dice;
+
 use super::files::File;
-use crate::dice::Dice;
 
 /// What was done to a file.
 #[derive(Debug)]

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use assay_connect::ExposeSecret as _;
 use assay_queue::{Broker, Death, Delivery, DeliveryOutcome, DrainOutcome, Message};
+use assay_testkit::{NOT_UTF_8, RawAmqp, RawProperties};
 use tokio::sync::mpsc;
 
 use super::events;
 use crate::contract::dead_letters::{self, DRAIN};
 use crate::contract::single as serving;
 use crate::fixture::{ROUTE, Server, message, next, within_a_minute};
-use crate::raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties};
 
 /// A broker, and a connection to publish poison.
 struct Poisoned {

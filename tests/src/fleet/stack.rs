@@ -1,6 +1,8 @@
 //! A deployment for one test: database, broker, S3 and ML API, and the programs that use them.
 
-use crate::{Broker, Database, MlApi, Program, Running, S3Server, Script};
+use assay_testkit::{MlApi, S3Server, Script};
+
+use crate::{Broker, Database, Program, Running};
 
 /// Everything that Assay depends on.
 #[derive(Debug)]

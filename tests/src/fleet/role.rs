@@ -1,9 +1,10 @@
 //! A user of PostgreSQL for one test, who may do what the test lets him.
 
+use assay_testkit::{on_drop, service_url, unique_name};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
-use crate::{Database, on_drop, service_url, unique_name};
+use crate::Database;
 
 const PASSWORD: &str = "a-role-of-one-test";
 

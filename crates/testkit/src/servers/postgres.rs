@@ -7,9 +7,9 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use super::daemon::{Account, Daemon, LOOK_AGAIN, command, free_port, private_directory};
+use super::daemon::{Account, Daemon, POLL_INTERVAL, command, private_directory};
 use super::{Extras, put_file};
-use crate::DEADLINE;
+use crate::{DEADLINE, free_port};
 
 /// A server.
 #[derive(Debug)]
@@ -72,12 +72,12 @@ impl Postgres {
             };
             let is_running = self.process.as_mut().is_some_and(Daemon::is_running);
             assert!(is_running && Instant::now() < deadline, "PostgreSQL takes no connections: {why}");
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Ends it as if it had crashed: every process at once, without a checkpoint.
-    pub(crate) async fn crash(&mut self) {
+    pub async fn crash(&mut self) {
         self.process.take().expect("it runs").end("QUIT").await;
     }
 
@@ -95,11 +95,12 @@ impl Postgres {
     }
 
     /// The password of the superuser.
-    pub(crate) fn password(&self) -> &str {
+    pub fn password(&self) -> &str {
         &self.password
     }
 
-    pub(crate) fn log(&self) -> PathBuf {
+    /// The file of its log.
+    pub fn log(&self) -> PathBuf {
         self.directory.join("postgres.log")
     }
 }

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use assay_testkit::{DEADLINE, service_url};
 use tokio::sync::watch;
 use tokio::time::timeout;
-
-use crate::{DEADLINE, service_url};
 
 /// A program that is about to start.
 #[derive(Debug)]

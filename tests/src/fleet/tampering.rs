@@ -1,9 +1,10 @@
 //! What accidents and people do to queues: messages are taken out, spoiled, misplaced and purged.
 
+use assay_testkit::DEADLINE;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueuePurgeOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
-use crate::{Broker, DEADLINE};
+use crate::Broker;
 
 /// A message that was taken out of its queue.
 #[derive(Debug, Clone)]

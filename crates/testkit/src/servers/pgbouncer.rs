@@ -6,16 +6,16 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::daemon::{Account, Daemon, LOOK_AGAIN, command, free_port, private_directory};
+use super::daemon::{Account, Daemon, POLL_INTERVAL, command, private_directory};
 use super::put_file;
-use crate::DEADLINE;
+use crate::{DEADLINE, free_port};
 
 /// The first version that keeps prepared statements in transaction mode.
 const OLDEST: (u32, u32) = (1, 21);
 
 /// A pooler.
 #[derive(Debug)]
-pub(crate) struct PgBouncer {
+pub struct PgBouncer {
     program: PathBuf,
     directory: PathBuf,
     account: Option<Account>,
@@ -25,19 +25,13 @@ pub(crate) struct PgBouncer {
 
 impl PgBouncer {
     /// The program that `TEST_PGBOUNCER` names, where it is of a version that Assay works with.
-    pub(crate) fn program() -> Option<PathBuf> {
+    pub fn program() -> Option<PathBuf> {
         let program = std::env::var_os("TEST_PGBOUNCER").map(PathBuf::from)?;
         (version(&program)? >= OLDEST).then_some(program)
     }
 
     /// Makes one in this directory, before the PostgreSQL at this port, for users who all have the same password.
-    pub(crate) async fn start(
-        within: &TempDir,
-        program: PathBuf,
-        postgres: u16,
-        users: &[String],
-        password: &str,
-    ) -> Self {
+    pub async fn start(within: &TempDir, program: PathBuf, postgres: u16, users: &[String], password: &str) -> Self {
         let account = Account::without_privileges("postgres");
         let directory = private_directory(within.path().join("pgbouncer"), account);
         let port = free_port();
@@ -55,7 +49,7 @@ impl PgBouncer {
     }
 
     /// Starts it again, where it does not run, and waits until it takes connections.
-    pub(crate) async fn revive(&mut self) {
+    pub async fn revive(&mut self) {
         if self.process.as_mut().is_some_and(Daemon::is_running) {
             return;
         }
@@ -66,16 +60,17 @@ impl PgBouncer {
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             let is_running = self.process.as_mut().is_some_and(Daemon::is_running);
             assert!(is_running && Instant::now() < deadline, "PgBouncer takes no connections");
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Ends it as if it had crashed, with all connections through it.
-    pub(crate) async fn crash(&mut self) {
+    pub async fn crash(&mut self) {
         self.process.take().expect("it runs").end("KILL").await;
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// Its port at loopback.
+    pub fn port(&self) -> u16 {
         self.port
     }
 }

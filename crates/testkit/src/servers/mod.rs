@@ -8,9 +8,8 @@ mod rabbitmq;
 
 use std::path::{Path, PathBuf};
 
-pub(crate) use daemon::LOOK_AGAIN;
-pub use daemon::free_port;
-pub(crate) use pgbouncer::PgBouncer;
+pub use daemon::POLL_INTERVAL;
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 

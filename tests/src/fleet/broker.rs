@@ -1,12 +1,13 @@
 //! A set of queues for one test, deleted with it.
 
+use assay_testkit::{on_drop, service_url, unique_name};
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
-use crate::{Program, on_drop, service_url, unique_name};
+use crate::Program;
 
 /// RabbitMQ, with a prefix that no other test has.
 #[derive(Debug)]

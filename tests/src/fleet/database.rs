@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use assay_testkit::{DEADLINE, on_drop, service_url, unique_name};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use url::Url;
 
-use crate::{DEADLINE, Program, on_drop, service_url, unique_name};
+use crate::Program;
 
 /// Between two times that the database is asked whether something is so.
 const ASK_AGAIN: Duration = Duration::from_millis(25);

@@ -7,10 +7,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::servers::free_port;
+use crate::free_port;
 
 /// Before a port of loopback, on another one that stays its own.
-pub(super) struct Proxy {
+pub struct Proxy {
     port: u16,
     orders: mpsc::UnboundedSender<(Order, oneshot::Sender<()>)>,
 }
@@ -23,7 +23,8 @@ enum Order {
 }
 
 impl Proxy {
-    pub(super) async fn before(upstream: u16) -> Self {
+    /// Starts one before this port.
+    pub async fn before(upstream: u16) -> Self {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("it was free just now");
         let (orders, taken) = mpsc::unbounded_channel();
@@ -32,22 +33,23 @@ impl Proxy {
         Self { port, orders }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    /// Its port at loopback.
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Ends all connections of now.
-    pub(super) async fn cut(&self) {
+    pub async fn cut(&self) {
         self.order(Order::Cut).await;
     }
 
     /// Ends all connections of now, and refuses new ones.
-    pub(super) async fn refuse(&self) {
+    pub async fn refuse(&self) {
         self.order(Order::Refuse).await;
     }
 
     /// Takes new connections again.
-    pub(super) async fn accept(&self) {
+    pub async fn accept(&self) {
         self.order(Order::Accept).await;
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 /// SplitMix64, which passes for random and fits into three lines.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// Dice with a seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -19,33 +20,33 @@ impl Dice {
     }
 
     /// A number from 0 to `end`, which is left out and must not be 0.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         // A remainder is even enough for ends as small as these.
         usize::try_from(self.throw() % end as u64).expect("less than a usize")
     }
 
     /// A number from one to the other, both included.
-    pub(crate) fn between(&mut self, first: usize, last: usize) -> usize {
+    pub fn between(&mut self, first: usize, last: usize) -> usize {
         first + self.below(last - first + 1)
     }
 
     /// True once in so many times.
-    pub(crate) fn one_in(&mut self, times: usize) -> bool {
+    pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
     /// One of these.
-    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     /// A time of so many milliseconds, both included.
-    pub(crate) fn millis(&mut self, first: usize, last: usize) -> Duration {
+    pub fn millis(&mut self, first: usize, last: usize) -> Duration {
         Duration::from_millis(self.between(first, last) as u64)
     }
 
     /// In another order.
-    pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             things.swap(last, self.below(last + 1));
         }

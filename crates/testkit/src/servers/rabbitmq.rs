@@ -10,9 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::daemon::{Account, Daemon, LOOK_AGAIN, command, free_port, private_directory};
+use super::daemon::{Account, Daemon, POLL_INTERVAL, command, private_directory};
 use super::{Extras, put_file};
-use crate::DEADLINE;
+use crate::{DEADLINE, free_port};
 
 /// A node.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl RabbitMq {
         let deadline = Instant::now() + DEADLINE;
         while !rabbitmq.has_epmd() {
             assert!(Instant::now() < deadline, "epmd does not answer");
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
         rabbitmq.revive();
         rabbitmq.until_ready().await;
@@ -81,7 +81,7 @@ impl RabbitMq {
     }
 
     /// Starts it again, where it does not run.
-    pub(crate) fn revive(&mut self) {
+    pub fn revive(&mut self) {
         if self.process.as_mut().is_some_and(Daemon::is_running) {
             return;
         }
@@ -146,12 +146,12 @@ impl RabbitMq {
     }
 
     /// Waits until it speaks AMQP.
-    pub(crate) async fn until_ready(&mut self) {
+    pub async fn until_ready(&mut self) {
         let deadline = Instant::now() + DEADLINE;
         while !self.speaks_amqp().await {
             let is_running = self.process.as_mut().is_some_and(Daemon::is_running);
             assert!(is_running && Instant::now() < deadline, "RabbitMQ does not answer: {}", self.last_words());
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -166,7 +166,7 @@ impl RabbitMq {
     }
 
     /// Ends it, by a signal: `KILL` at once, `TERM` in order.
-    pub(crate) async fn end(&mut self, signal: &str) {
+    pub async fn end(&mut self, signal: &str) {
         self.process.take().expect("it runs").end(signal).await;
     }
 
@@ -180,7 +180,8 @@ impl RabbitMq {
         format!("amqp://assay:{}@127.0.0.1:{port}", self.password)
     }
 
-    pub(crate) fn log(&self) -> PathBuf {
+    /// The file of its log.
+    pub fn log(&self) -> PathBuf {
         self.directory.join("rabbitmq.log")
     }
 

@@ -2,7 +2,6 @@
 //! ended with its owner.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::DEADLINE;
 
-/// Between two looks at whether something has ended or begun.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Between two checks whether a process has started or ended.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Whom a server runs as, where this process may not be it.
 #[derive(Debug, Clone, Copy)]
@@ -63,16 +62,6 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, directory: &Path, ac
     command
 }
 
-/// A free port below the ephemeral range: there, a client that connects again could be given the very port of the server
-/// that it waits for.
-pub fn free_port() -> u16 {
-    let any = || uuid::Uuid::new_v4().as_u64_pair().0 % 12_000;
-    (0..100)
-        .map(|_| 20_000 + u16::try_from(any()).expect("less than 12,000"))
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .expect("a free port between 20000 and 32000 on 127.0.0.1")
-}
-
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -101,7 +90,7 @@ impl Daemon {
         let deadline = Instant::now() + DEADLINE;
         while self.is_running() {
             assert!(Instant::now() < deadline, "{} does not end for {signal}", self.name);
-            sleep(LOOK_AGAIN).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
