@@ -39,9 +39,20 @@ impl Postgres {
 
     /// A pooler before it, for the programs.
     pub(super) async fn pooler(&self, within: &TempDir, program: PathBuf) -> PgBouncer {
-        let users: Vec<String> = roles().collect();
-        let port = self.url().port().expect("it has one of its own");
-        PgBouncer::start(within, program, port, &users, self.0.password()).await
+        let server = format!("host=127.0.0.1 port={}", self.url().port().expect("it has one of its own"));
+        let password = self.0.password();
+        let users = roles().map(|role| format!("\"{role}\" \"{password}\"\n")).collect();
+        let settings = [
+            "auth_type = plain",
+            "auth_file = users.txt",
+            "pool_mode = transaction",
+            "max_prepared_statements = 200",
+            "server_login_retry = 0.1",
+            "default_pool_size = 50",
+        ];
+        let settings = settings.map(str::to_owned).to_vec();
+        let extras = Extras { settings, files: vec![("users.txt", users)], ..Extras::default() };
+        PgBouncer::start(within, program, &server, &extras).await
     }
 
     /// Starts it again, where it does not run.

@@ -110,10 +110,10 @@ impl Round {
         services.postgres.admit(&database).await;
         let rabbitmq = services.rabbitmq.port();
         let is_cut = plan.faults.contains(&Kind::CutBroker);
-        let broker_proxy = if is_cut { Some(Proxy::before(rabbitmq).await) } else { None };
+        let broker_proxy = if is_cut { Some(Proxy::before("127.0.0.1", rabbitmq).await) } else { None };
         let broker = Arc::new(Broker::on(services.rabbitmq.url_at(rabbitmq)));
         let api = FaultyApi::start(&source, plan.slowness).await;
-        let api_proxy = Proxy::before(api.port()).await;
+        let api_proxy = Proxy::before("127.0.0.1", api.port()).await;
         let s3 = if plan.from_s3 { Some(S3Server::start().await) } else { None };
         Self {
             crew: Crew::new(folder.to_owned()),

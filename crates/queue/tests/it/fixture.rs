@@ -10,6 +10,7 @@ use assay_queue::{
     Broker, BrokerEndpoint, BrokerError, BrokerOptions, Consumer, Delivery, Message, PublishError, QueueCounts,
     QueueKind, Route, connect,
 };
+use assay_testkit::{Proxy, service_url};
 use assay_transaction::{Lane, RunId};
 use futures_util::StreamExt;
 use lapin::options::{
@@ -20,8 +21,6 @@ use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use crate::proxy::Proxy;
 
 pub(crate) const ROUTE: Route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
 pub(crate) const OTHER: Route = Route { kind: QueueKind::Scored, lane: Lane::Realtime };
@@ -109,8 +108,11 @@ impl Server {
 
     /// Connects through a proxy.
     pub(crate) async fn connect_through_proxy(&self) -> (Proxy, Arc<dyn Broker>) {
-        let proxy = Proxy::start().await;
-        let options = BrokerOptions { endpoint: BrokerEndpoint::at(proxy.url()), ..self.options.clone() };
+        let mut address = address();
+        let rabbitmq = &mut address.authority;
+        let proxy = Proxy::before(&*rabbitmq.host, rabbitmq.port).await;
+        (rabbitmq.host, rabbitmq.port) = ("127.0.0.1".to_owned(), proxy.port());
+        let options = BrokerOptions { endpoint: BrokerEndpoint::at(address.to_string()), ..self.options.clone() };
         (proxy, connect(&options, "test", STARTUP).await.unwrap())
     }
 
@@ -179,7 +181,7 @@ impl Server {
 }
 
 fn url() -> String {
-    std::env::var("TEST_AMQP_URL").expect("TEST_AMQP_URL is not set: run ./scripts/test")
+    service_url("TEST_AMQP_URL")
 }
 
 pub(crate) fn address() -> AMQPUri {

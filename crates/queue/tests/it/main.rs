@@ -2,6 +2,4 @@
 
 mod contract;
 mod fixture;
-mod node;
-mod proxy;
 mod rabbitmq;

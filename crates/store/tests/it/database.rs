@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use assay_connect::ExposeSecret as _;
 use assay_store::{DatabaseEndpoint, DatabaseOptions, IdConflict, Store, StoreError, WriteReport};
+use assay_testkit::{on_drop, service_url};
 use assay_transaction::{RunSettings, ScoredChunk};
 use sqlx::postgres::PgPool;
 use sqlx::sqlite::SqlitePool;
@@ -151,8 +152,7 @@ pub(crate) fn unique_name() -> String {
 
 /// The server that the tests use.
 pub(crate) fn server() -> Url {
-    let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run ./scripts/test");
-    Url::parse(&url).expect("TEST_DATABASE_URL is a URL")
+    Url::parse(&service_url("TEST_DATABASE_URL")).expect("TEST_DATABASE_URL is a URL")
 }
 
 pub(crate) fn postgres_url(name: &str) -> String {
@@ -165,15 +165,10 @@ impl Drop for Storage {
     fn drop(&mut self) {
         let Self::Server { name } = self else { return };
         let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-        // A drop cannot await, and the test's own runtime is busy with it.
-        let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                if let Ok(mut connection) = PgConnection::connect(server().as_str()).await {
-                    let _ = sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await;
-                }
-            });
+        on_drop(async move {
+            if let Ok(mut connection) = PgConnection::connect(server().as_str()).await {
+                let _ = sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await;
+            }
         });
-        let _ = dropping.join();
     }
 }

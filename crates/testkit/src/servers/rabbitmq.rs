@@ -113,7 +113,7 @@ impl RabbitMq {
         command
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODENAME", format!("assay-faults-{}@localhost", self.epmd_port))
+            .env("RABBITMQ_NODENAME", format!("assay-test-{}@localhost", self.epmd_port))
             .env("RABBITMQ_USE_LONGNAME", "false")
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string());
         command

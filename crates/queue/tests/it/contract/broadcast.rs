@@ -84,7 +84,7 @@ async fn a_listener_resumes_when_connections_are_cut() {
     within_a_minute(async {
         let mut listener = broker.listen().await.unwrap();
         for round in 0..3 {
-            proxy.cut();
+            proxy.cut().await;
             // Broadcasts during the outage are missed, so they are repeated.
             let id = round.to_string();
             let send = async {

@@ -45,7 +45,7 @@ async fn nothing_is_lost_when_connections_are_cut() {
         while delivered.len() < MESSAGES {
             delivered.insert(all_done.recv().await.unwrap());
             if cuts.next_if(|at| delivered.len() >= *at).is_some() {
-                proxy.cut();
+                proxy.cut().await;
             }
         }
         while let Some(published) = publishing.join_next().await {
@@ -69,7 +69,7 @@ async fn a_silent_connection_is_replaced() {
     server.options.publish_timeout = Duration::from_millis(500);
     let (proxy, broker) = server.connect_through_proxy().await;
     broker.publish(ROUTE, message("before")).await.unwrap();
-    proxy.silence();
+    proxy.silence().await;
     let published = broker.publish(ROUTE, message("lost")).await;
     assert!(matches!(published, Err(PublishError::Unavailable(_))), "{published:?}");
     within_a_minute(publish_until_confirmed(&*broker, ROUTE, message("after"), &CancellationToken::new()))
@@ -98,7 +98,7 @@ async fn a_delivery_of_a_lost_channel_is_not_acknowledged_on_the_next() {
     let mut consumer = broker.consume(ROUTE, 1).await.unwrap();
     let stale = next(&mut consumer).await;
     assert_eq!(stale.message.id, "first");
-    proxy.cut();
+    proxy.cut().await;
     let again = within_a_minute(next(&mut consumer)).await;
     assert_eq!((again.message.id.as_str(), again.redelivered), ("first", true));
     // It has the tag of the delivery held now.

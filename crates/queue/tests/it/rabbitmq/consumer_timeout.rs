@@ -4,38 +4,46 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_queue::{Broker, BrokerOptions, DeliveryOutcome, ServeOptions, connect};
+use assay_testkit::servers::{Extras, RabbitMq};
 use tokio::sync::mpsc;
 
 use crate::contract::{batch as serving_batches, single as serving};
 use crate::fixture::{ROUTE, STARTUP, Server, publish, until_depth, within_a_minute};
-use crate::node::Node;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 async fn rabbitmq_does_not_interrupt_a_consumer_that_defers_in_time() {
-    let settings = format!("{{consumer_timeout,{}}},{{channel_tick_interval,200}}", TIMEOUT.as_millis());
-    let Some(node) = Node::start(&settings).await else {
+    let Some(server) = std::env::var_os("TEST_RABBITMQ_SERVER") else {
         eprintln!("skipped: no RabbitMQ is installed here, and another broker's timeout is not ours to set");
         return;
     };
+    let directory = tempfile::tempdir().unwrap();
+    let settings =
+        format!("[{{rabbit,[{{consumer_timeout,{}}},{{channel_tick_interval,200}}]}}].\n", TIMEOUT.as_millis());
+    let extras = Extras { files: vec![("advanced.config", settings)], ..Extras::default() };
+    let node = RabbitMq::start(&directory, server.into(), &extras).await;
     within_a_minute(async {
         held_too_long(&node).await;
         let before = interruptions(&node);
         deferred_in_time(&node).await;
-        assert_eq!(interruptions(&node), before, "{}", node.log());
+        assert_eq!(interruptions(&node), before, "{}", log(&node));
     })
     .await;
 }
 
 /// How often the node closed a channel over the timeout.
-fn interruptions(node: &Node) -> usize {
-    node.log().matches("has timed out waiting").count()
+fn interruptions(node: &RabbitMq) -> usize {
+    log(node).matches("has timed out waiting").count()
 }
 
-async fn broker(node: &Node, prefix: &str, hold_timeout: Duration) -> (Server, Arc<dyn Broker>) {
-    let mut server = Server::at(node.url(), 100);
+fn log(node: &RabbitMq) -> String {
+    std::fs::read_to_string(node.log()).unwrap()
+}
+
+async fn broker(node: &RabbitMq, prefix: &str, hold_timeout: Duration) -> (Server, Arc<dyn Broker>) {
+    let mut server = Server::at(node.url_at(node.port()), 100);
     server.options = BrokerOptions { queue_prefix: prefix.to_owned(), hold_timeout, ..server.options };
     let broker = connect(&server.options, "test", STARTUP).await.unwrap();
     (server, broker)
@@ -43,7 +51,7 @@ async fn broker(node: &Node, prefix: &str, hold_timeout: Duration) -> (Server, A
 
 /// The control of the test: a consumer that holds a message past the timeout is interrupted, and the message is redelivered while
 /// it is still in work.
-async fn held_too_long(node: &Node) {
+async fn held_too_long(node: &RabbitMq) {
     let (_server, broker) = broker(node, "held.", Duration::from_mins(1)).await;
     let (begun, mut all_begun) = mpsc::unbounded_channel();
     let serving = serving::start(&broker, ServeOptions { drain: Duration::ZERO, ..serving::OPTIONS }, {
@@ -56,12 +64,12 @@ async fn held_too_long(node: &Node) {
     for _ in 0..2 {
         assert_eq!(all_begun.recv().await.as_deref(), Some("0"));
     }
-    assert!(interruptions(node) > 0, "{}", node.log());
+    assert!(interruptions(node) > 0, "{}", log(node));
     serving.end().await;
     broker.close().await;
 }
 
-async fn deferred_in_time(node: &Node) {
+async fn deferred_in_time(node: &RabbitMq) {
     let hold = TIMEOUT / 4;
     let (server, singly) = broker(node, "singly.", hold).await;
     let (server_of_batches, in_batches) = broker(node, "in-batches.", hold).await;

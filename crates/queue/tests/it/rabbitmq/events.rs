@@ -134,7 +134,7 @@ async fn events_outlive_connections_and_their_queue() {
         while seen.len() < 3 {
             let event = pull(&mut events).await;
             seen.insert(event.body.clone());
-            proxy.cut();
+            proxy.cut().await;
             // It may be redelivered, if RabbitMQ did not receive this.
             let _ = event.ack().await;
         }

@@ -6,6 +6,7 @@ mod read_ahead;
 mod server;
 
 use assay_source::{FormatOptions, FoundSource, SourceError, SourceUrl, Sources};
+use assay_testkit::ClosedPort;
 use assay_transaction::{Compression, Exit, RunSettings, SourceIdentity};
 use tokio::io::AsyncReadExt as _;
 
@@ -148,9 +149,8 @@ async fn an_unreadable_object_says_what_to_fix() {
 
 #[tokio::test]
 async fn an_unreachable_endpoint_is_an_unreachable_dependency() {
-    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", taken.local_addr().unwrap());
-    drop(taken);
+    let closed = ClosedPort::new();
+    let endpoint = format!("http://{}", closed.address());
     let (message, exit) = refusal(&sources(&endpoint, "reader", SECRET), "s3://drops/a.csv").await;
     assert_eq!(message, format!("cannot reach S3 at {endpoint} (connection refused): check ENDPOINT_URL"));
     assert_eq!(exit, Exit::DependencyUnavailable);

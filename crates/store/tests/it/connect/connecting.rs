@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use assay_store::{DatabaseOptions, MigrationReport, connect, migrate};
+use assay_testkit::ClosedPort;
 use assay_transaction::Exit;
 
 use crate::database::{
@@ -124,16 +125,14 @@ async fn a_missing_database_is_named() {
 
 #[tokio::test]
 async fn an_unreachable_server_is_waited_for() {
-    // A port without a listener: it was free a moment ago, and below the range of the system's own.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    let url = format!("postgres://u:secret@127.0.0.1:{port}/a");
+    let closed = ClosedPort::new();
+    let address = closed.address();
+    let url = format!("postgres://u:secret@{address}/a");
     let (exit, error) = refusal(&url, Duration::from_secs(1)).await;
     assert_eq!(exit, Exit::DependencyUnavailable);
     assert_eq!(
         error,
-        format!("cannot reach PostgreSQL at 127.0.0.1:{port} within 1 s (connection refused): check DATABASE_URL")
+        format!("cannot reach PostgreSQL at {address} within 1 s (connection refused): check DATABASE_URL")
     );
 }
 

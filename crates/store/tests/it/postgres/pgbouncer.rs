@@ -1,23 +1,17 @@
 //! A PgBouncer for one test, between a store and the tests' server.
 
 use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use assay_store::DatabaseOptions;
+use assay_testkit::servers::{Extras, PgBouncer};
 use url::Url;
 
 use crate::database::{address, options, server};
 
-/// Longest wait for its first answer.
-const DEADLINE: Duration = Duration::from_secs(30);
-
 /// A running pooler, ended with the test.
-pub(crate) struct PgBouncer {
-    process: Child,
-    port: u16,
+pub(crate) struct Pooler {
+    process: PgBouncer,
     _directory: tempfile::TempDir,
 }
 
@@ -32,65 +26,24 @@ pub(crate) fn program(test: &str) -> Option<PathBuf> {
     program
 }
 
-/// Its version, such as (1, 24).
-pub(crate) fn version(program: &Path) -> (u32, u32) {
-    let output = Command::new(program).arg("--version").output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut numbers = text.split_whitespace().nth(1).unwrap().split('.').map(|number| number.parse().unwrap());
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
-
-impl PgBouncer {
+impl Pooler {
     /// Starts one with these settings in addition to those that every test needs.
-    pub(crate) fn start(program: &Path, settings: &str) -> Self {
+    pub(crate) async fn start(program: &Path, settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let server = server();
-        let (host, user, password) = (server.host_str().unwrap(), server.username(), server.password().unwrap());
-        let server_port = server.port().unwrap_or(5432);
-        // It does not run as root, but reads its settings before it switches.
-        let account = if id() == "0" { "user = nobody" } else { "" };
-        let text = format!(
-            "[databases]\n* = host={host} port={server_port} user={user} password={password}\n[pgbouncer]\n\
-             listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n{account}\n{settings}\n"
-        );
-        let file = directory.path().join("pgbouncer.ini");
-        std::fs::write(&file, text).unwrap();
-        let process = Command::new(program).arg(&file).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let mut pooler = Self { process, port, _directory: directory };
-        let began = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(
-                pooler.process.try_wait().unwrap().is_none() && began.elapsed() < DEADLINE,
-                "PgBouncer does not start"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        pooler
+        let url = server();
+        let (host, port) = (url.host_str().unwrap(), url.port().unwrap_or(5432));
+        let (user, password) = (url.username(), url.password().unwrap());
+        let server = format!("host={host} port={port} user={user} password={password}");
+        let extras = Extras { settings: vec!["auth_type = any".to_owned(), settings.to_owned()], ..Extras::default() };
+        let process = PgBouncer::start(&directory, program.to_owned(), &server, &extras).await;
+        Self { process, _directory: directory }
     }
 
     /// The same database, through the pooler.
     pub(crate) fn before(&self, database: &DatabaseOptions) -> DatabaseOptions {
         let mut url = Url::parse(address(database)).unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
-        url.set_port(Some(self.port)).unwrap();
+        url.set_port(Some(self.process.port())).unwrap();
         DatabaseOptions { database_schema: database.database_schema.clone(), ..options(url.as_str()) }
     }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn id() -> String {
-    String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout).unwrap().trim().to_owned()
-}
-
-/// A port below the range of the system's own, which no reconnecting client can take.
-fn free_port() -> u16 {
-    let any = || u16::try_from(uuid::Uuid::new_v4().as_u128() % 12_000).unwrap() + 20_000;
-    (0..100).map(|_| any()).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()
 }

@@ -2,6 +2,7 @@
 //! it.
 
 use assay_store::{ChunkOutcome, DatabaseEndpoint, DatabaseOptions, IdConflict, connect, migrate};
+use assay_testkit::servers::PgBouncer;
 use assay_transaction::{Exit, RunState, SealedTotals};
 use futures_util::future::join_all;
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -9,10 +10,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use crate::chunks::{begin, chunk_of_ids, lease, run_id};
 use crate::database::{STARTUP, address, empty_postgres};
-use crate::postgres::pgbouncer::{PgBouncer, program, version};
+use crate::postgres::pgbouncer::{Pooler, program};
 
-/// The first version that keeps prepared statements in transaction mode.
-const KEEPS_STATEMENTS: (u32, u32) = (1, 21);
 const SETTINGS: [&str; 5] =
     ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "synchronous_commit", "search_path"];
 
@@ -65,10 +64,14 @@ async fn a_pooler_that_loses_prepared_statements_is_refused() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
     migrate(&direct, STARTUP).await.unwrap();
-    let none = if version(&program) < KEEPS_STATEMENTS { "" } else { "max_prepared_statements = 0" };
+    let none = if PgBouncer::version(&program) < Some(PgBouncer::KEEPS_STATEMENTS) {
+        ""
+    } else {
+        "max_prepared_statements = 0"
+    };
     for size in [1, 5] {
         let pooler =
-            PgBouncer::start(&program, &format!("pool_mode = transaction\ndefault_pool_size = {size}\n{none}"));
+            Pooler::start(&program, &format!("pool_mode = transaction\ndefault_pool_size = {size}\n{none}")).await;
         let options = pooler.before(&direct);
         let errors =
             [connect(&options, "test", STARTUP).await.err().unwrap(), migrate(&options, STARTUP).await.unwrap_err()];
@@ -87,7 +90,7 @@ async fn a_pooler_that_loses_prepared_statements_is_refused() {
 async fn a_pooler_in_statement_mode_is_refused() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
-    let pooler = PgBouncer::start(&program, "pool_mode = statement");
+    let pooler = Pooler::start(&program, "pool_mode = statement").await;
     let error = migrate(&pooler.before(&direct), STARTUP).await.unwrap_err();
     assert!(error.exit() == Exit::Usage && error.to_string().contains("statement mode"), "{error}");
 }
@@ -96,7 +99,7 @@ async fn a_pooler_in_statement_mode_is_refused() {
 async fn a_refused_startup_parameter_is_named() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
-    let pooler = PgBouncer::start(&program, "pool_mode = session");
+    let pooler = Pooler::start(&program, "pool_mode = session").await;
     let mut options = pooler.before(&direct);
     options.endpoint = DatabaseEndpoint::at(format!("{}?options=-c%20geqo=off", address(&options)));
     let error = migrate(&options, STARTUP).await.unwrap_err();
@@ -108,10 +111,11 @@ async fn sessions_keep_no_settings_and_use_the_named_schema() {
     let Some(program) = program("poolers") else { return };
     let (direct, _place) = empty_postgres().await;
     // Between two clients, a server connection loses its prepared statements, but not its settings.
-    let pooler = PgBouncer::start(
+    let pooler = Pooler::start(
         &program,
         "pool_mode = session\nserver_reset_query = DEALLOCATE ALL\nignore_startup_parameters = options",
-    );
+    )
+    .await;
     let before = settings(&pooler.before(&direct), 2).await;
     for (number, schema) in (0..).zip(["team_a", "team_b"]) {
         let options = DatabaseOptions { database_schema: Some(schema.to_owned()), ..pooler.before(&direct) };
@@ -137,14 +141,14 @@ async fn sessions_keep_no_settings_and_use_the_named_schema() {
 #[tokio::test]
 async fn transaction_mode_works_with_prepared_statements() {
     let Some(program) = program("poolers") else { return };
-    if version(&program) < KEEPS_STATEMENTS {
+    if PgBouncer::version(&program) < Some(PgBouncer::KEEPS_STATEMENTS) {
         return;
     }
     let (direct, _place) = empty_postgres().await;
-    let pooler = PgBouncer::start(
+    let pooler = Pooler::start(
         &program,
         "pool_mode = transaction\ndefault_pool_size = 3\nmax_prepared_statements = 200\nignore_startup_parameters = options",
-    );
+    ).await;
     let before = settings(&pooler.before(&direct), 3).await;
     let public = pooler.before(&direct);
     let team_b = DatabaseOptions { database_schema: Some("team_b".to_owned()), ..pooler.before(&direct) };
