@@ -1,4 +1,4 @@
-//! What the programs show of themselves: whether they live, whether they can work and why not, and what they have done.
+//! What the programs expose: liveness, readiness with its reason, and metrics.
 
 use assay_tests::{ClosedPort, DEADLINE, Program, Rows, Running, Script, Stack, get_text, row};
 use tokio::time::{sleep, timeout};
@@ -108,7 +108,7 @@ async fn every_stage_counts_what_it_has_done() {
 }
 
 #[tokio::test]
-async fn a_predictor_is_unready_while_its_ml_api_is_unreachable() {
+async fn a_predictor_is_not_ready_while_its_ml_api_is_unreachable() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(500));
     let (_predictor, predictor) = shown(stack.predictor()).await;
@@ -137,7 +137,7 @@ async fn a_predictor_is_unready_while_its_ml_api_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_program_that_still_waits_lives_and_is_not_ready() {
+async fn a_waiting_program_is_alive_and_not_ready() {
     let stack = Stack::new(Script::Score).await;
     let closed_port = ClosedPort::new();
     let url = format!("amqp://guest:guest@{}", closed_port.address());
@@ -150,7 +150,7 @@ async fn a_program_that_still_waits_lives_and_is_not_ready() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_a_wrong_setting() {
+async fn an_address_in_use_is_a_wrong_setting() {
     let stack = Stack::new(Script::Score).await;
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -23,6 +23,6 @@ async fn a_backlog_grows_neither_the_queue_nor_the_loader() {
 }
 
 #[tokio::test]
-async fn live_transactions_beside_a_batch_are_stored_once() {
+async fn live_transactions_alongside_a_batch_are_stored_once() {
     live_latency(LiveLatency { rows: 20_000, rate: 50, idle: Duration::from_secs(4), ..LiveLatency::default() }).await;
 }

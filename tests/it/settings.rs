@@ -1,4 +1,4 @@
-//! Settings that are wrong or missing: refused at start-up, with the name, the value and what is allowed.
+//! Wrong or missing settings: refused at start-up, with the name, the value and what is allowed.
 
 use assay_tests::{Database, Program, Script, Stack};
 
@@ -31,7 +31,7 @@ async fn a_wrong_value_is_named_with_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_mistyped_setting_is_refused_by_the_programs_that_read_it() {
+async fn a_mistyped_setting_is_refused_by_its_programs() {
     let stack = Stack::new(Script::Score).await;
     let loader = || stack.loader("s3://transactions/a.csv");
     let cases: [(Program, &str, &str); 6] = [
@@ -53,7 +53,7 @@ async fn a_mistyped_setting_is_refused_by_the_programs_that_read_it() {
 }
 
 #[tokio::test]
-async fn what_has_no_default_is_asked_for() {
+async fn a_missing_required_setting_is_named() {
     let stack = Stack::new(Script::Score).await;
     let cases: [(Program, &str); 7] = [
         (stack.loader("a.csv"), "AMQP_URL"),

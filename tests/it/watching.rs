@@ -1,4 +1,4 @@
-//! `loader watch`: each object of a bucket is loaded once, whatever events arrive, and whichever loader dies or hangs.
+//! `loader watch`: each new object in a bucket is loaded once, over every event source, though watchers are killed or suspended.
 
 use assay_tests::{Program, Rows, Running, STORED, Script, Stack, assert_same, content, law};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ async fn post(watcher: &Running, authorization: &str, body: &[u8]) -> u16 {
 const BEARER: &str = "Authorization: Bearer open sesame\r\n";
 
 #[tokio::test]
-async fn each_object_is_loaded_once_whatever_events_arrive() {
+async fn each_object_is_loaded_once_over_every_event_source() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
     // No event announces this one: it was there before.
@@ -162,7 +162,7 @@ fn event_bridge(what: &str, key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn events_by_way_of_event_bridge_load_what_they_name() {
+async fn eventbridge_events_load_the_objects_they_name() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
     stack.s3.put("drops", "out/elsewhere.csv", Rows::valid(9));
@@ -199,7 +199,7 @@ async fn events_by_way_of_event_bridge_load_what_they_name() {
 }
 
 #[tokio::test]
-async fn an_unloadable_file_fails_once_and_blocks_no_other() {
+async fn an_unloadable_file_fails_once_and_delays_no_other() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
     stack.s3.put("drops", "in/letter.csv", "Dear bank,\nhere are no rows.\n");
@@ -253,7 +253,7 @@ async fn the_other_has_finished(stack: &Stack, file: &Rows) {
 }
 
 #[tokio::test]
-async fn what_a_killed_watcher_has_left_is_finished_by_the_other() {
+async fn loads_of_a_killed_watcher_are_finished_by_the_other() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     stack.s3.put("drops", "in/a.csv", &file);
@@ -274,7 +274,7 @@ async fn what_a_killed_watcher_has_left_is_finished_by_the_other() {
 }
 
 #[tokio::test]
-async fn a_watcher_that_slept_changes_nothing_when_it_wakes() {
+async fn a_suspended_watcher_changes_nothing_when_it_resumes() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     stack.s3.put("drops", "in/a.csv", &file);
@@ -302,7 +302,7 @@ async fn a_watcher_that_slept_changes_nothing_when_it_wakes() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_stopped_leaves_its_run_to_the_next() {
+async fn a_stopped_watcher_leaves_its_run_to_the_next() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     stack.s3.put("drops", "in/a.csv", &file);

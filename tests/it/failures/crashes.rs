@@ -1,6 +1,6 @@
-//! Programs that die or are stopped half-way: the next one resumes, and nothing is lost or stored twice.
+//! Programs that crash or are stopped half-way: the next process resumes, and nothing is lost or stored twice.
 //!
-//! "Half-way" is never a matter of timing here: the ML API holds its answers back, a queue is full, or the database is locked.
+//! "Half-way" never depends on timing: the ML API withholds its replies, a queue is full, or the database is locked.
 
 use assay_tests::{Program, Rows, STORED, Script, Stack, assert_same, content, law};
 use assay_transaction::Tally;
@@ -45,7 +45,7 @@ async fn the_next_loader_resumes(stack: &Stack, object: &str, file: &Rows) {
 }
 
 #[tokio::test]
-async fn after_a_killed_loader_the_next_one_resumes() {
+async fn the_next_loader_resumes_after_a_kill() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -54,7 +54,7 @@ async fn after_a_killed_loader_the_next_one_resumes() {
 }
 
 #[tokio::test]
-async fn a_stopped_loader_says_how_to_go_on() {
+async fn a_stopped_loader_prints_how_to_resume() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -78,7 +78,7 @@ async fn a_resumed_run_keeps_its_settings() {
 }
 
 #[tokio::test]
-async fn a_loader_that_was_cut_off_from_the_database_resumes() {
+async fn a_loader_that_lost_the_database_resumes() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -93,7 +93,7 @@ async fn a_loader_that_was_cut_off_from_the_database_resumes() {
 }
 
 #[tokio::test]
-async fn what_a_killed_predictor_held_is_scored_by_the_next() {
+async fn chunks_of_a_killed_predictor_are_scored_by_the_next() {
     let stack = Stack::new(Script::Hold).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -110,7 +110,7 @@ async fn what_a_killed_predictor_held_is_scored_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_stopped_predictor_ends_what_it_began() {
+async fn a_stopped_predictor_finishes_its_chunks() {
     let stack = Stack::new(Script::Hold).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -128,7 +128,7 @@ async fn a_stopped_predictor_ends_what_it_began() {
 }
 
 #[tokio::test]
-async fn predictors_and_writers_with_nothing_to_do_stop_at_once() {
+async fn idle_predictors_and_writers_stop_at_once() {
     let stack = Stack::new(Script::Score).await;
     let [mut predictor, writer] = stack.start_stages();
     predictor.says("scoring with up to").await;
@@ -152,7 +152,7 @@ const HANGING_CHECKPOINTS: &str = "
     CREATE TRIGGER hang BEFORE UPDATE OF checkpoint_chunk ON runs FOR EACH ROW EXECUTE FUNCTION hang()";
 
 #[tokio::test]
-async fn a_checkpoint_that_hangs_holds_up_no_chunk() {
+async fn a_hanging_checkpoint_delays_no_chunk() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -189,7 +189,7 @@ const BLOCKED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'assay-writer' AND wait_event_type = 'Lock')";
 
 #[tokio::test]
-async fn what_a_killed_writer_had_not_committed_is_written_by_the_next() {
+async fn uncommitted_chunks_of_a_killed_writer_are_written_by_the_next() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -206,7 +206,7 @@ async fn what_a_killed_writer_had_not_committed_is_written_by_the_next() {
 }
 
 #[tokio::test]
-async fn what_a_killed_writer_had_committed_and_not_acknowledged_is_not_written_again() {
+async fn committed_unacknowledged_chunks_of_a_killed_writer_are_not_written_again() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -225,7 +225,7 @@ async fn what_a_killed_writer_had_committed_and_not_acknowledged_is_not_written_
 }
 
 #[tokio::test]
-async fn a_writer_that_was_cut_off_in_a_transaction_writes_it_again() {
+async fn a_writer_that_lost_the_database_in_a_transaction_repeats_it() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -245,7 +245,7 @@ async fn a_writer_that_was_cut_off_in_a_transaction_writes_it_again() {
 }
 
 #[tokio::test]
-async fn a_stopped_writer_commits_what_it_began() {
+async fn a_stopped_writer_commits_its_batch() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);

@@ -1,4 +1,4 @@
-//! Dead letters, unreadable messages and lost chunks: recorded, reported, repaired and replayed.
+//! Messages that the broker dead-lettered, that no program can read, or that are lost: recorded, reported, repaired and replayed.
 
 use assay_tests::{Rows, STORED, Script, Stack, Taken, assert_same, content, law};
 use assay_transaction::Tally;
@@ -71,7 +71,7 @@ async fn a_repaired_chunk_that_dies_again_stalls_its_run_again() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_the_broker_gave_up_is_booked_as_failed_and_can_be_replayed() {
+async fn a_chunk_that_the_broker_dead_lettered_is_recorded_as_failed_and_can_be_replayed() {
     let stack = Stack::new(Script::Score).await;
     let (object, file) = published(&stack).await;
     let chunk = stack.broker.take("transactions.batch").await;
@@ -92,7 +92,7 @@ async fn a_chunk_that_the_broker_gave_up_is_booked_as_failed_and_can_be_replayed
 }
 
 #[tokio::test]
-async fn a_scored_chunk_among_the_dead_letters_is_booked_as_failed_too() {
+async fn a_scored_chunk_among_the_dead_letters_is_recorded_as_failed_too() {
     let stack = Stack::new(Script::Score).await;
     let (object, file) = published(&stack).await;
     let predictor = stack.predictor().start();
@@ -129,7 +129,7 @@ async fn a_purged_queue_is_repaired_from_the_source() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_without_a_run_is_kept_and_stalls_no_run() {
+async fn a_dead_letter_of_no_run_is_kept_and_stalls_no_run() {
     let stack = Stack::new(Script::Score).await;
     let (object, file) = published(&stack).await;
     let foreign = Taken { properties: lapin::BasicProperties::default(), body: b"hello".to_vec() };

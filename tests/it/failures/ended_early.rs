@@ -1,4 +1,4 @@
-//! Runs that a person cancels or a budget aborts, and programs that are stopped by a signal.
+//! Runs that a person cancels or an error budget aborts, and programs that are stopped.
 
 use assay_tests::{Program, Rows, Script, Stack, law};
 
@@ -27,7 +27,7 @@ async fn a_cancelled_run_ends_and_its_chunks_are_not_scored_any_more() {
 }
 
 #[tokio::test]
-async fn a_loader_hears_that_its_run_is_cancelled() {
+async fn a_loader_is_notified_that_its_run_is_cancelled() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(3_000));
     let loader =
@@ -67,7 +67,7 @@ async fn too_many_failures_abort_a_run() {
 }
 
 #[tokio::test]
-async fn the_drain_has_a_deadline_and_what_is_left_is_delivered_again() {
+async fn the_drain_has_a_deadline_and_the_rest_is_redelivered() {
     let stack = Stack::new(Script::Hold).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let predictor = stack.predictor().env("DRAIN_TIMEOUT", "1s").start();

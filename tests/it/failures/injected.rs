@@ -1,11 +1,11 @@
-//! A little of what `scripts/faults` does for long: programs, services and an ML API that fail while a file is loaded.
+//! A short run of what `scripts/faults` does for hours: programs, services and an ML API that fail during a load.
 
 use std::io::Write as _;
 
 use assay_tests::faults::{Options, Tools, run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_row_is_lost_or_doubled_whatever_fails() {
+async fn no_row_is_lost_or_doubled_under_faults() {
     let Some(tools) = Tools::from_environment() else {
         // Not by `eprintln!`, whose output is captured if the test passes.
         let words = "faults: NOT RUN, as they take installed services that may be killed: run scripts/faults, which brings them";

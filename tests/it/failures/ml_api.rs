@@ -1,4 +1,4 @@
-//! Requests to the ML API, and the use of its responses.
+//! What the ML API receives, and how its replies are handled.
 
 use assay_tests::{HEADER, MlApi, Program, Rows, Script, Stack, law, row};
 use assay_transaction::Tally;
@@ -45,7 +45,7 @@ async fn an_outage_of_the_api_fails_no_row() {
 }
 
 #[tokio::test]
-async fn an_api_that_knows_categories_only_will_do() {
+async fn an_api_with_categories_only_is_enough() {
     let stack = Stack::new(Script::Categorise).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(120));
     let _stages = stack.start_stages();
@@ -78,7 +78,7 @@ async fn amounts_reach_the_api_and_the_database_to_the_last_digit() {
 }
 
 #[tokio::test]
-async fn the_api_receives_the_transaction_that_is_stored() {
+async fn the_api_receives_what_is_stored() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(1));
     let _stages = stack.start_stages();
@@ -141,7 +141,7 @@ async fn an_api_without_a_health_check_scores_for_one_process() {
 }
 
 #[tokio::test]
-async fn an_api_that_refuses_every_client_is_waited_for_and_named() {
+async fn an_api_that_rejects_credentials_is_waited_for_and_named() {
     for status in [401, 403] {
         let ml_api = MlApi::start(Script::Broken(status)).await;
         ml_api.set_health(status);

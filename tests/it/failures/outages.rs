@@ -1,4 +1,4 @@
-//! What is at fault decides what happens: an outage or a wrong setting fails no row, bad data fails its own rows only.
+//! The cause decides the outcome: an outage or a wrong setting fails no row, bad data fails its own rows only.
 
 use assay_tests::{HEADER, Role, Rows, Running, STORED, Script, Stack, assert_same, content, law, row};
 use assay_transaction::Tally;
@@ -26,7 +26,7 @@ const BLOCKED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'assay-writer' AND wait_event_type = 'Lock')";
 
 #[tokio::test]
-async fn refused_data_fails_alone_whatever_refuses_it() {
+async fn refused_data_fails_alone_in_every_stage() {
     let stack = Stack::new(Script::Refuse).await;
     // SQLSTATE 23514, and 22012: a division by zero.
     stack.database.execute("ALTER TABLE transactions ADD CHECK (description <> 'constrain me')").await;
@@ -108,7 +108,7 @@ async fn a_wrong_setting_of_the_api_fails_no_row_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_revoked_privilege_stops_the_writer_and_fails_no_row() {
+async fn a_revoked_right_stops_the_writer_and_fails_no_row() {
     let role = Role::new().await;
     let stack = Stack::new(Script::Score).await;
     let url = role.may_use(&stack.database).await;

@@ -1,4 +1,4 @@
-//! Messages with properties that break client libraries lie in every queue and come by every exchange: each costs itself alone.
+//! Messages with properties that break client libraries, in every queue and exchange: each fails alone.
 
 use assay_tests::{RawAmqp, RawProperties, Rows, Script, Stack, law};
 use assay_transaction::Tally;
@@ -17,7 +17,7 @@ async fn poison(stack: &Stack, exchange: &str, key: &[u8]) -> i64 {
 }
 
 #[tokio::test]
-async fn poison_on_every_way_costs_itself_alone() {
+async fn poison_on_every_route_fails_alone() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(100));
     stack.loader(&object).env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);

@@ -1,4 +1,4 @@
-//! A PostgreSQL that was restored to an earlier point: the audit says what is missing, and a repair reads it from the source again.
+//! A PostgreSQL restored to an earlier point: the audit names what is missing, and a repair reads it from the source again.
 
 use assay_tests::{Database, Program, Rows, STORED, Script, Stack, assert_same, content, law};
 use assay_transaction::Tally;
@@ -46,7 +46,7 @@ async fn nothing_is_lost_or_doubled(stack: &Stack, file: &Rows) {
 }
 
 #[tokio::test]
-async fn to_the_middle_of_a_load() {
+async fn restored_to_the_middle_of_a_load() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -81,7 +81,7 @@ async fn to_the_middle_of_a_load() {
 }
 
 #[tokio::test]
-async fn to_a_point_at_which_a_run_was_sealed() {
+async fn restored_to_a_sealed_run() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
@@ -100,7 +100,7 @@ async fn to_a_point_at_which_a_run_was_sealed() {
 }
 
 #[tokio::test]
-async fn to_a_point_before_a_run_began() {
+async fn restored_to_before_a_run() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);

@@ -1,4 +1,4 @@
-//! A dependency is unreachable, wrong or not ready: one clear line that names the setting, and an exit code.
+//! Dependencies that are unreachable, wrong or not ready: one clear line that names the setting, and an exit code.
 
 use assay_tests::{Broker, ClosedPort, DEADLINE, Database, Program, Rows, Script, Stack, law};
 
@@ -20,7 +20,7 @@ async fn an_unreachable_broker_ends_every_stage() {
 }
 
 #[tokio::test]
-async fn a_broker_that_knows_us_not_is_not_asked_again() {
+async fn a_broker_that_rejects_the_login_is_not_retried() {
     let stack = Stack::new(Script::Score).await;
     let mut url = url::Url::parse(&std::env::var("TEST_AMQP_URL").expect("./scripts/test sets it")).unwrap();
     url.set_password(Some("a-wrong-password")).unwrap();
@@ -45,7 +45,7 @@ async fn an_unreachable_database_ends_the_stages_that_need_it() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_or_knows_us_not_is_not_asked_again() {
+async fn a_missing_database_or_a_rejected_login_is_not_retried() {
     let broker = Broker::new();
     let nowhere = Database::nowhere();
     let mut wrong = url::Url::parse(&nowhere).unwrap();
@@ -59,7 +59,7 @@ async fn a_database_that_is_not_there_or_knows_us_not_is_not_asked_again() {
 }
 
 #[tokio::test]
-async fn a_database_without_tables_says_how_to_make_them() {
+async fn a_database_without_tables_asks_for_migrate() {
     let database = Database::empty().await;
     let broker = Broker::new();
     for program in [Program::new("loader").arg("a.csv"), Program::new("writer")] {
@@ -107,7 +107,7 @@ async fn a_program_that_waits_for_a_dependency_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_waiting_load_reports_missing_predictors() {
+async fn a_waiting_loader_warns_that_there_is_no_predictor() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
     let writer = stack.writer().start();
@@ -126,7 +126,7 @@ async fn a_waiting_load_reports_missing_predictors() {
 }
 
 #[tokio::test]
-async fn a_waiting_load_reports_missing_writers() {
+async fn a_waiting_loader_warns_that_there_is_no_writer() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
     let _predictor = stack.predictor().start();

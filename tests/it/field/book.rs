@@ -1,4 +1,4 @@
-//! The cases of `tests/field/cases.toml`, as they are written there, and their files in a folder.
+//! The cases of `tests/field/cases.toml`, with their files in a folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The kinds of the field in Parquet, where they can occur: texts that hold amounts and dates, padding, words for nothing, counts of
+//! The kinds of field cases in Parquet, as far as they can occur: texts that hold amounts and dates, padding, null words, counts of
 //! milliseconds.
 
 use std::path::Path;
@@ -79,7 +79,7 @@ async fn load(amounts: &[&str], timestamps: Column<'_>, env: &[(&str, &str)]) ->
 }
 
 #[tokio::test]
-async fn texts_are_read_as_those_of_csv_but_for_the_words_for_nothing() {
+async fn texts_are_read_as_in_csv_except_null_words() {
     let dates = Texts("timestamp", vec!["15.03.2024 10:00 ", " 16.03.2024 11:00", "28.03.2024 12:00"]);
     let (exit, said, stored) = load(&["1.234,56-", " -2,5000000 ", "1.000"], dates, &[]).await;
     assert_eq!(exit, Some(0), "{said}");
@@ -93,7 +93,7 @@ async fn texts_are_read_as_those_of_csv_but_for_the_words_for_nothing() {
 }
 
 #[tokio::test]
-async fn what_reads_in_two_ways_is_refused() {
+async fn ambiguous_values_are_refused() {
     let dates = || Texts("timestamp", vec!["2024-03-15T10:00:00Z"; 2]);
     let (exit, said, stored) = load(&["-1.500", "-2.250"], dates(), &[]).await;
     assert!(matches!(exit, Some(2 | 4)) && said.contains("DECIMAL_MARK") && stored.is_empty(), "{exit:?} {said}");
@@ -105,7 +105,7 @@ async fn what_reads_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
-async fn counts_of_milliseconds_are_no_dates_of_another_year() {
+async fn millisecond_counts_are_not_dates_of_another_year() {
     let millis = Numbers("timestamp", vec![1_710_496_800_123, 1_710_583_200_456]);
     let (exit, said, stored) = load(&["-1.5E1", "2E+2"], millis, &[]).await;
     if exit == Some(0) {

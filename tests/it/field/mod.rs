@@ -1,7 +1,7 @@
-//! Cases from the field: files as people, banks and programs write them, and what must come of each. Every case goes through
+//! Cases from the field: files as people, banks and programs write them, with their expected outcomes. Every case goes through
 //! `assay run` on SQLite, and through `loader`, `predictor` and `writer` on PostgreSQL and RabbitMQ.
 //!
-//! `book` reads the cases of `tests/field/cases.toml`; `outcome` says whether what came of one is right.
+//! `book` reads the cases of `tests/field/cases.toml`; `outcome` compares an outcome with the expected one.
 
 mod book;
 mod columns;
@@ -152,7 +152,7 @@ fn report(wrong: &[String], cases: usize) {
 }
 
 #[tokio::test]
-async fn every_case_from_the_field_ends_as_it_must_in_one_process() {
+async fn every_field_case_has_its_outcome_in_one_process() {
     let cases = cases();
     let played = stream::iter(&cases).map(|(number, case)| in_one_process(*number, case)).buffered(AT_ONCE);
     let wrong: Vec<String> = played.filter_map(async |wrong| wrong).collect().await;
@@ -160,7 +160,7 @@ async fn every_case_from_the_field_ends_as_it_must_in_one_process() {
 }
 
 #[tokio::test]
-async fn every_case_from_the_field_ends_as_it_must_in_a_fleet() {
+async fn every_field_case_has_its_outcome_in_a_fleet() {
     let stack = Stack::new(Script::Categorise).await;
     let _stages = stack.start_stages();
     let cases = cases();
@@ -172,7 +172,7 @@ async fn every_case_from_the_field_ends_as_it_must_in_a_fleet() {
 
 /// Kind 53: two processes that find no database make one of it between them.
 #[tokio::test]
-async fn two_processes_begin_with_one_database() {
+async fn two_processes_start_on_one_database() {
     for round in 0..3 {
         let folder = tempfile::tempdir().unwrap();
         let running = ["one", "two"].map(|name| {
@@ -190,7 +190,7 @@ async fn two_processes_begin_with_one_database() {
 }
 
 #[test]
-fn every_kind_has_two_cases_at_least() {
+fn every_kind_has_at_least_two_cases() {
     let cases = cases();
     let elsewhere = ["52", "53"];
     let kinds = (0..=29).chain(42..=50).chain(52..=54).map(|kind| format!("{kind:02}"));

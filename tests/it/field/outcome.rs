@@ -1,4 +1,4 @@
-//! What came of a case: what it said, and what is in the tables; and whether that is what must come of it.
+//! The outcome of a case, from its output and the tables, compared with the expected one.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! Files as banks send them, and as they should not: each goes through `assay run`, and comes to what is written here.
+//! Files as banks send them, and malformed ones: each goes through `assay run`, and has the outcome that is listed here.
 //!
-//! `tests/real_world` holds those of every format, packing and dialect; the corpus of `crates/source` those that are broken
-//! below that, and is run here as well.
+//! `tests/real_world` holds those of every format, packing and dialect; the corpus of `crates/source` holds malformed bytes, and
+//! runs here as well.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -162,7 +162,7 @@ fn is_expected(outcome: &str, expected: &Expected) -> bool {
 }
 
 #[tokio::test]
-async fn every_awkward_file_comes_to_what_is_expected_of_it() {
+async fn every_real_world_file_has_its_expected_outcome() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("real_world");
     let mut unexpected = Vec::new();
     for (name, options, expected) in AWKWARD {
@@ -179,7 +179,7 @@ async fn every_awkward_file_comes_to_what_is_expected_of_it() {
 
 /// No file of the lower corpus, whatever is in it, ends in anything but a load, a run without a valid row, or one clear line.
 #[tokio::test]
-async fn no_broken_file_breaks_a_run() {
+async fn no_malformed_file_breaks_a_run() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/source/tests/corpus");
     let mut files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();

@@ -1,4 +1,4 @@
-//! `tests/field-settings.json`: how cases from the field declare what they need. Every setting in it exists.
+//! `tests/field-settings.json`: how field cases declare what they need. Every setting in it exists.
 
 use std::collections::BTreeMap;
 

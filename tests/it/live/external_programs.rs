@@ -1,4 +1,4 @@
-//! Other people's producers and listeners: the programs in `examples/live`, which know nothing of Assay but RabbitMQ and JSON.
+//! External producers and listeners: the programs in `examples/live`, which use only RabbitMQ and JSON.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ fn file(folder: &Path, name: &str, content: &str) -> String {
 }
 
 #[tokio::test]
-async fn plain_json_is_scored_stored_and_announced() {
+async fn plain_json_is_scored_stored_and_published() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stages(&stack).await;
     let listener = Program::python("examples/live/feed.py").args(["realtime.fraud", "--count", "1"]);
@@ -89,7 +89,7 @@ async fn the_demonstration_sends_an_object_and_an_array() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_becomes_a_dead_letter() {
+async fn a_message_without_json_becomes_a_dead_letter() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stages(&stack).await;
     let folder = tempfile::tempdir().unwrap();
@@ -102,7 +102,7 @@ async fn what_is_no_json_becomes_a_dead_letter() {
 }
 
 #[tokio::test]
-async fn the_examples_say_what_is_in_the_way() {
+async fn the_examples_name_what_prevents_them() {
     let stack = Stack::new(Script::Score).await;
     // Nothing has declared an exchange yet.
     producer(&stack).run().await.expect_exit(1).expect_says("start a predictor first");

@@ -1,4 +1,4 @@
-//! The feed of predictions: each stored one is announced once to the listeners, and no listener slows the writer.
+//! The feed of predictions: each stored prediction is published once, and no listener slows the writer.
 
 use assay_tests::{Listener, Rows, Running, Script, Stack, law, row};
 use assay_transaction::Tally;
@@ -58,7 +58,7 @@ async fn announced_ids(listener: &Listener) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_stored_prediction_is_announced_once() {
+async fn every_stored_prediction_is_published_once() {
     let stack = Stack::new(Script::Score).await;
     let object = published(&stack).await;
     let [all, fraud] = [stack.broker.listen("#").await, stack.broker.listen("*.fraud").await];
@@ -79,7 +79,7 @@ async fn every_stored_prediction_is_announced_once() {
 }
 
 #[tokio::test]
-async fn only_flagged_predictions_are_announced() {
+async fn only_flagged_predictions_are_published() {
     let stack = Stack::new(Script::Score).await;
     published(&stack).await;
     let all = stack.broker.listen("#").await;
@@ -91,7 +91,7 @@ async fn only_flagged_predictions_are_announced() {
 }
 
 #[tokio::test]
-async fn nothing_is_announced_by_default() {
+async fn nothing_is_published_by_default() {
     let stack = Stack::new(Script::Score).await;
     published(&stack).await;
     let all = stack.broker.listen("#").await;
@@ -100,7 +100,7 @@ async fn nothing_is_announced_by_default() {
 }
 
 #[tokio::test]
-async fn a_listener_that_takes_nothing_does_not_block_writing() {
+async fn a_listener_that_consumes_nothing_does_not_block_the_writer() {
     const MANY: u64 = 30_000;
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(MANY));

@@ -1,5 +1,5 @@
-//! Live transactions through the streamer, the predictors and the writer: what was answered with 202 is stored once, whatever is
-//! killed meanwhile.
+//! Live transactions through the streamer, the predictors and the writer: each one accepted with 202 is stored once, whichever
+//! process is killed meanwhile.
 
 use assay_tests::{Answer, Program, Running, STORED, Script, Stack, get, law, post};
 use assay_transaction::Tally;
@@ -45,7 +45,7 @@ async fn accept(address: &str, ids: impl Iterator<Item = String>) -> Vec<String>
 }
 
 #[tokio::test]
-async fn accepted_messages_are_stored_once_whichever_program_is_killed() {
+async fn accepted_transactions_are_stored_once_despite_kills() {
     let stack = Stack::new(Script::Hold).await;
     let (killed, address) = streamer(&stack).await;
     let predictor = stack.predictor().start();
@@ -86,7 +86,7 @@ async fn accepted_messages_are_stored_once_whichever_program_is_killed() {
 }
 
 #[tokio::test]
-async fn a_client_hears_202_only_of_what_is_stored_though_the_streamer_is_killed_at_any_moment() {
+async fn a_202_means_stored_though_the_streamer_is_killed_at_any_moment() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
     let mut accepted = Vec::new();
@@ -129,7 +129,7 @@ async fn a_client_hears_202_only_of_what_is_stored_though_the_streamer_is_killed
 
 /// The kinds of files from the field that can occur here too.
 #[tokio::test]
-async fn values_are_read_as_those_of_a_file_with_a_decimal_point() {
+async fn live_values_are_read_as_in_a_file_with_a_decimal_point() {
     let stack = Stack::new(Script::Categorise).await;
     let _stages = stack.start_stages();
     let (_streamer, address) = streamer(&stack).await;
@@ -165,7 +165,7 @@ async fn values_are_read_as_those_of_a_file_with_a_decimal_point() {
 }
 
 #[tokio::test]
-async fn a_client_sees_what_became_of_its_transaction() {
+async fn a_client_sees_the_outcome_of_its_transaction() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
     let (streamer, address) = streamer(&stack).await;
@@ -195,7 +195,7 @@ async fn a_client_sees_what_became_of_its_transaction() {
 }
 
 #[tokio::test]
-async fn what_is_replayed_stays_a_live_transaction() {
+async fn a_replayed_transaction_stays_live() {
     let stack = Stack::new(Script::Refuse).await;
     let _stages = stack.start_stages();
     let (_streamer, address) = streamer(&stack).await;

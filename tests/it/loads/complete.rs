@@ -1,4 +1,4 @@
-//! Loads that go well, and what they leave in the database and in the logs.
+//! Loads that succeed: their rows in the database, and their logs.
 
 use assay_tests::{MlApi, Rows, STORED, Script, Stack, assert_same, content, law};
 use sqlx::{AssertSqlSafe, Row};
@@ -135,7 +135,7 @@ async fn a_local_file_loads_too() {
 }
 
 #[tokio::test]
-async fn without_wait_the_loader_leaves_when_all_is_published() {
+async fn without_wait_the_loader_ends_when_all_is_published() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(250));
     let loaded = stack.loader(&object).run().await;

@@ -1,4 +1,4 @@
-//! A source that was loaded before: what failed then is said again, and so is what is not used of the command.
+//! A source that was loaded before: its earlier failures are reported again, and so are unused arguments of the command.
 
 use assay_tests::{MlApi, Program, Rows, Script, Stack, law};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ async fn a_retry_does_not_hide_what_failed() {
 }
 
 #[tokio::test]
-async fn a_loader_says_what_failed_before() {
+async fn a_loader_reports_what_failed_before() {
     let stack = Stack::new(Script::Refuse).await;
     let file = Rows::valid(20).replace("Card payment 7,", "refuse me,");
     let object = stack.s3.put("transactions", "a.csv", file);

@@ -1,4 +1,4 @@
-//! `assay generate`: files whose every row has the outcome that their manifest foretells.
+//! `assay generate`: files whose manifest states the outcome of every row.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ async fn the_same_seed_gives_the_same_bytes_and_all_rows_load() {
 }
 
 #[tokio::test]
-async fn every_row_becomes_what_the_manifest_foretells() {
+async fn every_row_has_the_outcome_of_the_manifest() {
     let folder = tempfile::tempdir().unwrap();
     let shares = ["--invalid=0.2", "--duplicates=0.1", "--invalid-kinds=all", "--attributes", "--rows=1500"];
     let generated =

@@ -57,7 +57,7 @@ fn completed(row: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_rule_rejects_its_rows_and_keeps_all_that_is_known_of_them() {
+async fn every_rule_rejects_its_rows_and_keeps_their_details() {
     use RejectReason as R;
     let mut file = File::new();
     file.valid(&format!("1,\"two\nlines, and \"\"quotes\"\"\",1.5,{GOOD}"));

@@ -1,5 +1,5 @@
-//! Tables that the job before Assay has left: they are left alone, and `deploy/from-the-old-job/copy.sql` copies what they hold
-//! as a run that obeys the law.
+//! Tables of the job before Assay: they are left unchanged, and `deploy/from-the-old-job/copy.sql` copies their rows as a run that
+//! obeys the law.
 
 use assay_tests::{Database, Program, Script, Stack, law};
 use assay_transaction::{Namespace, Tally};
@@ -50,7 +50,7 @@ fn assay<const N: usize>(database: &Database, arguments: [&str; N]) -> Program {
 }
 
 #[tokio::test]
-async fn what_the_old_job_stored_is_left_alone_and_copied() {
+async fn tables_of_the_old_job_are_left_unchanged_and_copied() {
     let database = Database::empty().await;
     database.execute(OLD).await;
 
@@ -87,7 +87,7 @@ async fn what_the_old_job_stored_is_left_alone_and_copied() {
 }
 
 #[tokio::test]
-async fn what_it_never_scored_is_scored_by_a_replay() {
+async fn its_unscored_rows_are_scored_by_a_replay() {
     let stack = Stack::new(Script::Score).await;
     stack.database.execute(&format!("CREATE SCHEMA old; SET search_path TO old; {OLD}; RESET search_path")).await;
     copy(&stack.database, "SET assay.schema = 'public'; SET assay.old_schema = 'old'").await.unwrap();
@@ -101,7 +101,7 @@ async fn what_it_never_scored_is_scored_by_a_replay() {
 }
 
 #[tokio::test]
-async fn what_is_not_as_assumed_is_said_and_nothing_is_changed() {
+async fn an_unexpected_table_is_named_and_nothing_is_changed() {
     let database = Database::empty().await;
     assay(&database, ["migrate"]).run().await.expect_exit(0);
     let settings = "SET assay.schema = 'beside'";

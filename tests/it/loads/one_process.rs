@@ -1,4 +1,4 @@
-//! `assay run`: the three stages in one process, with nothing else, and with each part swapped for a real one.
+//! `assay run`: the three stages in one process, without services, and with each part replaced by a real one.
 
 use std::path::Path;
 
@@ -58,7 +58,7 @@ async fn a_file_needs_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_person_gets_a_table() {
+async fn a_terminal_gets_a_table() {
     let folder = Folder::with("a.csv", Rows::valid(250));
     let ended = folder.run("a.csv").run().await;
     ended.expect_exit(0).expect_says("Pipeline complete: 250 processed, 0 failed, 0 invalid");
@@ -108,7 +108,7 @@ async fn each_part_may_be_a_real_one_alone() {
 }
 
 #[tokio::test]
-async fn what_others_have_in_their_queues_is_left_alone() {
+async fn queues_of_others_are_left_alone() {
     let stack = Stack::new(Script::Hold).await;
     let object = stack.s3.put("transactions", "fleet.csv", Rows::valid(20));
     let predictor = stack.predictor().start();

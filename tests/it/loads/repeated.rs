@@ -1,4 +1,4 @@
-//! The same rows a second time: the same file, a corrected one, one under the name of another run.
+//! The same rows a second time: the same file, a corrected file, a file under the name of another run.
 
 use assay_tests::{Program, Rows, STORED, Script, Stack, assert_same, content, law, row};
 use assay_transaction::Tally;
@@ -25,7 +25,7 @@ async fn the_same_file_twice_stores_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_load_that_is_on_its_way_is_not_begun_again() {
+async fn a_load_in_progress_is_not_started_again() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(150));
     stack.loader(&object).run().await.expect_exit(0);
@@ -147,7 +147,7 @@ async fn the_same_rows_in_another_object_are_others_unless_they_share_a_namespac
 }
 
 #[tokio::test]
-async fn the_name_of_a_run_cannot_be_taken_by_another_source() {
+async fn a_run_name_cannot_be_reused_by_another_source() {
     let stack = Stack::new(Script::Score).await;
     let first = stack.s3.put("transactions", "a.csv", Rows::valid(10));
     let second = stack.s3.put("transactions", "b.csv", Rows::valid(10).unlike(1));
@@ -160,7 +160,7 @@ async fn the_name_of_a_run_cannot_be_taken_by_another_source() {
 }
 
 #[tokio::test]
-async fn a_copy_of_an_object_is_loaded_before_and_only_force_loads_it() {
+async fn a_copy_of_a_loaded_object_is_skipped_unless_forced() {
     let stack = Stack::new(Script::Score).await;
     let _stages = stack.start_stages();
     let [first, copy] = ["a.csv", "copy.csv"].map(|key| stack.s3.put("transactions", key, Rows::valid(10)));

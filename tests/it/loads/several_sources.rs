@@ -5,7 +5,7 @@ use assay_transaction::Tally;
 use serde_json::Value;
 
 #[tokio::test]
-async fn a_broken_source_keeps_no_other_from_being_loaded() {
+async fn a_broken_source_does_not_prevent_the_others() {
     let stack = Stack::new(Script::Score).await;
     stack.s3.put("transactions", "2026/a.csv", Rows::valid(10));
     stack.s3.put("transactions", "2026/b.csv", "");
@@ -39,7 +39,7 @@ async fn a_broken_source_keeps_no_other_from_being_loaded() {
 }
 
 #[tokio::test]
-async fn one_process_loads_a_directory_and_says_what_became_of_each_file() {
+async fn one_process_loads_a_directory_and_reports_each_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("in")).unwrap();
     for (name, rows) in [("a.csv", Rows::valid(300)), ("b.csv", Rows::valid(200).with(",no id,1,2026-01-01,,x,debit"))]

@@ -1,5 +1,5 @@
-//! Sources that hold nothing, hold something else, or cannot be had: one clear line each, and nothing left that is in the way
-//! of a corrected file.
+//! Sources that are empty, hold something else, or cannot be read: one clear line each, and nothing left that prevents loading a
+//! corrected file.
 
 use assay_tests::{ClosedPort, HEADER, Rows, Script, Stack, law};
 use assay_transaction::Tally;
@@ -17,7 +17,7 @@ async fn a_header_alone_is_a_complete_run_without_rows() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_of_transactions_is_refused_and_may_be_corrected() {
+async fn a_file_without_transactions_is_refused_and_may_be_corrected() {
     let stack = Stack::new(Script::Score).await;
     let twice = format!("{HEADER},amount\n");
     let no_amount = HEADER.replace("amount,", "").replace(",side", "");
@@ -42,7 +42,7 @@ async fn what_is_no_file_of_transactions_is_refused_and_may_be_corrected() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_not_there_is_named() {
+async fn a_missing_object_is_named() {
     let stack = Stack::new(Script::Score).await;
     stack.s3.put("transactions", "a.csv", Rows::valid(10));
     let cases: [(&str, &[&str]); 3] = [
@@ -80,7 +80,7 @@ async fn an_unreachable_s3_server_is_named() {
 }
 
 #[tokio::test]
-async fn a_url_that_is_none_says_what_is_allowed() {
+async fn an_invalid_url_says_what_is_allowed() {
     let stack = Stack::new(Script::Score).await;
     for source in ["s3://bucket-alone", "https://example.com/a.csv"] {
         let refused = stack.loader(source).run().await;

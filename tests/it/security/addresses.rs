@@ -1,4 +1,4 @@
-//! Addresses: each leads to the host that it names, in all programs and for all servers, or is refused before anything is looked up.
+//! Addresses: every program reaches exactly the host that is named, for all servers, or refuses the address before any lookup.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -83,7 +83,7 @@ async fn every_server_is_reached_by_its_ipv6_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unencoded_password_is_reported_and_neither_shown_nor_looked_up() {
+async fn an_unencoded_password_is_refused_and_neither_shown_nor_resolved() {
     for (name, scheme) in
         [("AMQP_URL", "amqp"), ("DATABASE_URL", "postgres"), ("ML_API_URL", "http"), ("ENDPOINT_URL", "http")]
     {

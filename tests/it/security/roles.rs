@@ -1,5 +1,5 @@
-//! Each stage under a user of its own, in PostgreSQL and in RabbitMQ, with the rights that the scripts of `deploy` grant: a
-//! load and what operators do about it come through, and what no stage is to do is refused.
+//! Each stage under its own user of PostgreSQL and RabbitMQ, with the rights that the scripts of `deploy` grant: a load and the
+//! operators' commands succeed, and everything else is refused.
 
 use std::io::Write as _;
 
@@ -150,7 +150,7 @@ async fn grant(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_stage_has_the_rights_that_it_needs_and_no_others() {
+async fn each_stage_has_only_the_rights_that_it_needs() {
     let Some(tools) = Tools::from_environment() else {
         let words = "roles: NOT RUN, as they take installed services with users of their own: run scripts/faults once, which brings them";
         writeln!(std::io::stderr(), "{words}").unwrap();

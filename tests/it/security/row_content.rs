@@ -1,5 +1,5 @@
-//! No content of a row in a log, on stderr, in `runs.error`, in `operations` or in the reason of a dead letter, whatever is wrong with
-//! the row: values are sent by every way in, and looked for in all that comes out. And a line of a log stays one.
+//! No row content in a log, on stderr, in `runs.error`, in `operations` or in the reason of a dead letter, whatever is wrong with the
+//! row: values enter by every input, and every output is searched for them. And a log line stays one line.
 
 use assay_tests::{Ended, HEADER, Program, Rows, Script, Stack, post};
 use serde_json::json;
@@ -64,7 +64,7 @@ fn files() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_refused_or_read_without_a_word_of_its_rows() {
+async fn a_file_is_refused_or_read_without_row_content_in_logs() {
     let folder = tempfile::tempdir().unwrap();
     let mut endings = Vec::new();
     for (name, content) in files() {
@@ -100,7 +100,7 @@ async fn a_file_is_refused_or_read_without_a_word_of_its_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fleet_tells_nothing_of_the_rows_that_come_in_by_any_way() {
+async fn a_fleet_logs_no_row_content_from_any_input() {
     let stack = Stack::new(Script::Score).await;
     let level = |program: Program| program.env("LOG_LEVEL", "trace");
     let mut predictor = level(stack.predictor()).start();

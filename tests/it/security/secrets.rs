@@ -1,5 +1,5 @@
-//! No secret in logs, in results, in error texts or in the list of processes: not where a service is unreachable, refuses the password
-//! or is none, nor where a setting is malformed, at no level of logs, as it was written or percent-encoded.
+//! No secret in logs, results, errors or the process list, at any log level, as written or percent-encoded: with an unreachable
+//! service, a refused password, a malformed setting.
 
 use assay_tests::{ClosedPort, Database, Ended, Program, Rows, Running, S3Server, Script, Stack, post};
 use url::Url;
@@ -79,9 +79,9 @@ fn silent(ended: &Ended, situation: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failed_connection_reveals_no_secret() {
-    let closed_port = ClosedPort::new();
-    let address = closed_port.address();
+async fn programs_without_services_print_no_secret() {
+    let nobody = ClosedPort::new();
+    let address = nobody.address();
     for level in LEVELS {
         for program in programs() {
             let ended = heard(with_secrets(program, &address, &address, &address).env("LOG_LEVEL", level)).await;
@@ -92,7 +92,7 @@ async fn a_failed_connection_reveals_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_program_reveals_no_secret() {
+async fn programs_with_wrong_passwords_print_no_secret() {
     let stack = Stack::new(Script::Score).await;
     let place = |url: &str| {
         let url = Url::parse(url).unwrap();
@@ -119,7 +119,7 @@ async fn a_refused_program_reveals_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn malformed_settings_are_not_repeated() {
+async fn malformed_settings_are_not_printed() {
     let malformed = [
         format!("{{}}://user:{RAW}@127.0.0.1:1"),
         format!("{{}}://user:{ENCODED}@127.0.0.1:port/name"),
@@ -175,7 +175,7 @@ async fn malformed_settings_are_not_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_working_program_reveals_no_secret_and_no_content() {
+async fn working_programs_print_no_secret_and_no_content() {
     let stack = Stack::new(Script::Refuse).await;
     let secrets: Vec<String> = [stack.broker.url(), stack.database.url()]
         .iter()
@@ -203,7 +203,7 @@ async fn a_working_program_reveals_no_secret_and_no_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_is_wrong_is_not_repeated() {
+async fn a_wrong_token_is_not_printed() {
     let database = Database::migrated().await;
     let stack = Stack::new(Script::Score).await;
     let mut streamer = stack

@@ -1,5 +1,5 @@
-//! TLS to everything: a load whose every connection is encrypted, with authorities and client certificates of the bank's own;
-//! and what is said where one of them does not fit.
+//! TLS on every connection: a load with private authorities and client certificates; and the errors if one of them does not
+//! match.
 
 use std::io::Write as _;
 
