@@ -1,8 +1,8 @@
-//! Chance that repeats: the same seed throws the same numbers, on every machine.
+//! Repeatable chance: the same seed gives the same numbers on every machine.
 
 use std::time::Duration;
 
-/// SplitMix64, which passes for random and fits into three lines.
+/// SplitMix64: random enough, in three lines.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
@@ -19,18 +19,18 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to `end`, which is left out and must not be 0.
+    /// A number from 0 to `end`, excluded, which must not be 0.
     pub fn below(&mut self, end: usize) -> usize {
         // A remainder is even enough for ends as small as these.
         usize::try_from(self.throw() % end as u64).expect("less than a usize")
     }
 
-    /// A number from one to the other, both included.
+    /// A number from `first` to `last`, both included.
     pub fn between(&mut self, first: usize, last: usize) -> usize {
         first + self.below(last - first + 1)
     }
 
-    /// True once in so many times.
+    /// True once in this many times.
     pub fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -40,12 +40,12 @@ impl Dice {
         choices[self.below(choices.len())]
     }
 
-    /// A time of so many milliseconds, both included.
+    /// A duration in milliseconds, both bounds included.
     pub fn millis(&mut self, first: usize, last: usize) -> Duration {
         Duration::from_millis(self.between(first, last) as u64)
     }
 
-    /// In another order.
+    /// Shuffles.
     pub fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             things.swap(last, self.below(last + 1));

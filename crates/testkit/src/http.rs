@@ -1,20 +1,20 @@
-//! One HTTP request over a connection of its own: what a client sees of a server that may be killed while it answers.
+//! One HTTP request on its own connection, to a server that may be killed while it responds.
 
 use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// The body, where it is JSON.
+    /// The body, if it is JSON.
     pub body: serde_json::Value,
 }
 
-/// Posts a body to `address`, such as `127.0.0.1:8081`. An error means that it is not known what became of it.
+/// Posts a body to `address`, such as `127.0.0.1:8081`. After an error, the outcome is unknown.
 pub async fn post(address: &str, path: &str, body: &str) -> io::Result<Answer> {
     let length = body.len();
     request(
@@ -25,12 +25,12 @@ pub async fn post(address: &str, path: &str, body: &str) -> io::Result<Answer> {
     .await
 }
 
-/// Asks for a path.
+/// Gets a path.
 pub async fn get(address: &str, path: &str) -> io::Result<Answer> {
     request(address, &format!("GET {path} HTTP/1.1"), "").await
 }
 
-/// Asks for a path: the status and the text.
+/// Gets a path; returns the status and the text.
 pub async fn get_text(address: &str, path: &str) -> io::Result<(u16, String)> {
     exchange(address, &format!("GET {path} HTTP/1.1"), "").await
 }

@@ -1,4 +1,4 @@
-//! A scripted ML API: answers that a test can foretell, and every way of not answering.
+//! A scripted ML API: predictable replies, and every way of not replying.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -17,31 +17,30 @@ use tokio::time::timeout;
 
 use crate::DEADLINE;
 
-/// Bodies are kept up to this size together: a hundred thousand transactions fit, a million do not.
+/// Bodies are kept up to this total size: a hundred thousand transactions fit, a million do not.
 const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the API does from now on.
+/// The behaviour of the API from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
-    /// Scores each transaction by its amount (see [`MlApi::SCORE_SQL`]), and answers in the opposite order.
+    /// Scores each transaction by its amount (see [`MlApi::SCORE_SQL`]), and replies in reverse order.
     Score,
-    /// Knows categories only: `[{"transaction_id": …, "category": "Rent"}]`.
+    /// Replies with categories only: `[{"transaction_id": …, "category": "Rent"}]`.
     Categorise,
-    /// Scores, but answers 422 to every request with a transaction in it whose description holds `refuse me`, and 500 where
-    /// one holds `fail on me`.
+    /// Scores, but replies 422 to a request with a description that contains `refuse me`, and 500 to one with `fail on me`.
     Refuse,
-    /// Answers 503, also when it is asked for its health.
+    /// Replies 503, also to health checks.
     Away,
-    /// Answers every request to score with this status, although its health check succeeds.
+    /// Replies to every request to score with this status, though it is healthy.
     Broken(u16),
-    /// Takes requests and keeps them waiting until the script changes; then scores them.
+    /// Holds requests until the script changes; then scores them.
     Hold,
-    /// Scores that many requests, the first that it is ever asked, and keeps the others waiting as [`Script::Hold`] does.
+    /// Scores the first requests up to this number, and holds the others like [`Script::Hold`].
     ScoreFirst(usize),
 }
 
 impl Script {
-    fn keeps_waiting(self, number: usize) -> bool {
+    fn holds(self, number: usize) -> bool {
         match self {
             Self::Hold => true,
             Self::ScoreFirst(requests) => number > requests,
@@ -60,7 +59,7 @@ pub struct MlApi {
 
 #[derive(Debug)]
 enum Serving {
-    /// It ends on a message of the sender, or when the sender is dropped.
+    /// It ends on a message, or when the sender is dropped.
     Up(oneshot::Sender<()>, JoinHandle<()>),
     /// The port is kept, and refuses connections.
     Down(TcpSocket),
@@ -72,7 +71,7 @@ struct Shared {
     script: watch::Sender<Script>,
     requests: watch::Sender<usize>,
     bodies: Mutex<Bodies>,
-    /// What it answers when it is asked for its health, whatever the script; 0 where the script decides.
+    /// The fixed status of health checks; 0 if the script decides.
     health: AtomicU16,
 }
 
@@ -112,17 +111,17 @@ impl MlApi {
         format!("http://{}", self.address)
     }
 
-    /// Changes what it does; requests on hold are answered.
+    /// Changes the script; held requests get their replies.
     pub fn set(&self, script: Script) {
         self.shared.script.send_replace(script);
     }
 
-    /// Has `GET /health` answered with this status from now on, as APIs do that have no such check.
+    /// Fixes the status of `GET /health`, as in APIs without such a check.
     pub fn set_health(&self, status: u16) {
         self.shared.health.store(status, Ordering::SeqCst);
     }
 
-    /// Closes all connections and refuses new ones, as a server does that is down.
+    /// Closes all connections and refuses new ones, like a stopped server.
     pub async fn stop(&self) {
         let Serving::Up(stop, serving) = self.change(Serving::Changing) else { panic!("the ML API is down already") };
         let _ = stop.send(());
@@ -134,7 +133,7 @@ impl MlApi {
         self.change(Serving::Down(socket));
     }
 
-    /// Takes connections again.
+    /// Accepts connections again.
     pub fn start_again(&self) {
         let Serving::Down(socket) = self.change(Serving::Changing) else { panic!("the ML API is not down") };
         let listener = socket.listen(1024).expect("the port is ours");
@@ -145,14 +144,14 @@ impl MlApi {
         std::mem::replace(&mut *self.state.lock().expect("no holder panics"), to)
     }
 
-    /// Waits until it has been asked so often.
+    /// Waits for this many requests to score.
     pub async fn asked(&self, requests: usize) {
         let mut count = self.shared.requests.subscribe();
         let asked = timeout(DEADLINE, count.wait_for(|count| *count >= requests)).await;
-        assert!(asked.is_ok(), "the ML API was asked {} times, not {requests}", *self.shared.requests.borrow());
+        assert!(asked.is_ok(), "the ML API received {} requests, not {requests}", *self.shared.requests.borrow());
     }
 
-    /// How often it has been asked to score.
+    /// The number of requests to score so far.
     pub fn requests(&self) -> usize {
         *self.shared.requests.borrow()
     }
@@ -195,9 +194,9 @@ async fn health(State(shared): State<Arc<Shared>>) -> StatusCode {
 }
 
 async fn predict(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
-    let number = take_down(&shared, &body);
+    let number = record(&shared, &body);
     let mut script = shared.script.subscribe();
-    let Ok(script) = script.wait_for(|script| !script.keeps_waiting(number)).await.map(|script| *script) else {
+    let Ok(script) = script.wait_for(|script| !script.holds(number)).await.map(|script| *script) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     match script {
@@ -223,8 +222,8 @@ async fn predict(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     axum::response::Response::new(json!(answers).to_string().into())
 }
 
-/// Keeps a request's body, where there is room, and tells the request's number, from 1.
-fn take_down(shared: &Shared, body: &[u8]) -> usize {
+/// Keeps the body of a request, if there is room, and returns the number of the request, from 1.
+fn record(shared: &Shared, body: &[u8]) -> usize {
     let mut bodies = shared.bodies();
     if bodies.bytes + body.len() <= MAX_KEPT_BYTES {
         bodies.bytes += body.len();

@@ -14,7 +14,7 @@ const FRAME_END: u8 = 206;
 const LARGEST_FRAME: u32 = 131_072;
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// The bits that say which properties a message has, and what follows them.
+/// The bits of the present properties of a message, and the bytes that follow.
 #[derive(Debug, Clone)]
 pub struct RawProperties {
     flags: u16,
@@ -129,7 +129,7 @@ impl RawAmqp {
         amqp
     }
 
-    /// Publishes, and waits until RabbitMQ has it in a queue, or has refused it, as a full queue does: tells which.
+    /// Publishes, and returns whether RabbitMQ queued the message; it rejects it for a full queue.
     pub async fn publish(&mut self, exchange: &str, key: &[u8], properties: &RawProperties, body: &[u8]) -> bool {
         const MANDATORY: u8 = 1;
         let publish = [&[0, 0][..], &short(exchange.as_bytes()), &short(key), &[MANDATORY]].concat();

@@ -32,9 +32,9 @@ pub struct S3Server {
 }
 
 impl S3Server {
-    /// The one access key that it knows, for `KEY`.
+    /// The only access key, for `KEY`.
     pub const KEY: &str = "assay-tests";
-    /// And the secret of it, for `SECRET`.
+    /// Its secret, for `SECRET`.
     pub const SECRET: &str = "not-a-secret";
 
     /// Starts a server without any bucket.
@@ -62,7 +62,7 @@ impl S3Server {
         format!("http://{}", self.address)
     }
 
-    /// Puts an object, its bucket included, and tells its URL.
+    /// Puts an object and its bucket; returns its URL.
     pub fn put(&self, bucket: &str, key: &str, content: impl AsRef<[u8]>) -> String {
         let path: PathBuf = self.folder.path().join(bucket).join(key);
         std::fs::create_dir_all(path.parent().expect("an object lies in a bucket")).expect("the bucket is made");
@@ -70,11 +70,11 @@ impl S3Server {
         format!("s3://{bucket}/{key}")
     }
 
-    /// Puts a file, its bucket included, and tells its URL. It has a version of its own each time it is put.
+    /// Puts a file and its bucket; returns its URL. Each put makes a new version.
     pub fn put_file(&self, bucket: &str, key: &str, file: impl AsRef<Path>) -> String {
         let url = self.put(bucket, key, "");
         std::fs::copy(file, self.folder.path().join(bucket).join(key)).expect("the object is written");
-        // The server would hash all of a file for each part that is asked for, unless it had noted this on an upload.
+        // Without this note of an upload, the server hashes the whole file for each requested part.
         let noted = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
         let note = format!(".bucket-{}.object-{}.internal.json", noted[0], noted[1]);
         let version = serde_json::json!({ "e_tag": uuid::Uuid::new_v4().simple().to_string() });
@@ -89,15 +89,15 @@ impl Drop for S3Server {
     }
 }
 
-/// The objects of a folder, with what `s3s-fs` leaves out and real servers do: `If-Match` on GET. And it reads them in larger
-/// pieces, as those of `s3s-fs` cost half as much as a loader.
+/// The objects of a folder, with `If-Match` on GET, which `s3s-fs` lacks. It reads them in larger pieces: those of `s3s-fs` cost
+/// half as much as a loader.
 struct Objects {
     files: FileSystem,
     folder: PathBuf,
 }
 
 impl Objects {
-    /// So many bytes of an object, which end at the end of the range.
+    /// This many bytes of an object, up to the end of the range.
     fn content(&self, object: &GetObjectInput, length: u64) -> std::io::Result<StreamingBlob> {
         let mut file = File::open(self.folder.join(&object.bucket).join(&object.key))?;
         match object.range {

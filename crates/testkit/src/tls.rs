@@ -1,4 +1,4 @@
-//! TLS for tests: an authority that signs certificates, and a proxy that speaks TLS before a server that does not.
+//! TLS for tests: an authority that signs certificates, and a proxy that adds TLS to a server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// A certificate authority; its files exist as long as it does.
+/// An authority that signs certificates. Its files live as long.
 #[derive(Debug)]
 pub struct Authority {
     folder: tempfile::TempDir,
@@ -42,7 +42,7 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// A new one, which no program trusts yet.
+    /// Creates one.
     pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key is made");
         let mut params = CertificateParams::default();
@@ -99,7 +99,7 @@ impl Authority {
     }
 }
 
-/// A proxy that takes connections by TLS, and passes on what comes without. Dropped, it ends.
+/// A proxy that accepts TLS connections and forwards them without TLS. Dropped, it ends.
 #[derive(Debug)]
 pub struct TlsProxy {
     port: u16,
@@ -107,7 +107,7 @@ pub struct TlsProxy {
 }
 
 impl TlsProxy {
-    /// Before the server at this address, with a certificate. With an authority, it lets in who shows one of it.
+    /// Starts one before the server at this address. With an authority, it requires a client certificate of that authority.
     pub async fn before(server: SocketAddr, certificate: &Certificate, clients: Option<&Authority>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("a bound socket").port();
@@ -116,7 +116,7 @@ impl TlsProxy {
             while let Ok((client, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // TLS rejects clients without a certificate.
+                    // TLS reports a refusal to the client.
                     let Ok(mut client) = acceptor.accept(client).await else { return };
                     let Ok(mut server) = TcpStream::connect(server).await else { return };
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
@@ -126,7 +126,7 @@ impl TlsProxy {
         Self { port, task }
     }
 
-    /// Its port at localhost.
+    /// Its port at loopback.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -1,5 +1,4 @@
-//! A server process of ours, which is there to be killed: started as a user without privileges where this is root, and
-//! ended with its owner.
+//! A server process that tests may kill: started as an unprivileged user if the tests run as root, and ended with its owner.
 
 use std::fs::File;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -15,7 +14,7 @@ use crate::DEADLINE;
 /// Between two checks whether a process has started or ended.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Whom a server runs as, where this process may not be it.
+/// The account of a server that must not run as root.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Account {
     user: u32,
@@ -23,7 +22,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The first of these users that exists, else `nobody`; none where this is not root, and is user enough.
+    /// This user if it exists, else `nobody`; none if the tests do not run as root.
     pub(crate) fn without_privileges(name: &str) -> Option<Self> {
         if id(&["-u"])? != 0 {
             return None;
@@ -37,7 +36,7 @@ fn id(arguments: &[&str]) -> Option<u32> {
     String::from_utf8(output.stdout).ok()?.trim().parse().ok()
 }
 
-/// Makes a directory that only the account may enter.
+/// Creates a directory that only the account may enter.
 pub(crate) fn private_directory(path: PathBuf, account: Option<Account>) -> PathBuf {
     std::fs::create_dir(&path).expect("a directory is made");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
@@ -67,12 +66,12 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, directory: &Path, ac
 pub(crate) struct Daemon {
     name: &'static str,
     child: Child,
-    /// How it is ended when it is no longer needed.
+    /// The signal that ends it on drop.
     farewell: &'static str,
 }
 
 impl Daemon {
-    /// Starts it in a process group of its own, so that Ctrl-C does not take it from under the programs.
+    /// Starts it in its own process group, so that Ctrl-C does not end it before the programs.
     pub(crate) fn start(name: &'static str, mut command: Command, log: &Path, farewell: &'static str) -> Self {
         let log = File::options().create(true).append(true).open(log).expect("the log can be written");
         let child = command
@@ -84,12 +83,12 @@ impl Daemon {
         Self { name, child, farewell }
     }
 
-    /// Sends a signal, and waits until it has ended for it.
+    /// Sends a signal, and waits for the end of the process.
     pub(crate) async fn end(mut self, signal: &str) {
         self.signal(signal);
         let deadline = Instant::now() + DEADLINE;
         while self.is_running() {
-            assert!(Instant::now() < deadline, "{} does not end for {signal}", self.name);
+            assert!(Instant::now() < deadline, "{} does not end on {signal}", self.name);
             sleep(POLL_INTERVAL).await;
         }
     }
@@ -99,7 +98,7 @@ impl Daemon {
     }
 
     fn signal(&self, signal: &str) {
-        // Through the shell, whose `kill` is always there, as no safe function of the standard library sends a QUIT.
+        // Through the shell, whose `kill` always exists: no safe function of the standard library sends a signal.
         let _ = Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", self.child.id())).status();
     }
 }

@@ -1,5 +1,5 @@
-//! Servers of a test's own: processes of installed programs, with settings and files that the tests' common ones do not have,
-//! and there to be killed. They end with their owner.
+//! Private servers of a test: processes of installed programs, with settings and files that the common servers of the tests lack.
+//! Tests may kill them, and they end with their owner.
 
 mod daemon;
 mod pgbouncer;
@@ -15,19 +15,19 @@ pub use rabbitmq::RabbitMq;
 
 use self::daemon::{Account, give};
 
-/// Where the servers' own programs are.
+/// The programs of the servers.
 #[derive(Debug, Clone)]
 pub struct Tools {
     /// The directory of `initdb` and `postgres`.
     pub postgres: PathBuf,
     /// The script `rabbitmq-server`.
     pub rabbitmq: PathBuf,
-    /// The program `pgbouncer`, where there is one that is new enough.
+    /// The program `pgbouncer`, if present and new enough.
     pub pgbouncer: Option<PathBuf>,
 }
 
 impl Tools {
-    /// As `scripts/lib/services.sh` names them; none where it found no installed ones.
+    /// As `scripts/lib/services.sh` names them; `None` if it found no installed ones.
     pub fn from_environment() -> Option<Self> {
         let path = |variable| std::env::var_os(variable).map(PathBuf::from);
         Some(Self {
@@ -38,14 +38,14 @@ impl Tools {
     }
 }
 
-/// What a server has beyond what it needs.
+/// Settings and files in addition to those that a server needs.
 #[derive(Debug, Clone, Default)]
 pub struct Extras {
-    /// Lines of its configuration. `{directory}` stands for where its files are.
+    /// Lines of its configuration. `{directory}` stands for the directory of its files.
     pub settings: Vec<String>,
-    /// Files in that directory, by name and content, which only the account may read.
+    /// Private files in that directory, by name and content.
     pub files: Vec<(&'static str, String)>,
-    /// Lines of PostgreSQL's `pg_hba.conf`, instead of those that it would have.
+    /// Lines of PostgreSQL's `pg_hba.conf`, instead of the default ones.
     pub access: Option<String>,
 }
 

@@ -24,7 +24,7 @@ impl PgBouncer {
     /// The first version that keeps prepared statements in transaction mode.
     pub const KEEPS_STATEMENTS: (u32, u32) = (1, 21);
 
-    /// The program that `TEST_PGBOUNCER` names, where it is of a version that Assay works with.
+    /// The program that `TEST_PGBOUNCER` names, if Assay supports its version.
     pub fn program() -> Option<PathBuf> {
         let program = std::env::var_os("TEST_PGBOUNCER").map(PathBuf::from)?;
         (Self::version(&program)? >= Self::KEEPS_STATEMENTS).then_some(program)
@@ -54,7 +54,7 @@ impl PgBouncer {
         pooler
     }
 
-    /// Starts it again, where it does not run, and waits until it takes connections.
+    /// Starts it again if it does not run, and waits until it accepts connections.
     pub async fn revive(&mut self) {
         if self.process.as_mut().is_some_and(Daemon::is_running) {
             return;
@@ -65,12 +65,12 @@ impl PgBouncer {
         let deadline = Instant::now() + DEADLINE;
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             let is_running = self.process.as_mut().is_some_and(Daemon::is_running);
-            assert!(is_running && Instant::now() < deadline, "PgBouncer takes no connections");
+            assert!(is_running && Instant::now() < deadline, "PgBouncer accepts no connections");
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Ends it as if it had crashed, with all connections through it.
+    /// Ends it like a crash, with all its connections.
     pub async fn crash(&mut self) {
         self.process.take().expect("it runs").end("KILL").await;
     }

@@ -1,4 +1,4 @@
-//! A private PostgreSQL that can be crashed and started again. What was committed is still there then.
+//! A private PostgreSQL that can be crashed and started again, with all commits kept.
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes one in this directory, with the programs of `TEST_POSTGRES_BIN`, and waits until it is there.
+    /// Creates one in this directory, with the programs of `TEST_POSTGRES_BIN`, and waits until it is ready.
     pub async fn start(within: &TempDir, programs: PathBuf, extras: &Extras) -> Self {
         let account = Account::without_privileges("postgres");
         let directory = private_directory(within.path().join("postgres"), account);
@@ -47,7 +47,7 @@ impl Postgres {
         postgres
     }
 
-    /// Starts it again, where it does not run.
+    /// Starts it again if it does not run.
     pub fn revive(&mut self) {
         if self.process.as_mut().is_some_and(Daemon::is_running) {
             return;
@@ -62,7 +62,7 @@ impl Postgres {
         self.process = Some(Daemon::start("PostgreSQL", command, &self.log(), "QUIT"));
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     pub async fn until_ready(&mut self) -> PgConnection {
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -71,23 +71,23 @@ impl Postgres {
                 Err(error) => error,
             };
             let is_running = self.process.as_mut().is_some_and(Daemon::is_running);
-            assert!(is_running && Instant::now() < deadline, "PostgreSQL takes no connections: {why}");
+            assert!(is_running && Instant::now() < deadline, "PostgreSQL accepts no connections: {why}");
             sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Ends it as if it had crashed: every process at once, without a checkpoint.
+    /// Ends it like a crash: every process at once, without a checkpoint.
     pub async fn crash(&mut self) {
         self.process.take().expect("it runs").end("QUIT").await;
     }
 
-    /// Where the superuser finds the server.
+    /// The URL of the superuser.
     pub fn url(&self) -> Url {
         let Self { password, port, .. } = self;
         format!("postgres://assay:{password}@127.0.0.1:{port}/postgres").parse().expect("a URL")
     }
 
-    /// Carries out a statement, or several, as the superuser.
+    /// Executes one or more statements as the superuser.
     pub async fn execute(&mut self, statements: &str) {
         let mut server = self.until_ready().await;
         let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut server).await;

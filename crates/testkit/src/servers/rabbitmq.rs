@@ -1,6 +1,6 @@
-//! A private RabbitMQ that can be killed and started again. What it confirmed is still there then.
+//! A private RabbitMQ that can be killed and started again, with all confirmed messages kept.
 //!
-//! As in `scripts/lib/services.sh`, which says why each setting is as it is.
+//! As in `scripts/lib/services.sh`, which gives the reason of each setting.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -30,7 +30,7 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Makes one in this directory, with the script of `TEST_RABBITMQ_SERVER`, and waits until it is there.
+    /// Creates one in this directory, with the script of `TEST_RABBITMQ_SERVER`, and waits until it is ready.
     pub async fn start(within: &TempDir, server: PathBuf, extras: &Extras) -> Self {
         let account = Account::without_privileges("rabbitmq");
         let directory = private_directory(within.path().join("rabbitmq"), account);
@@ -80,7 +80,7 @@ impl RabbitMq {
         asking.output().is_ok_and(|asked| asked.status.success())
     }
 
-    /// Starts it again, where it does not run.
+    /// Starts it again if it does not run.
     pub fn revive(&mut self) {
         if self.process.as_mut().is_some_and(Daemon::is_running) {
             return;
@@ -91,7 +91,7 @@ impl RabbitMq {
         self.process = Some(Daemon::start("RabbitMQ", command, &self.log(), "KILL"));
     }
 
-    /// A program that finds the node, and nothing else: its server, its `rabbitmqctl`, or a script that calls it.
+    /// A command with the environment of the node: its server, its `rabbitmqctl`, or a script that calls it.
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = command(program, &self.directory, self.account);
         for (variable, file) in [
@@ -119,10 +119,10 @@ impl RabbitMq {
         command
     }
 
-    /// Runs a shell script, given by its text, that calls `$RABBITMQCTL`, and demands that it succeeds.
+    /// Runs the text of a shell script that calls `$RABBITMQCTL`, and asserts that it succeeds.
     pub fn run(&self, script: &str, arguments: &[&str]) {
         let ctl = self.server.with_file_name("rabbitmqctl");
-        // The node's user may not be one who can read it where it is.
+        // In a place where the user of the node may read it.
         let script = self.put_file("script", script);
         let done = self
             .command("bash")
@@ -135,7 +135,7 @@ impl RabbitMq {
         assert!(done.status.success(), "{}\n{said}", String::from_utf8_lossy(&done.stdout));
     }
 
-    /// Makes a file that the node's user may read, and tells its path.
+    /// Creates a file that the user of the node may read, and returns its path.
     pub fn put_file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.directory.join(name);
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
@@ -155,7 +155,7 @@ impl RabbitMq {
         }
     }
 
-    /// Whether it answers the protocol header with a method frame, as it does when its listener is open.
+    /// Whether it replies to the protocol header with a method frame, as it does once its listener is open.
     async fn speaks_amqp(&self) -> bool {
         let asked = async {
             let mut connection = TcpStream::connect(("127.0.0.1", self.port)).await?;
@@ -170,12 +170,12 @@ impl RabbitMq {
         self.process.take().expect("it runs").end(signal).await;
     }
 
-    /// Where it takes connections without TLS.
+    /// Its port without TLS.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Where it is, or where a proxy before it is.
+    /// Its URL at this port: its own, or that of a proxy.
     pub fn url_at(&self, port: u16) -> String {
         format!("amqp://assay:{}@127.0.0.1:{port}", self.password)
     }
