@@ -39,11 +39,14 @@ impl S3Server {
 
     /// Starts a server without any bucket.
     pub async fn start() -> Self {
+        Self::serving(|files, folder| Objects { files, folder }).await
+    }
+
+    /// Starts a server of other objects, over a folder whose entries are the buckets.
+    pub async fn serving<O: S3>(objects: impl FnOnce(FileSystem, PathBuf) -> O) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        let mut builder = S3ServiceBuilder::new(Objects {
-            files: FileSystem::new(folder.path()).expect("the folder is there"),
-            folder: folder.path().to_owned(),
-        });
+        let files = FileSystem::new(folder.path()).expect("the folder exists");
+        let mut builder = S3ServiceBuilder::new(objects(files, folder.path().to_owned()));
         builder.set_auth(SimpleAuth::from_single(Self::KEY, Self::SECRET));
         let service = HandleError::new(builder.build(), |error: s3s::HttpError| async move {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}"))
@@ -62,9 +65,14 @@ impl S3Server {
         format!("http://{}", self.address)
     }
 
+    /// The file of an object.
+    pub fn file(&self, bucket: &str, key: &str) -> PathBuf {
+        self.folder.path().join(bucket).join(key)
+    }
+
     /// Puts an object and its bucket; returns its URL.
     pub fn put(&self, bucket: &str, key: &str, content: impl AsRef<[u8]>) -> String {
-        let path: PathBuf = self.folder.path().join(bucket).join(key);
+        let path = self.file(bucket, key);
         std::fs::create_dir_all(path.parent().expect("an object lies in a bucket")).expect("the bucket is made");
         std::fs::write(path, content).expect("the object is written");
         format!("s3://{bucket}/{key}")
@@ -73,7 +81,7 @@ impl S3Server {
     /// Puts a file and its bucket; returns its URL. Each put makes a new version.
     pub fn put_file(&self, bucket: &str, key: &str, file: impl AsRef<Path>) -> String {
         let url = self.put(bucket, key, "");
-        std::fs::copy(file, self.folder.path().join(bucket).join(key)).expect("the object is written");
+        std::fs::copy(file, self.file(bucket, key)).expect("the object is written");
         // Without this note of an upload, the server hashes the whole file for each requested part.
         let noted = [bucket, key].map(|name| URL_SAFE_NO_PAD.encode(name));
         let note = format!(".bucket-{}.object-{}.internal.json", noted[0], noted[1]);

@@ -6,13 +6,13 @@ mod read_ahead;
 mod server;
 
 use assay_source::{FormatOptions, FoundSource, SourceError, SourceUrl, Sources};
-use assay_testkit::ClosedPort;
+use assay_testkit::{ClosedPort, S3Server};
 use assay_transaction::{Compression, Exit, RunSettings, SourceIdentity};
 use tokio::io::AsyncReadExt as _;
 
 use self::server::{InProcessS3, sources};
 
-const SECRET: &str = "not-a-secret";
+const SECRET: &str = S3Server::SECRET;
 
 async fn read(sources: &Sources, url: &str, identity: &SourceIdentity, from: u64) -> Result<Vec<u8>, SourceError> {
     let mut content = Vec::new();
@@ -138,7 +138,7 @@ async fn an_unreadable_object_says_what_to_fix() {
     assert_eq!(refusal(&good, "s3://drops/none.csv").await, (object, Exit::SourceUnreadable));
     let bucket = "no bucket `elsewhere`: check SOURCE_URL and ENDPOINT_URL".to_owned();
     assert_eq!(refusal(&good, "s3://elsewhere/a.csv").await, (bucket, Exit::SourceUnreadable));
-    for (key, secret) in [("reader", "wrong"), ("somebody", SECRET)] {
+    for (key, secret) in [(S3Server::KEY, "wrong"), ("somebody", SECRET)] {
         let (message, exit) = refusal(&sources(&server.endpoint(), key, secret), &url).await;
         assert!(message.starts_with("access to s3://drops/a.csv is denied (403 "), "{message}");
         assert!(message.ends_with("): check KEY and SECRET, and what they may read"), "{message}");
@@ -151,10 +151,11 @@ async fn an_unreadable_object_says_what_to_fix() {
 async fn an_unreachable_endpoint_is_an_unreachable_dependency() {
     let closed = ClosedPort::new();
     let endpoint = format!("http://{}", closed.address());
-    let (message, exit) = refusal(&sources(&endpoint, "reader", SECRET), "s3://drops/a.csv").await;
+    let (message, exit) = refusal(&sources(&endpoint, S3Server::KEY, SECRET), "s3://drops/a.csv").await;
     assert_eq!(message, format!("cannot reach S3 at {endpoint} (connection refused): check ENDPOINT_URL"));
     assert_eq!(exit, Exit::DependencyUnavailable);
-    let (message, exit) = refusal(&sources("http://assay.invalid:9000", "reader", SECRET), "s3://drops/a.csv").await;
+    let (message, exit) =
+        refusal(&sources("http://assay.invalid:9000", S3Server::KEY, SECRET), "s3://drops/a.csv").await;
     assert!(message.starts_with("cannot reach S3 at http://assay.invalid:9000 ("), "{message}");
     assert_eq!(exit, Exit::DependencyUnavailable);
 }

@@ -4,9 +4,8 @@ use assay_source::{NamedSource, SourceError, Sources};
 use assay_transaction::Exit;
 use futures_util::TryStreamExt as _;
 
+use crate::s3::SECRET;
 use crate::s3::server::InProcessS3;
-
-const SECRET: &str = "not-a-secret";
 
 async fn expand(sources: &Sources, pattern: &str) -> Result<Vec<String>, SourceError> {
     let found = sources.expand(&pattern.parse().unwrap()).await?;

@@ -8,9 +8,9 @@ use assay_transaction::Exit;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::s3::SECRET;
 use crate::s3::server::InProcessS3;
 
-const SECRET: &str = "not-a-secret";
 const MIB: usize = 1024 * 1024;
 
 async fn put(

@@ -1,33 +1,26 @@
 //! An S3 server in this process: buckets are folders, requests are signed. It can cut and stall downloads.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use assay_source::{S3Options, Sources};
-use axum::error_handling::HandleError;
-use axum::http::StatusCode;
+use assay_testkit::S3Server;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use s3s::auth::SimpleAuth;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
     CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, EncodingType,
     GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
     PutObjectInput, PutObjectOutput, StreamingBlob, UploadPartInput, UploadPartOutput,
 };
-use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
-use tokio::task::JoinHandle;
 
 pub(crate) struct InProcessS3 {
-    folder: tempfile::TempDir,
-    address: SocketAddr,
+    server: S3Server,
     behaviour: Arc<S3Behaviour>,
-    task: JoinHandle<()>,
 }
 
 /// Misbehaviour, and counts of requests.
@@ -66,41 +59,32 @@ impl InProcessS3 {
 
     async fn with(behaviour: S3Behaviour) -> Self {
         let behaviour = Arc::new(behaviour);
-        let folder = tempfile::tempdir().unwrap();
-        let files = FileSystem::new(folder.path()).unwrap();
-        let objects = ServedObjects { files, buckets: folder.path().to_owned(), behaviour: Arc::clone(&behaviour) };
-        let mut builder = S3ServiceBuilder::new(objects);
-        builder.set_auth(SimpleAuth::from_single("reader", "not-a-secret"));
-        let service = HandleError::new(builder.build(), |error: s3s::HttpError| async move {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}"))
-        });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            axum::serve(listener, axum::Router::new().fallback_service(service)).await.unwrap();
-        });
-        Self { folder, address, behaviour, task }
+        let of_server = Arc::clone(&behaviour);
+        let server = S3Server::serving(|files, buckets| ServedObjects { files, buckets, behaviour: of_server }).await;
+        Self { server, behaviour }
     }
 
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.endpoint()
     }
 
     /// Puts an object and its bucket; returns its URL.
     pub(crate) fn put(&self, bucket: &str, key: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.folder.path().join(bucket).join(key);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, content).unwrap();
+        let url = self.server.put(bucket, key, content);
         // HTTP dates have whole seconds, as on real servers.
         let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        std::fs::File::options().append(true).open(path).unwrap().set_modified(modified).unwrap();
-        format!("s3://{bucket}/{key}")
+        std::fs::File::options()
+            .append(true)
+            .open(self.server.file(bucket, key))
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
+        url
     }
 
     /// Renames an object, replacing another.
     pub(crate) fn rename(&self, bucket: &str, from: &str, to: &str) {
-        let bucket = self.folder.path().join(bucket);
-        std::fs::rename(bucket.join(from), bucket.join(to)).unwrap();
+        std::fs::rename(self.server.file(bucket, from), self.server.file(bucket, to)).unwrap();
     }
 
     /// Cuts the next downloads in the middle.
@@ -135,12 +119,13 @@ impl InProcessS3 {
 
     /// Sources on this server, with this secret.
     pub(crate) fn sources(&self, secret: &str) -> Sources {
-        sources(&self.endpoint(), "reader", secret)
+        sources(&self.endpoint(), S3Server::KEY, secret)
     }
 
     /// Sources on this server, with this timeout.
     pub(crate) fn sources_within(&self, source_timeout: Duration) -> Sources {
-        Sources::new(&S3Options { source_timeout, ..options(&self.endpoint(), "reader", "not-a-secret") }).unwrap()
+        Sources::new(&S3Options { source_timeout, ..options(&self.endpoint(), S3Server::KEY, S3Server::SECRET) })
+            .unwrap()
     }
 }
 
@@ -154,12 +139,6 @@ fn options(endpoint: &str, key: &str, secret: &str) -> S3Options {
         secret: Some(secret.into()),
         endpoint_url: Some(endpoint.into()),
         ..S3Options::default()
-    }
-}
-
-impl Drop for InProcessS3 {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
