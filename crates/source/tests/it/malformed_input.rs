@@ -105,7 +105,7 @@ const EXPECTED: &[(&str, ExpectedRead)] = {
         ("header-over-lines.csv", Rows(Semicolon, 1, 0)),
         ("header-in-capitals-and-blanks.csv", Rows(Tab, 1, 0)),
         ("header-with-empty-names.csv", Rows(Comma, 1, 0)),
-        ("header-with-a-name-twice.csv", Refused("stands twice")),
+        ("header-with-a-name-twice.csv", Refused("occurs twice")),
         ("header-with-a-name-of-control-characters-twice.csv", Rows(Comma, 0, 0)),
         ("header-with-an-open-quote.csv", Refused("a quote after a delimiter is not closed")),
         ("header-not-utf8.csv", Refused("in windows-1252 it is `é`")),

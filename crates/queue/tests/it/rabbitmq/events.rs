@@ -134,9 +134,8 @@ async fn events_outlive_connections_and_their_queue() {
         while seen.len() < 3 {
             let event = pull(&mut events).await;
             seen.insert(event.body.clone());
-            proxy.cut().await;
-            // It may be redelivered, if RabbitMQ did not receive this.
-            let _ = event.ack().await;
+            // It may be redelivered, if RabbitMQ did not receive the acknowledgement.
+            let _ = tokio::join!(event.ack(), proxy.cut());
         }
         server.delete_queue(&server.client().await, QUEUE).await;
         // A pull that finds the queue missing makes the next one declare it.
