@@ -1,4 +1,4 @@
-//! What a file says of its transactions, in the very words in which PostgreSQL tells what it stored.
+//! The transactions of a file, in the words in which PostgreSQL returns those that it stored.
 
 /// Each stored transaction, in row order, as one text: to compare with [`content`].
 pub const STORED: &str = "

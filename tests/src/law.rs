@@ -46,7 +46,7 @@ macro_rules! outcomes {
     };
 }
 
-/// Demands that every run of the database is finished and that the law holds for each; tells what became of whose rows.
+/// Demands that every run of the database is finished and that the law holds for each; returns the tally of each.
 pub async fn holds(database: &Database) -> BTreeMap<String, Tally> {
     const OUTCOMES: &str = outcomes!("(pair ->> 0)::bigint", "jsonb_array_elements(duplicate_rows)");
     let pool = database.pool();

@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(live.rejected[0].row, 2);
         let nameless = Message { id: String::new(), ..message(&body) };
         assert_eq!(read(nameless).unwrap().id.message, live.id.digest.to_string());
-        for (body, reason) in [("", "no transaction"), ("[]", "no transaction"), ("7", "no JSON")] {
+        for (body, reason) in [("", "no transaction"), ("[]", "no transaction"), ("7", "neither a JSON object")] {
             let error = read(message(body)).unwrap_err();
             assert!(error.contains(reason), "{body}: {error}");
         }

@@ -129,7 +129,7 @@ impl RawAmqp {
         amqp
     }
 
-    /// Publishes, and returns whether RabbitMQ queued the message; it rejects it for a full queue.
+    /// Publishes, and waits until RabbitMQ has it in a queue, or has refused it, as a full queue does: returns which.
     pub async fn publish(&mut self, exchange: &str, key: &[u8], properties: &RawProperties, body: &[u8]) -> bool {
         const MANDATORY: u8 = 1;
         let publish = [&[0, 0][..], &short(exchange.as_bytes()), &short(key), &[MANDATORY]].concat();

@@ -254,23 +254,23 @@ mod tests {
     struct FeedProbe {
         feed: Feed,
         feed_task: FeedTask,
-        heard: mpsc::UnboundedReceiver<u64>,
+        rows: mpsc::UnboundedReceiver<u64>,
         pace: Arc<Semaphore>,
     }
 
     fn listen(which: PredictionFeed, permits: usize) -> FeedProbe {
-        let (say, heard) = mpsc::unbounded_channel();
+        let (sender, rows) = mpsc::unbounded_channel();
         let pace = Arc::new(Semaphore::new(permits));
         let gate = Arc::clone(&pace);
         let (feed, feed_task) = Feed::with_publisher(which, 10, move |notice| {
-            let (say, gate) = (say.clone(), Arc::clone(&gate));
+            let (sender, gate) = (sender.clone(), Arc::clone(&gate));
             async move {
                 gate.acquire().await.unwrap().forget();
-                say.send(notice.row_number).unwrap();
+                sender.send(notice.row_number).unwrap();
                 Ok(())
             }
         });
-        FeedProbe { feed, feed_task, heard, pace }
+        FeedProbe { feed, feed_task, rows, pace }
     }
 
     fn announce_one(feed: &Feed, chunk: &ScoredChunk) {
@@ -278,9 +278,9 @@ mod tests {
         feed.announce(std::slice::from_ref(chunk), &written);
     }
 
-    async fn rows_heard(mut heard: mpsc::UnboundedReceiver<u64>) -> Vec<u64> {
+    async fn announced_rows(mut receiver: mpsc::UnboundedReceiver<u64>) -> Vec<u64> {
         let mut rows = Vec::new();
-        while let Some(row) = heard.recv().await {
+        while let Some(row) = receiver.recv().await {
             rows.push(row);
         }
         rows.sort_unstable();
@@ -294,27 +294,27 @@ mod tests {
             (PredictionFeed::Flagged, vec![1, 3, 5]),
             (PredictionFeed::All, vec![1, 2, 3, 4, 5]),
         ] {
-            let FeedProbe { feed, feed_task, heard, .. } = listen(which, 1_000);
+            let FeedProbe { feed, feed_task, rows, .. } = listen(which, 1_000);
             announce_one(&feed, &chunk(5));
             feed_task.close().await;
-            assert_eq!(rows_heard(heard).await, expected, "{which:?}");
+            assert_eq!(announced_rows(rows).await, expected, "{which:?}");
             assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 0);
         }
     }
 
     #[tokio::test]
     async fn only_rows_stored_by_this_write_are_announced() {
-        let FeedProbe { feed, feed_task, heard, .. } = listen(PredictionFeed::All, 1_000);
+        let FeedProbe { feed, feed_task, rows, .. } = listen(PredictionFeed::All, 1_000);
         let chunks = [chunk(2), chunk(1), chunk(3)];
         let outcomes = vec![ChunkOutcome::AlreadyRecorded, ChunkOutcome::Dropped, ChunkOutcome::Recorded];
         feed.announce(&chunks, &WriteReport { outcomes, unstored: [(0, 3), (2, 1)].into(), ..WriteReport::default() });
         feed_task.close().await;
-        assert_eq!(rows_heard(heard).await, [2, 3]);
+        assert_eq!(announced_rows(rows).await, [2, 3]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_blocked_feed_leaves_predictions_out_and_ends_soon() {
-        let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
+        let FeedProbe { feed, feed_task, rows, pace } = listen(PredictionFeed::All, 0);
         let many = chunk(1_000);
         for _ in 0..30 {
             announce_one(&feed, &many);
@@ -327,12 +327,12 @@ mod tests {
         announce_one(&feed, &many);
         assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 21_000);
         drop(pace);
-        assert!(rows_heard(heard).await.is_empty());
+        assert!(announced_rows(rows).await.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn announced_predictions_make_room() {
-        let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
+        let FeedProbe { feed, feed_task, rows, pace } = listen(PredictionFeed::All, 0);
         let many = chunk(10_000);
         announce_one(&feed, &many);
         announce_one(&feed, &chunk(1));
@@ -342,12 +342,12 @@ mod tests {
         announce_one(&feed, &many);
         feed_task.close().await;
         assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 1);
-        assert_eq!(rows_heard(heard).await.len(), 20_000);
+        assert_eq!(announced_rows(rows).await.len(), 20_000);
     }
 
     #[tokio::test]
     async fn the_queue_is_bounded_in_bytes() {
-        let FeedProbe { feed, feed_task, heard, pace } = listen(PredictionFeed::All, 0);
+        let FeedProbe { feed, feed_task, rows, pace } = listen(PredictionFeed::All, 0);
         let mut long = chunk(100);
         for predicted in &mut long.predicted {
             predicted.entry.external_id = Some("x".repeat(250_000));
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(feed.counts.left_out.load(Ordering::Relaxed), 100 - 33);
         pace.add_permits(100);
         feed_task.close().await;
-        assert_eq!(rows_heard(heard).await.len(), 33);
+        assert_eq!(announced_rows(rows).await.len(), 33);
         assert_eq!(feed.bytes.available_permits(), MAX_WAITING_BYTES);
     }
 

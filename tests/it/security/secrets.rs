@@ -1,5 +1,5 @@
-//! No secret in logs, results, errors or the process list, at any log level, as written or percent-encoded: with an unreachable
-//! service, a refused password, a malformed setting.
+//! No secret in logs, results, error texts or the list of processes: not where a service is unreachable or refuses the
+//! password, nor where a setting is malformed, at no level of logs, as it was written or percent-encoded.
 
 use assay_tests::{ClosedPort, Database, Ended, Program, Rows, Running, S3Server, Script, Stack, post};
 use url::Url;

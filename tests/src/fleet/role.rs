@@ -22,7 +22,7 @@ impl Role {
         role
     }
 
-    /// Lets the user read and write the tables of a database, and tells its `DATABASE_URL` for him.
+    /// Lets the user read and write the tables of a database, and returns its `DATABASE_URL`.
     pub async fn may_use(&self, database: &Database) -> String {
         database.execute(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {}", self.name)).await;
         let mut url = Url::parse(database.url()).expect("DATABASE_URL is a URL");

@@ -46,11 +46,11 @@ pub async fn reread_row(
     progress.set_source_bytes(found.size);
     let from = first_row(sources, &url, run).await?;
     let reader = sources.rows(&url, &found, &run.settings, from.at).await?;
-    let (sender, mut heard) = mpsc::channel(READ_AHEAD);
+    let (sender, mut messages) = mpsc::channel(READ_AHEAD);
     // Dropping the receiver once the row is found stops the reader.
     let find = async move {
         let mut before = from;
-        while let Some(read) = heard.recv().await {
+        while let Some(read) = messages.recv().await {
             let ReaderMessage::Cut(CutChunk { chunk, next }) = read else { continue };
             if next.rows_before() >= row {
                 let valid = chunk.transactions.into_iter().find(|entry| entry.row == row).map(Ok);

@@ -101,14 +101,14 @@ async fn a_manifest_that_is_missing_is_named_and_nothing_is_begun() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resumed_load_knows_its_totals_and_needs_no_settings() {
-    for (told, end) in [
+    for (expected, end) in [
         (&["--expect-rows=3000", "--expect-amount=4500"][..], ""),
         (&["--trailer=END,{rows},{amount}"], "END,3000,4500"),
     ] {
         let fixture = LoaderFixture::new(3_000);
         append(&fixture, end);
         let common = ["--row-batch-size", "1", "--api-batch-size", "100"];
-        for (stop_after, more) in [(100, told), (700, &[]), (1_500, &[])] {
+        for (stop_after, more) in [(100, expected), (700, &[]), (1_500, &[])] {
             let process = fixture.process(&[&common[..], more].concat(), 4, true).await;
             let error = process.stopped_after(stop_after).await;
             assert!(matches!(error, LoadError::Stopped { .. }), "{error}");

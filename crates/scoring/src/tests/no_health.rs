@@ -200,7 +200,7 @@ async fn rows_at_fault_are_found_after_an_outage_too() {
     }
 }
 
-/// A row that crashes the model looks like an outage, and no health check tells them apart.
+/// A row that crashes the model looks like an outage, and no health check distinguishes them.
 #[tokio::test]
 async fn a_row_that_crashes_the_model_is_found() {
     for status in [None, Some(502)] {

@@ -51,7 +51,7 @@ pub struct LiveCount {
 pub trait LiveLedger: Send + Sync {
     /// Gives each message its place in the run of its producer and day, which begins with its first message. A
     /// message with a place keeps it. One that comes after its run was sealed gets a place in the run of `now`, under
-    /// a name that tells its own day; one whose name another message has is refused.
+    /// a name with its own day; one whose name another message has is refused.
     async fn number(
         &self,
         messages: &[UnnumberedMessage<'_>],

@@ -131,19 +131,19 @@ pub(crate) fn new_run(name: &str, location: &str) -> NewRun {
         force: false,
         source_bytes: Some(1_234),
         fingerprint: None,
-        owner: HOLDER.into(),
+        owner: OWNER.into(),
         lease: LEASE,
     }
 }
 
 /// The owner of leases in the tests.
-pub(crate) const HOLDER: &str = "host/1/ada";
+pub(crate) const OWNER: &str = "host/1/ada";
 /// Longer than any test takes.
 pub(crate) const LEASE: Duration = Duration::from_hours(1);
 
 /// The first lease of a run.
 pub(crate) fn lease(name: &str) -> Lease {
-    Lease { run_id: run_id(name), owner: HOLDER.into(), epoch: 1 }
+    Lease { run_id: run_id(name), owner: OWNER.into(), epoch: 1 }
 }
 
 /// Begins a run of a source of that name.

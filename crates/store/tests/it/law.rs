@@ -8,7 +8,7 @@ use assay_transaction::{Entry, RunState, ScoredChunk, ScoredReplay, StopKind, Tr
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
-use crate::chunks::{HOLDER, Row, audit_context, begin, chunk, finish, part, run_id, scored, transaction};
+use crate::chunks::{OWNER, Row, audit_context, begin, chunk, finish, part, run_id, scored, transaction};
 use crate::database::Database;
 
 /// A row: what kind, and for scored ones which id and which content.
@@ -189,7 +189,7 @@ impl LawWorld<'_> {
         let known = &mut self.runs[run];
         let id = run_id(&known.name);
         self.store.order_stop(&id, kind, "enough", &audit_context()).await.unwrap();
-        self.store.evict(&id, HOLDER).await.unwrap();
+        self.store.evict(&id, OWNER).await.unwrap();
         let mut state = self.store.seal_stopped(&id).await.unwrap();
         if known.stopped.is_some() {
             // It was sealed before, and the writer of its last chunk closes it.

@@ -10,9 +10,9 @@ use futures_util::future::join_all;
 use super::*;
 
 struct FakeLedger {
-    told: Mutex<Vec<LiveCount>>,
+    recorded: Mutex<Vec<LiveCount>>,
     millis: AtomicU64,
-    is_away: AtomicBool,
+    is_unreachable: AtomicBool,
     /// A closed database, as a source of errors.
     closed: Arc<dyn Store>,
 }
@@ -24,20 +24,25 @@ impl FakeLedger {
         assay_store::migrate(&database, COUNT_TIMEOUT).await.unwrap();
         let closed = assay_store::connect(&database, "test", COUNT_TIMEOUT).await.unwrap();
         closed.close().await;
-        Arc::new(Self { told: Mutex::default(), millis: AtomicU64::new(0), is_away: AtomicBool::new(false), closed })
+        Arc::new(Self {
+            recorded: Mutex::default(),
+            millis: AtomicU64::new(0),
+            is_unreachable: AtomicBool::new(false),
+            closed,
+        })
     }
 
-    fn told(&self) -> Vec<LiveCount> {
-        self.told.lock().unwrap().clone()
+    fn recorded(&self) -> Vec<LiveCount> {
+        self.recorded.lock().unwrap().clone()
     }
 
     /// The last count of a day.
     fn last(&self, day: Day) -> LiveCount {
-        self.told().into_iter().rfind(|count| count.day == day).expect("the day is counted")
+        self.recorded().into_iter().rfind(|count| count.day == day).expect("the day is counted")
     }
 
-    fn set_away(&self, is_away: bool) {
-        self.is_away.store(is_away, Ordering::SeqCst);
+    fn set_unreachable(&self, is_unreachable: bool) {
+        self.is_unreachable.store(is_unreachable, Ordering::SeqCst);
     }
 }
 
@@ -49,10 +54,10 @@ impl LiveLedger for FakeLedger {
 
     async fn keep_count(&self, count: &LiveCount) -> Result<(), StoreError> {
         tokio::time::sleep(Duration::from_millis(self.millis.load(Ordering::SeqCst))).await;
-        if self.is_away.load(Ordering::SeqCst) {
+        if self.is_unreachable.load(Ordering::SeqCst) {
             return self.closed.keep_count(count).await;
         }
-        self.told.lock().unwrap().push(count.clone());
+        self.recorded.lock().unwrap().push(count.clone());
         Ok(())
     }
 
@@ -85,7 +90,7 @@ async fn a_response_waits_for_its_count_which_several_share() {
         assert!(ledger.last(day).rows >= answered);
     }))
     .await;
-    assert!(ledger.told().len() < 10, "{} counts for 51 messages", ledger.told().len());
+    assert!(ledger.recorded().len() < 10, "{} counts for 51 messages", ledger.recorded().len());
     counter.begin().await.unwrap().doubtful(7);
     counter.finish(counting).await;
     let last = ledger.last(day);
@@ -98,9 +103,9 @@ async fn a_response_waits_for_its_count_which_several_share() {
 async fn nothing_is_begun_while_the_ledger_is_unreachable() {
     let ledger = FakeLedger::new().await;
     let (counter, counting) = LiveCounter::start(Arc::clone(&ledger) as _, producer());
-    ledger.set_away(true);
+    ledger.set_unreachable(true);
     assert_eq!(counter.begin().await.err(), Some(CountError::Away), "not even the first one");
-    ledger.set_away(false);
+    ledger.set_unreachable(false);
     let under_way = loop {
         match counter.begin().await {
             Ok(under_way) => break under_way,
@@ -108,13 +113,13 @@ async fn nothing_is_begun_while_the_ledger_is_unreachable() {
         }
     };
     let day = under_way.day();
-    ledger.set_away(true);
+    ledger.set_unreachable(true);
     // It was confirmed: it waits for the ledger.
     let waiting = tokio::spawn(under_way.accepted(4));
     while counter.begin().await.is_ok() {
         tokio::task::yield_now().await;
     }
-    ledger.set_away(false);
+    ledger.set_unreachable(false);
     assert_eq!(waiting.await.unwrap(), Ok(()));
     assert_eq!(ledger.last(day).rows, 4);
     assert!(counter.begin().await.is_ok());
@@ -145,14 +150,14 @@ async fn a_day_ends_once_no_message_of_it_is_pending() {
         tokio::task::yield_now().await;
     }
     assert_eq!(
-        (ledger.last(yesterday).rows, ledger.told().iter().any(|count| count.day > yesterday && count.ended)),
+        (ledger.last(yesterday).rows, ledger.recorded().iter().any(|count| count.day > yesterday && count.ended)),
         (1, false)
     );
     // A clock that goes back does not reopen an ended day.
     NOW.fetch_sub(86_400, Ordering::SeqCst);
     assert!(counter.begin().await.unwrap().day() > yesterday);
     counter.finish(counting).await;
-    assert!(ledger.told().iter().any(|count| count.day > yesterday && count.ended));
+    assert!(ledger.recorded().iter().any(|count| count.day > yesterday && count.ended));
 }
 
 #[tokio::test]

@@ -446,8 +446,8 @@ fn a_rejection_without_values_has_no_row_content() {
                 fields[place] = bytes;
                 let Err(rejection) = rules.check(1, &fields[..], 10) else { continue };
                 rejected += 1;
-                let (message, told) = (&rejection.message, rejection.without_values());
-                assert!(!told.contains("Jea") && !told.contains("411") && !told.contains("370400"), "{told}");
+                let (message, shown) = (&rejection.message, rejection.without_values());
+                assert!(!shown.contains("Jea") && !shown.contains("411") && !shown.contains("370400"), "{shown}");
                 assert!(!message.contains("4111111111111111") && !message.contains("370400"), "{message}");
                 assert!(!message.contains(char::is_control), "{message}");
             }

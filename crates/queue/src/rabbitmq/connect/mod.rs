@@ -279,7 +279,7 @@ impl LiveConnection {
                         info!("RabbitMQ unblocked publishing");
                         self.blocked.send_replace(false);
                     }
-                    // Of a channel or of the connection; `connected` tells which.
+                    // Of a channel or of the connection; `connected` shows which.
                     Some(Event::Error(error)) => {
                         latest = Some(ConnectionLoss { cause: cause(&error), is_unreadable: is_unreadable(&error) });
                     }

@@ -39,7 +39,7 @@ const RELEASE: &str = "
     WHERE run_id = $1 AND lease_holder = $2 AND lease_epoch = $3";
 const EVICT: &str = "
     UPDATE runs SET lease_holder = NULL, lease_until = NULL WHERE run_id = $1 AND lease_holder = $2";
-const HOLDER: &str = "SELECT state, lease_holder, lease_epoch FROM runs WHERE run_id = $1";
+const STATE_AND_LEASE: &str = "SELECT state, lease_holder, lease_epoch FROM runs WHERE run_id = $1";
 
 pub(crate) async fn take(
     pool: &Pool,
@@ -140,7 +140,7 @@ struct LeaseState {
 
 async fn owner(connection: &mut Connection, lease: &Lease) -> Result<Option<LeaseState>, StoreError> {
     let found: Option<(String, Option<String>, i64)> =
-        sqlx::query_as(HOLDER).bind(lease.run_id.as_str()).fetch_optional(connection).await?;
+        sqlx::query_as(STATE_AND_LEASE).bind(lease.run_id.as_str()).fetch_optional(connection).await?;
     Ok(found.map(|(state, owner, epoch)| LeaseState {
         is_loading: state == RunState::Loading.as_str(),
         owner,

@@ -274,7 +274,7 @@ pub(crate) async fn lock_places(connection: &mut Connection, run_id: &RunId) -> 
 pub(crate) async fn seal_short(connection: &mut Connection, run_id: &RunId) -> Result<(), StoreError> {
     let Some(live) = live_run(connection, run_id).await? else { return Ok(()) };
     if !live.is_over(Utc::now()) {
-        // Rows that its producer was told are accepted must be recorded.
+        // Rows that were confirmed to their producer must be recorded.
         return Err(StoreError::configuration(format!(
             "run {run_id} is live, and ends an hour after its day: stop its producer"
         )));

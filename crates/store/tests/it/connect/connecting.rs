@@ -71,13 +71,13 @@ async fn tables_of_others_are_left_alone() {
     assert!(text.contains("(predictions, transactions): nothing was changed; set DATABASE_SCHEMA"), "{text}");
     assert_eq!(tables().await, before, "not even the table of migrations");
 
-    let beside = DatabaseOptions { database_schema: Some("assay".to_owned()), ..options };
-    let error = connect(&beside, "test", STARTUP).await.err().unwrap().to_string();
+    let in_schema = DatabaseOptions { database_schema: Some("assay".to_owned()), ..options };
+    let error = connect(&in_schema, "test", STARTUP).await.err().unwrap().to_string();
     assert!(error.starts_with("schema `assay` of database `") && error.ends_with("run `assay migrate`"), "{error}");
-    let all = futures_util::future::join_all((0..4).map(|_| migrate(&beside, STARTUP))).await;
+    let all = futures_util::future::join_all((0..4).map(|_| migrate(&in_schema, STARTUP))).await;
     assert!(all.iter().all(|migrated| migrated.as_ref().unwrap().version == MIGRATED.version), "{all:?}");
-    assert_eq!(migrate(&beside, STARTUP).await.unwrap(), MigrationReport { applied: 0, ..MIGRATED });
-    let store = connect(&beside, "test", STARTUP).await.unwrap();
+    assert_eq!(migrate(&in_schema, STARTUP).await.unwrap(), MigrationReport { applied: 0, ..MIGRATED });
+    let store = connect(&in_schema, "test", STARTUP).await.unwrap();
     store.ping().await.unwrap();
     let count = |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&pool);
     assert_eq!(count("SELECT count(*) FROM public.transactions").await.unwrap(), 1);

@@ -53,7 +53,7 @@ async fn a_copy_waits_for_a_live_loader(database: &Database) {
     let store = &*database.store;
     store.begin_run(&copy("a")).await.unwrap();
     let RunStart::Held { run, by, remaining } = store.begin_run(&copy("b")).await.unwrap() else { panic!("it lives") };
-    assert_eq!((run.run_id, by), (run_id("a"), crate::chunks::HOLDER.to_owned()));
+    assert_eq!((run.run_id, by), (run_id("a"), crate::chunks::OWNER.to_owned()));
     assert!(remaining > Duration::from_mins(50), "{remaining:?}");
     assert!(matches!(store.copy_of("sha256:ab").await.unwrap(), Some(RunStart::Held { .. })));
     // Its loader is gone: it may never end.

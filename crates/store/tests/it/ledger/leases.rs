@@ -6,7 +6,7 @@ use assay_store::{ErrorClass, Lease, LeaseAttempt, LeaseRenewal, NewRun, RunStar
 use assay_transaction::{Checkpoint, Exit, Position, RunState, SealedTotals};
 use futures_util::future::join_all;
 
-use crate::chunks::{HOLDER, LEASE, begin, lease, new_run, run_id};
+use crate::chunks::{LEASE, OWNER, begin, lease, new_run, run_id};
 use crate::database::{Database, STARTUP};
 
 on_both! {
@@ -64,10 +64,10 @@ async fn a_second_loader_learns_the_owner(database: &Database) {
         let RunStart::Held { run: held, by, remaining } = store.begin_run(&by_other("a")).await.unwrap() else {
             panic!("it is held")
         };
-        assert_eq!((&held, by.as_str()), (&run, HOLDER));
+        assert_eq!((&held, by.as_str()), (&run, OWNER));
         assert!(remaining <= LEASE && remaining > LEASE / 2, "{remaining:?}");
         let taken = store.take_lease(&run_id("a"), OTHER, LEASE).await.unwrap();
-        assert!(matches!(taken, LeaseAttempt::Held { run: held, by, .. } if held == run && by == HOLDER));
+        assert!(matches!(taken, LeaseAttempt::Held { run: held, by, .. } if held == run && by == OWNER));
     }
     assert_eq!(stored(database).await, before, "asking changes nothing");
     let error = store.take_lease(&run_id("nobody"), OTHER, LEASE).await.unwrap_err();
@@ -124,7 +124,7 @@ async fn a_paused_loader_changes_nothing(database: &Database) {
     }
     assert_eq!(store.renew_lease(&paused, LEASE).await.unwrap(), LeaseRenewal::Lost { by: Some(OTHER.into()) });
     store.release_lease(&paused).await.unwrap();
-    store.evict(&run_id("a"), HOLDER).await.unwrap();
+    store.evict(&run_id("a"), OWNER).await.unwrap();
     assert_eq!(stored(database).await, before);
 
     store.seal(&next, SEALED, None).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_released_lease_is_free_at_once(database: &Database) {
         if by_force {
             store.evict(&run_id(&name), "host/3/somebody else").await.unwrap();
             assert!(matches!(store.begin_run(&by_other(&name)).await.unwrap(), RunStart::Held { .. }));
-            store.evict(&run_id(&name), HOLDER).await.unwrap();
+            store.evict(&run_id(&name), OWNER).await.unwrap();
         } else {
             store.release_lease(&lease(&name)).await.unwrap();
         }
@@ -166,7 +166,7 @@ async fn an_owner_that_asks_again_gets_a_new_lease(database: &Database) {
         panic!("it is the owner's own")
     };
     assert_eq!(second, Lease { epoch: 2, ..lease("a") });
-    is_lost(store.checkpoint(&lease("a"), at(1)).await, &format!(" by {HOLDER}"));
+    is_lost(store.checkpoint(&lease("a"), at(1)).await, &format!(" by {OWNER}"));
     store.checkpoint(&second, at(1)).await.unwrap();
 }
 

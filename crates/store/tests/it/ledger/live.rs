@@ -190,6 +190,6 @@ async fn a_past_day_with_lost_rows_ends_by_order(database: &Database) {
     let live = store.live_run(&run_id(RUN)).await.unwrap().unwrap();
     assert_eq!((live.accepted, live.missing()), (Some(3), 1), "that it is missing still shows");
     let operations = store.operations(Some(&run_id(RUN)), 10).await.unwrap();
-    let told: Vec<_> = operations.iter().map(|it| (it.action.as_str(), it.reason.as_deref())).collect();
-    assert_eq!(told, [("cancel", Some("the disk is gone"))]);
+    let recorded: Vec<_> = operations.iter().map(|it| (it.action.as_str(), it.reason.as_deref())).collect();
+    assert_eq!(recorded, [("cancel", Some("the disk is gone"))]);
 }

@@ -7,7 +7,7 @@ use assay_store::{
 };
 use assay_transaction::{Checkpoint, Position, RunState, SealedTotals, StopKind};
 
-use crate::chunks::{HOLDER, LEASE, audit_context, begin, chunk_of_ids, lease, new_run, run_id};
+use crate::chunks::{LEASE, OWNER, audit_context, begin, chunk_of_ids, lease, new_run, run_id};
 use crate::database::Database;
 
 on_both! {
@@ -163,7 +163,7 @@ async fn a_stopped_run_without_a_loader_is_sealed(database: &Database) {
                 store.renew_lease(&lease(&name), Duration::ZERO).await.unwrap(),
                 LeaseRenewal::Kept(Some(_))
             )),
-            _ => store.evict(&id, HOLDER).await.unwrap(),
+            _ => store.evict(&id, OWNER).await.unwrap(),
         }
         for _ in 0..2 {
             assert_eq!(store.seal_stopped(&id).await.unwrap(), state, "{name}");
@@ -187,7 +187,7 @@ async fn only_a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Loading);
     assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
     assert_eq!(store.seal_stopped(&run_id("nobody")).await.unwrap(), RunState::Loading);
-    let LeaseAttempt::Granted(_, lease) = store.take_lease(&run_id("a"), HOLDER, LEASE).await.unwrap() else {
+    let LeaseAttempt::Granted(_, lease) = store.take_lease(&run_id("a"), OWNER, LEASE).await.unwrap() else {
         panic!("free")
     };
     store.seal(&lease, SealedTotals { rows_read: 0, chunks_total: 0, amount: None }, None).await.unwrap();
@@ -236,7 +236,7 @@ async fn open_runs_name_their_lease_owners(database: &Database) {
     let found: Vec<_> =
         open.iter().map(|open| (open.run.run_id.as_str(), open.run.state, open.held_by.as_deref())).collect();
     let expected = [
-        ("a", RunState::Loading, Some(HOLDER)),
+        ("a", RunState::Loading, Some(OWNER)),
         ("b", RunState::Sealed, None),
         ("d", RunState::Loading, None),
         ("e", RunState::Loading, None),
