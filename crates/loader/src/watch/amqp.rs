@@ -7,7 +7,7 @@ use assay_source::parse_events;
 use async_trait::async_trait;
 use tracing::{debug, warn};
 
-use super::event_source::{Event, EventReceipt, EventSource, WorkItem};
+use super::event_source::{Event, EventSource, WorkItem, WorkReceipt};
 use super::options::WatchTarget;
 use crate::LoadError;
 
@@ -86,7 +86,7 @@ impl EventSource for AmqpEvents {
 struct AmqpReceipt(EventDelivery);
 
 #[async_trait]
-impl EventReceipt for AmqpReceipt {
+impl WorkReceipt for AmqpReceipt {
     async fn ack(self: Box<Self>) {
         if let Err(error) = self.0.ack().await {
             // When the event comes again, there is nothing to do.

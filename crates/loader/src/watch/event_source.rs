@@ -25,12 +25,12 @@ pub(crate) enum WorkItem {
 
 pub(crate) struct Event {
     pub(crate) items: Vec<WorkItem>,
-    pub(crate) receipt: Box<dyn EventReceipt>,
+    pub(crate) receipt: Box<dyn WorkReceipt>,
 }
 
 /// Acknowledges an event. If it is dropped instead, the event comes again.
 #[async_trait]
-pub(crate) trait EventReceipt: Send + Sync {
+pub(crate) trait WorkReceipt: Send + Sync {
     /// The runs and their leases are committed, or there is nothing to do.
     async fn ack(self: Box<Self>);
 }
@@ -39,6 +39,6 @@ pub(crate) trait EventReceipt: Send + Sync {
 pub(super) struct NoReceipt;
 
 #[async_trait]
-impl EventReceipt for NoReceipt {
+impl WorkReceipt for NoReceipt {
     async fn ack(self: Box<Self>) {}
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::event_source::{Event, EventReceipt, EventSource, WorkItem};
+use super::event_source::{Event, EventSource, WorkItem, WorkReceipt};
 
 /// Pause between two attempts while SQS is unreachable.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ impl EventSource for SqsEvents {
 struct SqsReceipt(SqsMessage);
 
 #[async_trait]
-impl EventReceipt for SqsReceipt {
+impl WorkReceipt for SqsReceipt {
     async fn ack(self: Box<Self>) {
         if let Err(error) = self.0.delete().await {
             // When the event comes again, there is nothing to do.

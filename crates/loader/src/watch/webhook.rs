@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use super::event_source::{Event, EventReceipt, EventSource, WorkItem};
+use super::event_source::{Event, EventSource, WorkItem, WorkReceipt};
 use super::options::Webhook;
 use crate::LoadError;
 
@@ -97,7 +97,7 @@ impl EventSource for WebhookEvents {
 struct WebhookReceipt(oneshot::Sender<()>);
 
 #[async_trait]
-impl EventReceipt for WebhookReceipt {
+impl WorkReceipt for WebhookReceipt {
     async fn ack(self: Box<Self>) {
         // A sender that has gone away sends the event again, and there is nothing to do.
         let _ = self.0.send(());

@@ -4,7 +4,7 @@ use clap::Parser;
 use tokio::sync::{Barrier, oneshot};
 use tokio::time::timeout;
 
-use super::super::event_source::EventReceipt;
+use super::super::event_source::WorkReceipt;
 use super::super::orphans::tests::dependencies;
 use super::*;
 
@@ -20,7 +20,7 @@ struct Program {
 struct AckProbe(oneshot::Sender<()>);
 
 #[async_trait::async_trait]
-impl EventReceipt for AckProbe {
+impl WorkReceipt for AckProbe {
     async fn ack(self: Box<Self>) {
         let _ = self.0.send(());
     }

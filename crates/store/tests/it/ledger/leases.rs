@@ -70,8 +70,8 @@ async fn a_second_loader_learns_the_owner(database: &Database) {
         assert!(matches!(taken, LeaseAttempt::Held { run: held, by, .. } if held == run && by == OWNER));
     }
     assert_eq!(stored(database).await, before, "asking changes nothing");
-    let error = store.take_lease(&run_id("nobody"), OTHER, LEASE).await.unwrap_err();
-    assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
+    let error = store.take_lease(&run_id("unknown"), OTHER, LEASE).await.unwrap_err();
+    assert!(error.to_string().starts_with("run unknown is not in the ledger"), "{error}");
 }
 
 async fn an_expired_lease_is_free(database: &Database) {

@@ -72,7 +72,7 @@ async fn a_message_keeps_its_place(database: &Database) {
     );
     let live = store.live_run(&run.run_id).await.unwrap().unwrap();
     assert_eq!((live.numbered, live.messages, live.accepted), (6, 3, Some(0)));
-    assert_eq!(store.live_run(&run_id("nobody")).await.unwrap(), None);
+    assert_eq!(store.live_run(&run_id("unknown")).await.unwrap(), None);
 }
 
 async fn places_are_consecutive_across_writers(database: &Database) {

@@ -39,7 +39,7 @@ async fn a_run_begins_resumes_and_ends(database: &Database) {
     assert_eq!((&run.run_id, &run.source, run.state), (&new.run_id, &new.source, RunState::Loading));
     assert_eq!((run.settings.clone(), run.checkpoint, run.sealed), (new.settings.clone(), Checkpoint::START, None));
     assert_eq!(store.run(&new.run_id).await.unwrap(), Some(run.clone()));
-    assert_eq!(store.run(&run_id("nobody")).await.unwrap(), None);
+    assert_eq!(store.run(&run_id("unknown")).await.unwrap(), None);
 
     let mut again = NewRun { run_id: run_id("second"), ..new.clone() };
     again.settings.chunk_rows = 7.try_into().unwrap();
@@ -186,7 +186,7 @@ async fn the_first_seal_counts(database: &Database) {
         assert_eq!((run.sealed, run.error, run.state), (Some(sealed), None, state));
         store.close_run(&run_id("a")).await.unwrap();
     }
-    assert!(store.seal(&lease("nobody"), sealed, None).await.is_err());
+    assert!(store.seal(&lease("unknown"), sealed, None).await.is_err());
 }
 
 async fn a_run_is_not_sealed_below_its_chunks(database: &Database) {
@@ -390,12 +390,12 @@ async fn rows_of_a_run_that_never_began_are_refused(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     let chunks =
-        [chunk_of_ids("nobody", 0, 1, &[1]), chunk_of_ids("a", 0, 1, &[2]), chunk_of_ids("nobody", 7, 8, &[3])];
+        [chunk_of_ids("unknown", 0, 1, &[1]), chunk_of_ids("a", 0, 1, &[2]), chunk_of_ids("unknown", 7, 8, &[3])];
     for repeated in [ChunkOutcome::Recorded, ChunkOutcome::AlreadyRecorded] {
         let outcomes = store.write(&chunks, IdConflict::Fail).await.unwrap().outcomes;
         assert_eq!(outcomes[1], repeated);
         for (chunk, outcome) in [(0, &outcomes[0]), (7, &outcomes[2])] {
-            let expected = format!("chunk nobody/{chunk} belongs to no run: no loader and no producer began nobody");
+            let expected = format!("chunk unknown/{chunk} belongs to no run: no loader and no producer began unknown");
             assert_eq!(*outcome, ChunkOutcome::Refused { reason: expected });
         }
     }

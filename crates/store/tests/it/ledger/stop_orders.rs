@@ -53,10 +53,10 @@ async fn an_order_is_given_once(database: &Database) {
     assert_eq!((operator.as_str(), action.as_str(), of), ("ada", "cancel", &Some(run_id("a"))));
     assert_eq!(reason.as_deref(), Some("as agreed"));
 
-    let error = store.order_stop(&run_id("nobody"), StopKind::Cancelled, "x", &audit_context()).await.unwrap_err();
+    let error = store.order_stop(&run_id("unknown"), StopKind::Cancelled, "x", &audit_context()).await.unwrap_err();
     assert_eq!(error.exit(), assay_transaction::Exit::Usage);
-    assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
-    assert_eq!(store.renew_lease(&lease("nobody"), LEASE).await.unwrap(), LeaseRenewal::Lost { by: None });
+    assert!(error.to_string().starts_with("run unknown is not in the ledger"), "{error}");
+    assert_eq!(store.renew_lease(&lease("unknown"), LEASE).await.unwrap(), LeaseRenewal::Lost { by: None });
 }
 
 async fn a_sealed_run_ends_with_its_last_chunk(database: &Database) {
@@ -186,7 +186,7 @@ async fn only_a_stopped_run_without_a_loader_is_sealed(database: &Database) {
     store.release_lease(&lease("a")).await.unwrap();
     assert_eq!(store.seal_stopped(&run_id("a")).await.unwrap(), RunState::Loading);
     assert_eq!(store.run(&run_id("a")).await.unwrap(), Some(run));
-    assert_eq!(store.seal_stopped(&run_id("nobody")).await.unwrap(), RunState::Loading);
+    assert_eq!(store.seal_stopped(&run_id("unknown")).await.unwrap(), RunState::Loading);
     let LeaseAttempt::Granted(_, lease) = store.take_lease(&run_id("a"), OWNER, LEASE).await.unwrap() else {
         panic!("free")
     };

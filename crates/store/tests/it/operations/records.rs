@@ -241,8 +241,8 @@ async fn operations_come_latest_first(database: &Database) {
     let store = &*database.store;
     let details = serde_json::json!({"chunks": [[0, 7]], "of": "é"});
     store.record_operation("repair", Some(&run_id("a")), Some(&details), &audit_context()).await.unwrap();
-    let nobody = AuditContext { operator: "b\0b".into(), reason: None };
-    store.record_operation("purge", None, None, &nobody).await.unwrap();
+    let with_nul = AuditContext { operator: "b\0b".into(), reason: None };
+    store.record_operation("purge", None, None, &with_nul).await.unwrap();
     store.record_operation("force", Some(&run_id("b")), None, &audit_context()).await.unwrap();
     let all = store.operations(None, 10).await.unwrap();
     let actions: Vec<_> = all.iter().map(|operation| operation.action.as_str()).collect();

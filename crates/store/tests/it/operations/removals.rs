@@ -84,8 +84,8 @@ async fn each_row_leaves_a_tombstone(database: &Database) {
     let removed = remove(store, "a", &["a"]).await;
     assert_eq!(removed, RemovalCounts { rows: 6, passed_on: 0, restored: 0 });
     assert_eq!(tally(store, "a").await, Tally { failed: 6, ..Tally::default() });
-    let nobody = uuid::Uuid::nil();
-    let expected: Vec<String> = (1..=6).map(|row| format!("{row}|removed|removed with its run|0|0|{nobody}")).collect();
+    let nil = uuid::Uuid::nil();
+    let expected: Vec<String> = (1..=6).map(|row| format!("{row}|removed|removed with its run|0|0|{nil}")).collect();
     assert_eq!(database.texts(TOMBSTONES).await, expected);
     for table in ["transactions", "predictions", "invalid_transactions", "transaction_history", "row_history"] {
         assert_eq!(database.count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
@@ -291,8 +291,8 @@ async fn an_open_run_is_not_removed(database: &Database) {
     let store = &*database.store;
     begin(store, "a").await;
     assert!(matches!(store.begin_removal(&run_id("a"), &audit_context()).await.unwrap(), RemovalStart::Unfinished(_)));
-    let unknown = store.begin_removal(&run_id("nobody"), &audit_context()).await.unwrap_err();
-    assert!(unknown.to_string().starts_with("run nobody is not in the ledger"), "{unknown}");
+    let unknown = store.begin_removal(&run_id("unknown"), &audit_context()).await.unwrap_err();
+    assert!(unknown.to_string().starts_with("run unknown is not in the ledger"), "{unknown}");
     // A step of a removal that never began does nothing.
     let entomb = RemovalStep::Tombstones { chunk: 0 };
     store.write(&[chunk_of_ids("a", 0, 1, &[1])], IdConflict::Fail).await.unwrap();

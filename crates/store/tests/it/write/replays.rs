@@ -62,8 +62,8 @@ async fn replays_of_a_run_are_counted(database: &Database) {
     let operations = store.operations(Some(&run_id("a")), 2).await.unwrap();
     assert_eq!(operations.len(), 2);
     assert_eq!((operations[0].action.as_str(), &operations[0].details), ("replay", &Some(details.clone())));
-    let error = store.begin_replay(&run_id("nobody"), &details, &audit_context()).await.unwrap_err();
-    assert!(error.to_string().starts_with("run nobody is not in the ledger"), "{error}");
+    let error = store.begin_replay(&run_id("unknown"), &details, &audit_context()).await.unwrap_err();
+    assert!(error.to_string().starts_with("run unknown is not in the ledger"), "{error}");
     let begun = join_all((0..8).map(|_| async {
         let run = run_id("b");
         store.begin_replay(&run, &details, &audit_context()).await.unwrap()
