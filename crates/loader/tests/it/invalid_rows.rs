@@ -86,7 +86,7 @@ async fn a_repeated_header_costs_one_row() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_header_ends_the_run_before_it() {
     let headers = [
-        ("id,amount,description,timestamp,side,operation_type", "`amount` stands where `description` was, as field 2"),
+        ("id,amount,description,timestamp,side,operation_type", "`amount` in place of `description`, as field 2"),
         ("description,id,amount,timestamp,operation_type,side,country", "it has `country`"),
     ];
     for (header, difference) in headers {
