@@ -18,6 +18,14 @@ fn small(program: Program) -> Program {
         .env("ROW_BATCH_SIZE", "20")
 }
 
+/// A deployment with a file in its bucket: its rows, and the URL of the object.
+async fn stack_with_file(script: Script) -> (Stack, Rows, String) {
+    let stack = Stack::new(script).await;
+    let file = Rows::valid(ROWS);
+    let object = stack.s3.put("transactions", "a.csv", &file);
+    (stack, file, object)
+}
+
 /// Demands that the file was stored as if nothing had happened.
 async fn nothing_is_lost_or_doubled(stack: &Stack, file: &Rows) {
     assert_same(&stack.database.texts(STORED).await, &content(file.as_ref(), b',', '.'));
@@ -46,18 +54,14 @@ async fn the_next_loader_resumes(stack: &Stack, object: &str, file: &Rows) {
 
 #[tokio::test]
 async fn the_next_loader_resumes_after_a_kill() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     stuck_loader(&stack, &object).await.kill().await;
     the_next_loader_resumes(&stack, &object, &file).await;
 }
 
 #[tokio::test]
 async fn a_stopped_loader_prints_how_to_resume() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     let loader = stuck_loader(&stack, &object).await;
     loader.terminate();
     loader.end().await.expect_one_clear_line(3, &["repeat the command"]);
@@ -66,9 +70,7 @@ async fn a_stopped_loader_prints_how_to_resume() {
 
 #[tokio::test]
 async fn a_resumed_run_keeps_its_settings() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     stuck_loader(&stack, &object).await.kill().await;
     let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
     let other = small(stack.loader(&object)).env("API_BATCH_SIZE", "7").env("ID_NAMESPACE", "other").arg("--wait");
@@ -79,9 +81,7 @@ async fn a_resumed_run_keeps_its_settings() {
 
 #[tokio::test]
 async fn a_loader_that_lost_the_database_resumes() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     let loader = stuck_loader(&stack, &object).await;
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'assay-loader'";
@@ -94,9 +94,7 @@ async fn a_loader_that_lost_the_database_resumes() {
 
 #[tokio::test]
 async fn chunks_of_a_killed_predictor_are_scored_by_the_next() {
-    let stack = Stack::new(Script::Hold).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Hold).await;
     let _writer = stack.writer().start();
     let predictor = stack.predictor().start();
     let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").start();
@@ -111,9 +109,7 @@ async fn chunks_of_a_killed_predictor_are_scored_by_the_next() {
 
 #[tokio::test]
 async fn a_stopped_predictor_finishes_its_chunks() {
-    let stack = Stack::new(Script::Hold).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Hold).await;
     let mut predictor = stack.predictor().start();
     stack.loader(&object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
     stack.ml_api.asked(1).await;
@@ -153,9 +149,7 @@ const HANGING_CHECKPOINTS: &str = "
 
 #[tokio::test]
 async fn a_hanging_checkpoint_delays_no_chunk() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     stack.database.execute(HANGING_CHECKPOINTS).await;
     let mut locked = stack.database.pool().begin().await.unwrap();
     sqlx::query("SELECT pg_advisory_xact_lock(1)").execute(&mut *locked).await.unwrap();
@@ -188,14 +182,12 @@ async fn scored_and_locked<'a>(
 const BLOCKED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'assay-writer' AND wait_event_type = 'Lock')";
 
-#[tokio::test]
-async fn uncommitted_chunks_of_a_killed_writer_are_written_by_the_next() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
-    let lock = "LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE";
+/// Kills a writer that waits for the lock, once the database says that it has come so `far`; the next writer does the rest.
+async fn the_next_writer_resumes_after_a_kill(lock: &'static str, far: &str) {
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
     let writer = stack.writer().start();
+    stack.database.until(far).await;
     stack.database.until(BLOCKED).await;
     writer.kill().await;
     locked.rollback().await.unwrap();
@@ -203,32 +195,23 @@ async fn uncommitted_chunks_of_a_killed_writer_are_written_by_the_next() {
     let _next = stack.writer().start();
     stack.database.until_finished().await;
     nothing_is_lost_or_doubled(&stack, &file).await;
+}
+
+#[tokio::test]
+async fn uncommitted_chunks_of_a_killed_writer_are_written_by_the_next() {
+    the_next_writer_resumes_after_a_kill("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE", BLOCKED).await;
 }
 
 #[tokio::test]
 async fn committed_unacknowledged_chunks_of_a_killed_writer_are_not_written_again() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
     // A writer closes runs between its commit and its ack: it commits, and then waits for this lock.
     let lock = "SELECT * FROM runs FOR NO KEY UPDATE";
-    let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
-    let writer = stack.writer().start();
-    stack.database.until("SELECT EXISTS (SELECT FROM chunks)").await;
-    stack.database.until(BLOCKED).await;
-    writer.kill().await;
-    locked.rollback().await.unwrap();
-
-    let _next = stack.writer().start();
-    stack.database.until_finished().await;
-    nothing_is_lost_or_doubled(&stack, &file).await;
+    the_next_writer_resumes_after_a_kill(lock, "SELECT EXISTS (SELECT FROM chunks)").await;
 }
 
 #[tokio::test]
 async fn a_writer_that_lost_the_database_in_a_transaction_repeats_it() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     let lock = "LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE";
     let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
     let writer = stack.writer().start();
@@ -246,9 +229,7 @@ async fn a_writer_that_lost_the_database_in_a_transaction_repeats_it() {
 
 #[tokio::test]
 async fn a_stopped_writer_commits_its_batch() {
-    let stack = Stack::new(Script::Score).await;
-    let file = Rows::valid(ROWS);
-    let object = stack.s3.put("transactions", "a.csv", &file);
+    let (stack, file, object) = stack_with_file(Script::Score).await;
     let lock = "LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE";
     let (_predictor, locked) = scored_and_locked(&stack, &object, lock).await;
     let mut writer = stack.writer().start();

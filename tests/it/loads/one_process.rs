@@ -162,7 +162,7 @@ async fn a_killed_or_stopped_run_resumes_when_it_is_started_again() {
     stopped.terminate();
     stopped.says("shutting down").await;
     stack.ml_api.set(Script::Score);
-    stopped.end().await.expect_exit(3).expect_says("again");
+    stopped.end().await.expect_exit(3).expect_says("repeat the command");
 
     // What the drain has left, perhaps nothing.
     run().run().await.expect_exit(0);

@@ -214,11 +214,11 @@ async fn a_missing_client_certificate_is_reported(secured: &Secured) {
         let ended = secured.user_of(prefix).env(&key, &other.key_file).run().await;
         ended.expect_one_clear_line(2, &[&cert, &key, "does not belong"]);
     }
-    // Of S3 that is said for which there is no setting.
+    // S3 has no setting for it.
     let server = secured.authority.server(["localhost"]);
     let strict = TlsProxy::before(address(&secured.s3.endpoint()), &server, Some(&secured.authority)).await;
     let loader = secured.user_of("ENDPOINT").env("ENDPOINT_URL", format!("https://localhost:{}", strict.port()));
-    loader.run().await.expect_one_clear_line(2, &["client certificate", "the SDK of AWS cannot show one"]);
+    loader.run().await.expect_one_clear_line(2, &["client certificate", "the AWS SDK cannot present one"]);
 }
 
 async fn no_program_connects_to_a_server_without_tls(secured: &Secured) {
