@@ -41,7 +41,8 @@ impl Postgres {
     pub(super) async fn pooler(&self, within: &TempDir, program: PathBuf) -> PgBouncer {
         let server = format!("host=127.0.0.1 port={}", self.url().port().expect("it has one of its own"));
         let password = self.0.password();
-        let users = roles().map(|role| format!("\"{role}\" \"{password}\"\n")).collect();
+        let users: Vec<_> = roles().map(|role| format!("\"{role}\" \"{password}\"")).collect();
+        let users = users.join("\n");
         let settings = [
             "auth_type = plain",
             "auth_file = users.txt",
