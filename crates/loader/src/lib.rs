@@ -2,7 +2,7 @@
 //!
 //! [`run`] loads one source: `load/begin` begins or resumes its run, the rest of `load/` reads, publishes and seals it, and `wait`
 //! stays until every row is stored. `many_sources` loads several; [`watch`] loads objects of a bucket as they arrive; [`repair`]
-//! publishes the chunks that the ledger lacks, and [`reread`] reads one row again. `totals` are the control totals of a source.
+//! publishes the chunks that the ledger lacks, and [`reread_row`] reads one row again. `totals` are the control totals of a source.
 //!
 //! Guarantees: memory is bounded for sources of any size; a checkpoint never passes an unconfirmed chunk; a restarted loader
 //! resumes at the checkpoint and makes the same chunks.

@@ -100,7 +100,7 @@ impl Rules {
         self.check_nth(number, 1, fields, raw_bytes)
     }
 
-    /// Checks the `nth` row with the same id columns, as counted by [`IdOccurrences`](crate::Occurrences).
+    /// Checks the `nth` row with the same id columns, as counted by [`IdOccurrences`](crate::IdOccurrences).
     pub fn check_nth(
         &self,
         number: u64,
