@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use assay_queue::{Broker, ConfirmError, Message, QueueKind, Route, publish_until_confirmed};
+use assay_queue::{Broker, ConfirmError, Message, PublishWindow, QueueKind, Route, publish_until_confirmed};
 use assay_store::{Lease, Store};
 use assay_transaction::{Checkpoint, Chunk, ChunkId, Lane};
 use futures_util::StreamExt as _;
@@ -88,19 +88,18 @@ impl ChunkPublisher<'_> {
     ) -> Result<PublishReport, LoadError> {
         let mut published = PublishReport::nothing(from);
         let mut in_flight = FuturesOrdered::new();
-        let mut bytes_in_flight = 0;
+        let mut window = PublishWindow::new(self.broker.max_in_flight(), MAX_BYTES_IN_FLIGHT);
         // The last chunk in flight may be too large.
         let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
         let mut checkpoints = CheckpointWriter::new(self.durable, |at| self.checkpoint(at));
         let mut reading = true;
         while reading || !in_flight.is_empty() {
-            let is_full = in_flight.len() >= self.broker.max_in_flight() || bytes_in_flight >= MAX_BYTES_IN_FLIGHT;
-            let has_room = in_flight.is_empty() || !is_full && !is_unsure;
+            let has_room = in_flight.is_empty() || window.has_room() && !is_unsure;
             tokio::select! {
                 Some(chunk) = in_flight.next() => match chunk {
                     Ok(ConfirmedChunk { next, bytes, rows }) => {
-                        bytes_in_flight -= bytes;
+                        window.remove(bytes);
                         sure = sure.max(bytes);
                         rows.inspect(|rows| metrics::published(*rows));
                         published.chunks += u64::from(rows.is_some());
@@ -143,7 +142,7 @@ impl ChunkPublisher<'_> {
                         };
                         let body = if is_missing? { Some(cut.chunk.encode()?) } else { None };
                         let bytes = body.as_ref().map_or(0, Vec::len);
-                        bytes_in_flight += bytes;
+                        window.add(bytes);
                         is_unsure = bytes > sure;
                         let rows = cut.chunk.range.rows;
                         in_flight.push_back(self.confirm(&cut.chunk.id, rows, body, cut.next));

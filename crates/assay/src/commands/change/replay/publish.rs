@@ -2,7 +2,7 @@
 //!
 //! Guarantee: memory is bounded however many rows failed, and a part counts as sent only once the broker has confirmed it.
 
-use assay_queue::{Broker, ConfirmError, Message, QueueKind, Route, publish_until_confirmed};
+use assay_queue::{Broker, ConfirmError, Message, PublishWindow, QueueKind, Route, publish_until_confirmed};
 use assay_store::{FailedRowSelection, Store};
 use assay_transaction::{Entry, FailureClass, Lane, ReplayId, ReplayPart, Run, RunId, RunSettings};
 use futures_util::StreamExt as _;
@@ -45,13 +45,13 @@ impl PartPublisher<'_> {
         let mut builder = PartBuilder::new(self.run.run_id.clone(), self.replay, chunk_rows);
         let mut sent = SentParts::default();
         let mut in_flight = FuturesUnordered::new();
-        let (mut bytes_in_flight, mut from, mut more) = (0, 0, true);
+        let mut window = PublishWindow::new(self.broker.max_in_flight(), MAX_BYTES_IN_FLIGHT);
+        let (mut from, mut more) = (0, true);
         while more || !in_flight.is_empty() {
-            let room = in_flight.len() < self.broker.max_in_flight() && bytes_in_flight < MAX_BYTES_IN_FLIGHT;
-            if !more || !room {
+            if !more || !window.has_room() {
                 if let Some(confirmed) = in_flight.next().await {
                     let (rows, bytes) = self.confirmed(confirmed, sent)?;
-                    bytes_in_flight -= bytes;
+                    window.remove(bytes);
                     sent.rows += rows;
                     sent.parts += 1;
                 }
@@ -77,7 +77,7 @@ impl PartPublisher<'_> {
             }
             for part in parts {
                 let (rows, body) = (part.transactions.len() as u64, part.encode()?);
-                bytes_in_flight += body.len();
+                window.add(body.len());
                 in_flight.push(self.publish(&part.id, rows, body));
             }
         }
