@@ -27,7 +27,8 @@ pub use load::lease_owner::{LeaseOwner, evict_if_gone};
 pub use load::warnings::LoadWarnings;
 pub use many_sources::report::LoadReport;
 pub use many_sources::{
-    ManySourcesOptions, SourceResult, find_sources, log_summary, run_many, select_sources, worst_exit,
+    ManySourcesOptions, SelectedSources, SourceResult, find_sources, log_summary, run_many, run_sources,
+    select_sources, worst_exit,
 };
 pub use metrics::describe as describe_metrics;
 pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_loader::{
-    Arguments, Command, Dependencies, LeaseOwner, LoadError, LoadProgress, LoadReport, LoaderConnections, SourceResult,
-    WatchArguments, check_listing, describe_metrics, find_sources, log_summary, run, run_many, select_sources,
+    Arguments, Command, Dependencies, LeaseOwner, LoadError, LoadProgress, LoadReport, LoaderConnections,
+    WatchArguments, check_listing, describe_metrics, find_sources, log_summary, run_sources, select_sources,
     worst_exit,
 };
 use assay_source::Sources;
@@ -52,20 +52,16 @@ async fn load_all(
     let Arguments { load, wait, many, json, .. } = arguments;
     let finding = Box::pin(async {
         let Dependencies { sources, store, startup, .. } = dependencies;
-        let (found, broken) = find_sources(sources, &arguments.source_url, *startup).await?;
-        Ok::<_, LoadError>((select_sources(sources, &**store, found, load, many).await?, broken))
+        let found = find_sources(sources, &arguments.source_url, *startup).await?;
+        select_sources(sources, &**store, found, load, many).await
     });
-    let Some(found) = shutdown.run_until_cancelled(finding).await else { return Err(LoadError::StoppedBeforeStart) };
-    let (sources, mut ended) = found?;
+    let Some(selected) = shutdown.run_until_cancelled(finding).await else { return Err(LoadError::StoppedBeforeStart) };
+    let selected = selected?;
+    let is_single = selected.is_single();
     let progress = Arc::new(LoadProgress::default());
-    if let ([source], []) = (&sources[..], &ended[..]) {
-        let loaded = run(dependencies, source, load, wait, &progress, shutdown).await?;
-        ended.push(SourceResult { name: source.to_string(), ended: Ok(loaded) });
-    } else {
-        ended.extend(run_many(dependencies, sources, load, wait, many.max_loads, &progress, shutdown).await);
-        if !ended.is_empty() {
-            log_summary(&ended);
-        }
+    let ended = run_sources(dependencies, selected, load, wait, many.max_loads, &progress, shutdown).await?;
+    if !is_single && !ended.is_empty() {
+        log_summary(&ended);
     }
     if *json {
         // A reader that has read enough is no failure.

@@ -65,6 +65,20 @@ impl SourceResult {
     }
 }
 
+/// The sources to load, and the patterns that failed.
+#[derive(Debug)]
+pub struct SelectedSources {
+    urls: Vec<SourceUrl>,
+    broken: Vec<SourceResult>,
+}
+
+impl SelectedSources {
+    /// Whether there is one source and nothing else to report.
+    pub fn is_single(&self) -> bool {
+        self.urls.len() == 1 && self.broken.is_empty()
+    }
+}
+
 /// The most serious exit code of several sources: errors that a restart may solve, then wrong settings, unreadable sources and
 /// failed rows.
 pub fn worst_exit(ended: &[SourceResult]) -> Exit {
@@ -100,16 +114,16 @@ pub async fn find_sources(
 pub async fn select_sources(
     sources: &Sources,
     store: &dyn Store,
-    mut found: Vec<NamedSource>,
+    (mut found, broken): (Vec<NamedSource>, Vec<SourceResult>),
     load: &LoadOptions,
     many: &ManySourcesOptions,
-) -> Result<Vec<SourceUrl>, LoadError> {
+) -> Result<SelectedSources, LoadError> {
     found.retain(|named| !load.totals.is_manifest(&named.url));
     if found.len() > 1 && load.batch_run_id.is_some() {
         return Err(LoadError::RunNameForSeveral { sources: found.len() });
     }
     if !many.new {
-        return Ok(found.into_iter().map(|named| named.url).collect());
+        return Ok(SelectedSources { urls: found.into_iter().map(|named| named.url).collect(), broken });
     }
     let total = found.len();
     let identified = stream::iter(found).map(|named| identified(sources, named));
@@ -119,9 +133,9 @@ pub async fn select_sources(
     let mut unread = store.source_states(&known).await?.into_iter().map(|known| known != SourceState::Read);
     // A source that cannot be identified is loaded, which reports the error.
     let mut is_new = |identity: &Option<SourceIdentity>| identity.is_none() || unread.next().unwrap_or(true);
-    let new: Vec<_> = identified.into_iter().filter(|(_, identity)| is_new(identity)).map(|(url, _)| url).collect();
-    info!("{} of {total} sources are new", new.len());
-    Ok(new)
+    let urls: Vec<_> = identified.into_iter().filter(|(_, identity)| is_new(identity)).map(|(url, _)| url).collect();
+    info!("{} of {total} sources are new", urls.len());
+    Ok(SelectedSources { urls, broken })
 }
 
 async fn identified(
@@ -133,6 +147,25 @@ async fn identified(
         None => sources.identify(&url).await.ok().map(|found| found.identity),
     };
     (url, identity)
+}
+
+/// Loads the selected sources. The error of a single source is returned, that of one of several is part of the result.
+pub async fn run_sources(
+    dependencies: &Dependencies,
+    selected: SelectedSources,
+    options: &LoadOptions,
+    wait: &WaitOptions,
+    max_loads: NonZeroUsize,
+    progress: &Arc<LoadProgress>,
+    shutdown: &CancellationToken,
+) -> Result<Vec<SourceResult>, LoadError> {
+    let SelectedSources { urls, broken: mut ended } = selected;
+    if let ([source], []) = (&urls[..], &ended[..]) {
+        let loaded = run(dependencies, source, options, wait, progress, shutdown).await?;
+        return Ok(vec![SourceResult { name: source.to_string(), ended: Ok(loaded) }]);
+    }
+    ended.extend(run_many(dependencies, urls, options, wait, max_loads, progress, shutdown).await);
+    Ok(ended)
 }
 
 /// Loads sources concurrently. Begins no more of them after a shutdown.

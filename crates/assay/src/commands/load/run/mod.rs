@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use assay_loader::{
-    Dependencies, LeaseOwner, LoadError, ReadOptions, SourceResult, WaitOptions, describe_metrics, find_sources,
-    run_many, select_sources, worst_exit,
+    Dependencies, LeaseOwner, LoadError, ReadOptions, WaitOptions, describe_metrics, find_sources, run_sources,
+    select_sources, worst_exit,
 };
 use assay_predictor::LiveOptions;
 use assay_source::{NamedSource, SourceUrl, Sources};
@@ -54,20 +54,20 @@ pub(crate) async fn run(
     };
     let starting = Box::pin(async {
         // First, so that nothing is started for missing files.
-        let (found, broken) = find_sources(&sources, &arguments.source_url, startup).await?;
-        if let ([NamedSource { url: file @ SourceUrl::File(_), .. }], []) = (&found[..], &broken[..]) {
+        let found = find_sources(&sources, &arguments.source_url, startup).await?;
+        if let ([NamedSource { url: file @ SourceUrl::File(_), .. }], []) = (&found.0[..], &found.1[..]) {
             sources.identify(file).await?;
         }
         let store = open(arguments).await?;
-        let found = select_sources(&sources, &*store, found, &arguments.load, &arguments.many).await?;
+        let selected = select_sources(&sources, &*store, found, &arguments.load, &arguments.many).await?;
         let stages = RunningStages::start(store, settings, "run", &progress).await?;
-        Ok::<_, CommandError>((stages, found, broken))
+        Ok::<_, CommandError>((stages, selected))
     });
     let Some(started) = shutdown.run_until_cancelled(starting).await else {
         return Err(LoadError::StoppedBeforeStart.into());
     };
-    let (stages, found, missing) = started?;
-    let is_single = found.len() == 1 && missing.is_empty();
+    let (stages, selected) = started?;
+    let is_single = selected.is_single();
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
     describe_metrics();
     health.depend_on("rabbitmq", assay_queue::health_check(&broker));
@@ -87,8 +87,12 @@ pub(crate) async fn run(
         audit: arguments.operator.audit_context(),
     };
     let shown = AbortOnDropHandle::new(tokio::spawn(display.clone().follow(progress.clone())));
+    let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
+    let (load, max_loads) = (&arguments.load, arguments.many.max_loads);
     let ended = tokio::select! {
-        ended = load(arguments, &dependencies, found, missing, &progress, shutdown) => ended,
+        ended = run_sources(&dependencies, selected, load, &wait, max_loads, &progress.load, shutdown) => {
+            ended.map_err(CommandError::from)
+        }
         failed = stages.failure() => Err(failed),
     };
     drop(shown);
@@ -105,26 +109,6 @@ pub(crate) async fn run(
     }
     summary.check()?;
     Ok(worst_exit(&ended))
-}
-
-/// Loads the sources. The error of a single source is returned, that of one of several is part of the result.
-async fn load(
-    arguments: &RunArguments,
-    dependencies: &Dependencies,
-    found: Vec<SourceUrl>,
-    missing: Vec<SourceResult>,
-    progress: &StageCounters,
-    shutdown: &CancellationToken,
-) -> Result<Vec<SourceResult>, CommandError> {
-    let wait = WaitOptions { wait: true, wait_timeout: Duration::MAX / 4 };
-    let RunArguments { load, many, .. } = arguments;
-    if let ([source], []) = (&found[..], &missing[..]) {
-        let ended = assay_loader::run(dependencies, source, load, &wait, &progress.load, shutdown).await?;
-        return Ok(vec![SourceResult { name: source.to_string(), ended: Ok(ended) }]);
-    }
-    let mut ended = missing;
-    ended.extend(run_many(dependencies, found, load, &wait, many.max_loads, &progress.load, shutdown).await);
-    Ok(ended)
 }
 
 /// Opens the database of DATABASE_URL, or the file in this folder, which is created if it is missing.
