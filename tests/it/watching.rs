@@ -229,17 +229,8 @@ async fn an_unloadable_file_fails_once_and_delays_no_other() {
     law::holds(&stack.database).await;
 }
 
-/// Small queues, chunks and batches, so that a loader without predictors is stuck after a few chunks.
-fn small(program: Program) -> Program {
-    program
-        .env("QUEUE_MAX_LENGTH", "5")
-        .env("PUBLISH_WINDOW", "2")
-        .env("API_BATCH_SIZE", "10")
-        .env("ROW_BATCH_SIZE", "20")
-}
-
 fn sharing(stack: &Stack) -> Running {
-    small(stack.watcher()).env("WATCH_INTERVAL", "1s").env("LEASE_TIMEOUT", "3s").start()
+    stack.watcher().with_small_queues().env("WATCH_INTERVAL", "1s").env("LEASE_TIMEOUT", "3s").start()
 }
 
 /// All that the ledger says of runs.
@@ -262,7 +253,7 @@ async fn loads_of_a_killed_watcher_are_finished_by_the_other() {
     let mut second = sharing(&stack);
     second.says("Watching s3://drops/in/").await;
     first.kill().await;
-    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    let _stages = [stack.predictor().with_small_queues().start(), stack.writer().with_small_queues().start()];
     the_other_has_finished(&stack, &file).await;
     second.terminate();
     second
@@ -283,7 +274,7 @@ async fn a_suspended_watcher_changes_nothing_when_it_resumes() {
     let mut second = sharing(&stack);
     second.says("Watching s3://drops/in/").await;
     first.freeze().await;
-    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    let _stages = [stack.predictor().with_small_queues().start(), stack.writer().with_small_queues().start()];
     the_other_has_finished(&stack, &file).await;
     second.says("has lost its loader: taking it over").await;
     let before = stack.database.texts(LEDGER).await;
@@ -312,7 +303,7 @@ async fn a_stopped_watcher_leaves_its_run_to_the_next() {
     first.end().await.expect_exit(0);
     assert_eq!(stack.database.count("SELECT count(*) FROM runs WHERE lease_holder IS NULL").await, 1, "it is released");
     let second = sharing(&stack);
-    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    let _stages = [stack.predictor().with_small_queues().start(), stack.writer().with_small_queues().start()];
     the_other_has_finished(&stack, &file).await;
     second.terminate();
     second.end().await.expect_exit(0);

@@ -2,21 +2,11 @@
 //!
 //! "Half-way" never depends on timing: the ML API withholds its replies, a queue is full, or the database is locked.
 
-use assay_tests::{Program, Rows, STORED, Script, Stack, assert_same, content, law};
+use assay_tests::{Rows, STORED, Script, Stack, assert_same, content, law};
 use assay_transaction::Tally;
 use sqlx::{Postgres, Transaction};
 
 const ROWS: u64 = 300;
-
-/// Small queues, chunks and batches, and little on its way at a time, which a queue takes beyond its length: so that a loader
-/// without predictors is stuck after a few chunks.
-fn small(program: Program) -> Program {
-    program
-        .env("QUEUE_MAX_LENGTH", "5")
-        .env("PUBLISH_WINDOW", "2")
-        .env("API_BATCH_SIZE", "10")
-        .env("ROW_BATCH_SIZE", "20")
-}
 
 /// A deployment with a file in its bucket: its rows, and the URL of the object.
 async fn stack_with_file(script: Script) -> (Stack, Rows, String) {
@@ -35,15 +25,15 @@ async fn nothing_is_lost_or_doubled(stack: &Stack, file: &Rows) {
 
 /// A loader whose first two batches are published and whose next chunks find the queue full.
 async fn stuck_loader(stack: &Stack, object: &str) -> assay_tests::Running {
-    let loader = small(stack.loader(object)).start();
+    let loader = stack.loader(object).with_small_queues().start();
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
     loader
 }
 
 /// The next loader resumes, with all other programs running.
 async fn the_next_loader_resumes(stack: &Stack, object: &str, file: &Rows) {
-    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
-    let resumed = small(stack.loader(object)).arg("--wait").run().await;
+    let _stages = [stack.predictor().with_small_queues().start(), stack.writer().with_small_queues().start()];
+    let resumed = stack.loader(object).with_small_queues().arg("--wait").run().await;
     resumed
         .expect_exit(0)
         .expect_says("resuming at row ")
@@ -72,8 +62,9 @@ async fn a_stopped_loader_prints_how_to_resume() {
 async fn a_resumed_run_keeps_its_settings() {
     let (stack, file, object) = stack_with_file(Script::Score).await;
     stuck_loader(&stack, &object).await.kill().await;
-    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
-    let other = small(stack.loader(&object)).env("API_BATCH_SIZE", "7").env("ID_NAMESPACE", "other").arg("--wait");
+    let _stages = [stack.predictor().with_small_queues().start(), stack.writer().with_small_queues().start()];
+    let other =
+        stack.loader(&object).with_small_queues().env("API_BATCH_SIZE", "7").env("ID_NAMESPACE", "other").arg("--wait");
     other.env("ROW_BATCH_SIZE", "33").run().await.expect_exit(0);
     nothing_is_lost_or_doubled(&stack, &file).await;
     assert_eq!(stack.database.count("SELECT chunks_total FROM runs").await, 30, "chunks of ten rows, all along");
@@ -86,7 +77,7 @@ async fn a_loader_that_lost_the_database_resumes() {
     let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'assay-loader'";
     assert!(stack.database.count(cut).await > 0, "the loader has connections");
-    let _stages = [small(stack.predictor()).start(), small(stack.writer()).start()];
+    let _stages = [stack.predictor().with_small_queues().start(), stack.writer().with_small_queues().start()];
     loader.end().await.expect_exit(0).expect_silent_about(" - ERROR - ");
     stack.database.until_finished().await;
     nothing_is_lost_or_doubled(&stack, &file).await;

@@ -25,13 +25,7 @@ async fn restore(database: &Database) {
 
 /// Chunks of ten rows, a short queue, and a lease that is over soon.
 fn small(program: Program) -> Program {
-    program
-        .env("QUEUE_MAX_LENGTH", "5")
-        .env("PUBLISH_WINDOW", "2")
-        .env("API_BATCH_SIZE", "10")
-        .env("ROW_BATCH_SIZE", "20")
-        .env("BATCH_RUN_ID", "first")
-        .env("LEASE_TIMEOUT", "5s")
+    program.with_small_queues().env("BATCH_RUN_ID", "first").env("LEASE_TIMEOUT", "5s")
 }
 
 fn start_stages(stack: &Stack) -> [assay_tests::Running; 2] {

@@ -76,6 +76,16 @@ impl Program {
         self
     }
 
+    /// Small queues, chunks and batches, and few unconfirmed messages, which a queue takes beyond its length: a loader without
+    /// predictors is stuck after a few chunks.
+    #[must_use]
+    pub fn with_small_queues(self) -> Self {
+        self.env("QUEUE_MAX_LENGTH", "5")
+            .env("PUBLISH_WINDOW", "2")
+            .env("API_BATCH_SIZE", "10")
+            .env("ROW_BATCH_SIZE", "20")
+    }
+
     /// Takes a variable out of its environment.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
