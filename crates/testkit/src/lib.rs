@@ -17,13 +17,14 @@ mod raw_amqp;
 mod s3;
 pub mod servers;
 mod tls;
+pub mod topology;
 
 pub use dice::Dice;
 pub use http::{Answer, get, get_text, post};
 pub use ml_api::{MlApi, Script};
 pub use ports::{ClosedPort, free_port};
 pub use proxy::Proxy;
-pub use raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties};
+pub use raw_amqp::{NOT_UTF_8, RawAmqp, RawProperties, nested_table};
 pub use s3::S3Server;
 pub use tls::{Authority, Certificate, TlsProxy};
 

@@ -38,22 +38,9 @@ impl RawProperties {
         Self::new(1 << 13, long(table))
     }
 
-    /// Headers with tables (`F`) or arrays (`A`) in each other, of these kinds in turn, beginning with a table.
+    /// Headers with tables (`F`) or arrays (`A`) in each other.
     pub fn nested(depth: usize, kinds: &[u8]) -> Self {
-        let before_length = |level: usize| {
-            // The entries of a table have names.
-            let name: &[u8] = if level == 0 || kinds[(level - 1) % kinds.len()] == b'F' { b"\x01a" } else { b"" };
-            [name, &[kinds[level % kinds.len()]]].concat()
-        };
-        let mut left: usize = (0..depth).map(|level| before_length(level).len() + 4).sum();
-        let mut table = Vec::with_capacity(left);
-        for level in 0..depth {
-            let start = before_length(level);
-            left -= start.len() + 4;
-            table.extend(start);
-            table.extend(u32::try_from(left).expect("it fits").to_be_bytes());
-        }
-        Self::headers(&table)
+        Self::headers(&nested_table(depth, kinds))
     }
 
     /// As deep as fits a frame; RabbitMQ needs some seconds for it.
@@ -80,6 +67,24 @@ impl RawProperties {
         let others = others.map(|(name, properties)| (name.to_owned(), properties));
         texts.into_iter().chain(deep).chain(others).collect()
     }
+}
+
+/// A table with tables (`F`) or arrays (`A`) in each other, of these kinds in turn, beginning with a table.
+pub fn nested_table(depth: usize, kinds: &[u8]) -> Vec<u8> {
+    let before_length = |level: usize| {
+        // The entries of a table have names.
+        let name: &[u8] = if level == 0 || kinds[(level - 1) % kinds.len()] == b'F' { b"\x01a" } else { b"" };
+        [name, &[kinds[level % kinds.len()]]].concat()
+    };
+    let mut left: usize = (0..depth).map(|level| before_length(level).len() + 4).sum();
+    let mut table = Vec::with_capacity(left);
+    for level in 0..depth {
+        let start = before_length(level);
+        left -= start.len() + 4;
+        table.extend(start);
+        table.extend(u32::try_from(left).expect("it fits").to_be_bytes());
+    }
+    table
 }
 
 /// A text that is not UTF-8.

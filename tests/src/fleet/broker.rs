@@ -1,5 +1,6 @@
 //! A set of queues for one test, deleted with it.
 
+use assay_testkit::topology::{DELAYS, EXCHANGES, WORK_QUEUES};
 use assay_testkit::{on_drop, service_url, unique_name};
 use lapin::options::{
     BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -121,22 +122,8 @@ impl Queue {
     }
 }
 
-/// What the programs declare, without the prefix. A queue that was never declared is deleted without complaint.
-const EXCHANGES: [&str; 8] = [
-    "assay.transactions",
-    "assay.scored",
-    "assay.transactions.delay",
-    "assay.scored.delay",
-    "assay.control",
-    "assay.dead",
-    "assay.events",
-    "assay.predictions",
-];
 /// Of those who watch `s3://drops/in/`.
 const EVENTS_QUEUE: &str = "assay.events.s3---drops-in-.9d820514";
-const WORK_QUEUES: [&str; 4] =
-    ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"];
-const DELAYS: [&str; 4] = ["", ".delay.1s", ".delay.10s", ".delay.60s"];
 
 impl Drop for Broker {
     fn drop(&mut self) {

@@ -10,6 +10,7 @@ use assay_queue::{
     Broker, BrokerEndpoint, BrokerError, BrokerOptions, Consumer, Delivery, Message, PublishError, QueueCounts,
     QueueKind, Route, connect,
 };
+use assay_testkit::topology::{DELAYS, EXCHANGES, WORK_QUEUES};
 use assay_testkit::{Proxy, service_url};
 use assay_transaction::{Lane, RunId};
 use futures_util::StreamExt;
@@ -160,20 +161,13 @@ impl Server {
     pub(crate) async fn delete_all(&self) {
         let client = self.client().await;
         self.delete_queue(&client, "dead_letters").await;
-        for queue in ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"] {
-            for suffix in ["", ".delay.1s", ".delay.10s", ".delay.60s"] {
+        for queue in WORK_QUEUES {
+            for suffix in DELAYS {
                 self.delete_queue(&client, &format!("{queue}{suffix}")).await;
             }
         }
         let channel = client.create_channel().await.unwrap();
-        for exchange in [
-            "assay.transactions",
-            "assay.scored",
-            "assay.transactions.delay",
-            "assay.scored.delay",
-            "assay.control",
-            "assay.dead",
-        ] {
+        for exchange in EXCHANGES {
             let options = ExchangeDeleteOptions::default();
             channel.exchange_delete(self.name(exchange).into(), options).await.unwrap();
         }

@@ -2,6 +2,7 @@ use amq_protocol::frame::{AMQPFrame, parse_frame};
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod, AMQPProperties};
 use amq_protocol::types::AMQPValue;
+use assay_testkit::nested_table;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -24,24 +25,6 @@ fn header(flags: u16, properties: &[u8]) -> Vec<u8> {
 
 fn long(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
-}
-
-/// A table in a table in a table, or arrays, or both in turn.
-fn nested(depth: usize, kinds: &[u8]) -> Vec<u8> {
-    let before_length = |level: usize| {
-        // A table's own entries have names, an array's have none.
-        let name: &[u8] = if level == 0 || kinds[(level - 1) % kinds.len()] == b'F' { b"\x01a" } else { b"" };
-        [name, &[kinds[level % kinds.len()]]].concat()
-    };
-    let mut left: usize = (0..depth).map(|level| before_length(level).len() + 4).sum();
-    let mut table = Vec::with_capacity(left);
-    for level in 0..depth {
-        let start = before_length(level);
-        left -= start.len() + 4;
-        table.extend(start);
-        table.extend(u32::try_from(left).unwrap().to_be_bytes());
-    }
-    table
 }
 
 /// The output for input in pieces of that many bytes.
@@ -93,7 +76,7 @@ fn depth(value: &AMQPValue) -> usize {
 #[test]
 fn headers_nested_too_deep_are_read_as_bytes() {
     for (kinds, levels) in [(&b"F"[..], 18_700), (b"A", 26_000), (b"FA", 20_000), (b"AAF", 20_000)] {
-        let sent = header(HEADERS, &long(&nested(levels, kinds)));
+        let sent = header(HEADERS, &long(&nested_table(levels, kinds)));
         assert!(sent.len() <= to_usize(MAX_FRAME), "{kinds:?} {levels}: {}", sent.len());
         let frames = parsed(&passed(&sent, 5000));
         let headers = properties(&frames[0]).headers().clone().unwrap();
@@ -105,7 +88,7 @@ fn headers_nested_too_deep_are_read_as_bytes() {
 #[test]
 fn headers_as_deep_as_those_of_rabbitmq_stay_as_they_are() {
     for kinds in [&b"F"[..], b"A", b"FA"] {
-        let sent = header(HEADERS, &long(&nested(20, kinds)));
+        let sent = header(HEADERS, &long(&nested_table(20, kinds)));
         assert_eq!(passed(&sent, 100), sent);
     }
 }

@@ -1,0 +1,20 @@
+//! The names of what the programs declare in RabbitMQ, without the prefix, to be deleted after a test. Deleting what was never
+//! declared is no error.
+
+/// All exchanges.
+pub const EXCHANGES: [&str; 8] = [
+    "assay.transactions",
+    "assay.scored",
+    "assay.transactions.delay",
+    "assay.scored.delay",
+    "assay.control",
+    "assay.dead",
+    "assay.events",
+    "assay.predictions",
+];
+
+/// The queues of the stages.
+pub const WORK_QUEUES: [&str; 4] =
+    ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"];
+/// The suffixes of a work queue and of its delay queues.
+pub const DELAYS: [&str; 4] = ["", ".delay.1s", ".delay.10s", ".delay.60s"];
