@@ -13,7 +13,11 @@ const OWN_TYPE_PREFIX: &str = "assay.";
 #[derive(Debug)]
 pub(crate) enum IncomingMessage {
     /// Rows of a source, for the first time.
-    Chunk(Chunk),
+    Chunk {
+        chunk: Chunk,
+        /// The message, whose body is passed on as it came.
+        received: Message,
+    },
     /// Rows that failed before.
     Replay(ReplayPart),
     /// Live transactions.
@@ -29,7 +33,7 @@ impl IncomingMessage {
     pub(crate) fn span(&self, lane: Lane) -> Span {
         let lane = lane.as_str();
         match self {
-            Self::Chunk(chunk) => error_span!("chunk", run_id = %chunk.id.run_id, chunk = chunk.id.chunk, lane),
+            Self::Chunk { chunk, .. } => error_span!("chunk", run_id = %chunk.id.run_id, chunk = chunk.id.chunk, lane),
             Self::Replay(part) => error_span!("replay", run_id = %part.id.run_id, lane),
             Self::Live { message, .. } => error_span!("live", run_id = %message.id.run_id(), lane),
         }
@@ -41,7 +45,9 @@ impl IncomingMessage {
 pub(crate) fn decode(message: &Message, lane: Lane, external: &ExternalReader) -> Result<IncomingMessage, String> {
     let live = |live| IncomingMessage::Live { message: live, is_alone: message.attempt > 0 };
     match message.kind.as_str() {
-        Chunk::MESSAGE_TYPE => Chunk::decode(&message.body).map(IncomingMessage::Chunk),
+        Chunk::MESSAGE_TYPE => {
+            Chunk::decode_within(&message.body).map(|chunk| IncomingMessage::Chunk { chunk, received: message.clone() })
+        }
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(IncomingMessage::Replay),
         LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body).map(live),
         other if lane == Lane::Realtime && !other.starts_with(OWN_TYPE_PREFIX) => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use assay_queue::{Broker, ConfirmError, DeliveryOutcome, Message, QueueKind, Route, publish_until_confirmed};
 use assay_scoring::{Scorer, Scores};
 use assay_transaction::{
-    Chunk, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, RunId, ScoredChunk, ScoredLive,
-    ScoredReplay, Timestamp, WireError,
+    Chunk, ChunkScores, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, RunId, ScoredChunk,
+    ScoredLive, ScoredReplay, Timestamp, WireError,
 };
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -48,7 +48,7 @@ impl MessageScorer {
     /// Scores a message and publishes the result. `Done` means that the broker has confirmed it.
     pub(crate) async fn score(&self, message: IncomingMessage, lane: Lane) -> DeliveryOutcome {
         let scored = match message {
-            IncomingMessage::Chunk(chunk) => self.score_chunk(chunk, lane).await,
+            IncomingMessage::Chunk { chunk, received } => self.score_chunk(chunk, &received, lane).await,
             IncomingMessage::Replay(part) => self.score_replay(part, lane).await,
             IncomingMessage::Live { message, is_alone } => match self.score_live(message, is_alone).await {
                 Ok(scored) => Some(scored),
@@ -79,14 +79,14 @@ impl MessageScorer {
 
     /// `None` at a shutdown, or if the run is stopped meanwhile: the chunk is released, and found stopped at its next
     /// delivery.
-    async fn score_chunk(&self, chunk: Chunk, lane: Lane) -> Option<WriterMessage> {
+    async fn score_chunk(&self, chunk: Chunk, received: &Message, lane: Lane) -> Option<WriterMessage> {
         let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
             ScoredChunk::all_failed(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
         } else {
             // Rows already stored with the same content are not scored again.
             let mut chunk = chunk;
             let stored = chunk.take_known();
-            let Chunk { id, range, transactions, rejected, .. } = chunk;
+            let Chunk { id, range, ids, transactions, rejected, .. } = chunk;
             let scores = tokio::select! {
                 scores = self.scorer.score(transactions, &self.shutdown) => scores.ok()?,
                 () = self.stopped.stopped(&id.run_id) => return None,
@@ -97,11 +97,13 @@ impl MessageScorer {
                 predicted.extend(stored);
                 predicted.sort_by_key(|predicted| predicted.entry.row);
             }
-            ScoredChunk { id, range, lane, predicted_at: now(), predicted, failed, rejected, known }
+            ScoredChunk { id, range, ids, lane, predicted_at: now(), predicted, failed, rejected, known }
         };
-        let (id, encoded) = (&scored.id, scored.encode());
+        let (id, encoded) = (&scored.id, ChunkScores::of(&scored).encode());
         let rows = row_counts(&scored.predicted, &scored.failed, &scored.rejected).with_known(scored.known.len());
-        Some(WriterMessage::new(id.to_string(), ScoredChunk::MESSAGE_TYPE, &id.run_id, encoded, rows))
+        let scores = WriterMessage::new(id.to_string(), ChunkScores::MESSAGE_TYPE, &id.run_id, encoded, rows);
+        let message = scores.message.map(|message| message.enclosing(received));
+        Some(WriterMessage { message, ..scores })
     }
 
     /// A message shares requests with others, unless `is_alone`, and gets a result of its own. It is scored even if its run is
@@ -192,16 +194,19 @@ mod tests {
             {"row":1,"transaction":{"id":"00000000-0000-0000-0000-000000000001"}},
             {"row":2,"transaction":{"id":"00000000-0000-0000-0000-000000000002"}}],
             "known":[{"row":2,"prediction":{"prediction":"fraud"}},{"row":1,"prediction":{"prediction":"fraud"}}]}"#;
-        let chunk = Chunk::decode(body.as_bytes()).unwrap();
+        let received = Message::new("r/0", Chunk::MESSAGE_TYPE, &"r".parse().unwrap(), body);
+        let chunk = Chunk::decode_within(&received.body).unwrap();
         let prediction = Prediction { prediction: "fraud".into(), fraud_score: None, model_version: None };
         let forwarded = |entry: &Entry| Predicted { entry: entry.clone(), prediction: prediction.clone() };
         let predicted: Vec<_> = chunk.transactions.iter().map(forwarded).collect();
         let (micro_batches, collecting) = MicroBatches::never_scored();
         // Nothing listens there.
         let scoring = message_scorer("http://127.0.0.1:1", micro_batches, &CancellationToken::new());
-        let WriterMessage { message, rows } = scoring.score_chunk(chunk, Lane::Batch).await.unwrap();
+        let WriterMessage { message, rows } = scoring.score_chunk(chunk, &received, Lane::Batch).await.unwrap();
         assert_eq!((rows.predicted, rows.known), (0, 2));
-        let written = ScoredChunk::decode(&message.unwrap().body).unwrap();
+        let message = message.unwrap();
+        let scores = ChunkScores::decode(&message.body).unwrap();
+        let written = scores.with_chunk(&message.enclosed.unwrap()).unwrap();
         assert!(written.accounts_for_its_rows());
         assert_eq!((written.predicted, written.known), (predicted, vec![1, 2]));
         collecting.abort();

@@ -32,7 +32,7 @@ pub use consume::{
 };
 pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
-pub use message::{MAX_MESSAGE_BYTES, Message};
+pub use message::{MAX_MESSAGE_BYTES, Message, PackedForms};
 pub use metrics::observe_depths;
 pub use options::{BrokerEndpoint, BrokerOptions, connect, declare, declare_events_exchange};
 pub use publish::{ConfirmError, PublishWindow, publish_until_confirmed};

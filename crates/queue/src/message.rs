@@ -32,11 +32,29 @@ pub struct Message {
     pub sent_at: Option<u64>,
     /// Its W3C trace context.
     pub traceparent: Option<String>,
-    /// The content.
+    /// The content; empty once [`Broker::compress`](crate::Broker::compress) has packed it.
     pub body: Bytes,
-    /// Whether the body is compressed ([`Broker::compress`](crate::Broker::compress)); never so in a delivery.
-    pub is_compressed: bool,
+    /// The body of another message, which this one passes on as it came.
+    pub enclosed: Option<Bytes>,
+    /// The compressed forms of both.
+    pub packed: PackedForms,
 }
+
+/// Compressed forms of a body and of an enclosed body, as they came or are to be sent: nothing is compressed twice. They say nothing
+/// that the bodies do not say, so messages are equal without regard to them.
+#[derive(Debug, Clone, Default)]
+pub struct PackedForms {
+    pub(crate) body: Option<Bytes>,
+    pub(crate) enclosed: Option<Bytes>,
+}
+
+impl PartialEq for PackedForms {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for PackedForms {}
 
 /// Replaces each unreadable byte in the properties of external messages (ASCII: substitute).
 pub(crate) const SUBSTITUTE: u8 = 0x1a;
@@ -55,8 +73,26 @@ impl Message {
             sent_at: None,
             traceparent: None,
             body: body.into(),
-            is_compressed: false,
+            enclosed: None,
+            packed: PackedForms::default(),
         }
+    }
+
+    /// The message with the body of another one, as that came.
+    #[must_use]
+    pub fn enclosing(self, other: &Self) -> Self {
+        let packed = PackedForms { enclosed: other.packed.body.clone(), ..self.packed };
+        Self { enclosed: Some(other.body.clone()), packed, ..self }
+    }
+
+    /// The bytes of the body and of the enclosed one.
+    pub fn bytes(&self) -> usize {
+        self.body.len() + self.enclosed.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// The body followed by the enclosed one, for a record of the whole message.
+    pub fn whole(&self) -> Vec<u8> {
+        [&self.body, self.enclosed.as_ref().unwrap_or(&Bytes::new())].map(|part| &part[..]).concat()
     }
 
     /// Why its identity is unknown, if it is: one of the texts was not UTF-8, or the properties could not be read at all.

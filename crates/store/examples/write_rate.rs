@@ -47,9 +47,9 @@ fn row(run: Uuid, row: u64) -> Result<Predicted, Box<dyn std::error::Error + Sen
     };
     let entry = Entry { row, external_id: Some(row.to_string()), transaction: EncodedTransaction::new(&transaction)? };
     let prediction = Prediction {
-        prediction: "legitimate".to_owned(),
+        prediction: "legitimate".into(),
         fraud_score: Some(0.0125),
-        model_version: Some("demo-1".to_owned()),
+        model_version: Some("demo-1".into()),
     };
     Ok(Predicted { entry, prediction })
 }
@@ -61,6 +61,7 @@ fn chunks(run: Uuid, rows: u64) -> Result<Vec<ScoredChunk>, Box<dyn std::error::
         Ok(ScoredChunk {
             id: ChunkId { run_id: run.simple().to_string().parse()?, chunk: number },
             range: RowRange { first_row, rows: CHUNK },
+            ids: assay_transaction::IdScheme::V5,
             lane: Lane::Batch,
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00Z", TimeZone::UTC)?,
             predicted,

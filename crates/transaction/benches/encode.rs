@@ -41,6 +41,7 @@ fn chunk() -> Chunk {
     Chunk {
         id: ChunkId { run_id: "batch_20260111_100000_ab12".parse().expect("a name"), chunk: 0 },
         range: RowRange { first_row: 1, rows: ROWS },
+        ids: assay_transaction::IdScheme::V5,
         transactions: entries.collect(),
         rejected: Vec::new(),
         known: Vec::new(),

@@ -10,13 +10,14 @@ use assay_store::{
     ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, Numbering, Store, StoreError, UnnumberedMessage,
 };
 use assay_transaction::{
-    Chunk, ChunkId, FailureClass, Lane, LiveMessage, ReplayPart, RunId, ScoredChunk, ScoredLive, ScoredReplay,
-    Timestamp,
+    Chunk, ChunkId, ChunkScores, FailureClass, Lane, LiveMessage, ReplayPart, RunId, ScoredChunk, ScoredLive,
+    ScoredReplay, Timestamp,
 };
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::message::scored_chunk;
 use crate::retry::{OnRefusal, retry_store};
 use crate::sweep::close_if_complete;
 use crate::{WriteProgress, metrics};
@@ -108,7 +109,7 @@ fn read(message: &Message, death: &Death) -> DeadLetterContent {
         Chunk::MESSAGE_TYPE => Chunk::decode(&message.body)
             .map(|chunk| ScoredChunk::all_failed(chunk, lane, Timestamp::from(Utc::now()), &class, &reason))
             .map(|chunk| DeadLetterContent::Chunk(Box::new(chunk))),
-        ScoredChunk::MESSAGE_TYPE => ScoredChunk::decode(&message.body)
+        ChunkScores::MESSAGE_TYPE | ScoredChunk::MESSAGE_TYPE => scored_chunk(message)
             .map(|chunk| DeadLetterContent::Chunk(Box::new(chunk.without_predictions(&class, &reason)))),
         LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body)
             .map(|live| ScoredLive::all_failed(live, Timestamp::from(Utc::now()), &class, &reason))
@@ -144,7 +145,7 @@ fn letter(message: &Message, death: &Death, run_id: Option<String>, outcome: Dea
         run_id,
         reason: death.reason.clone(),
         attempt: message.attempt,
-        body: message.body.to_vec(),
+        body: message.whole(),
         outcome,
     }
 }

@@ -234,13 +234,14 @@ mod tests {
         let predicted = |row| {
             let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"x","amount":1.5,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
             let label = if row % 2 == 0 { "legitimate" } else { "fraud" };
-            let prediction = Prediction { prediction: label.to_owned(), fraud_score: None, model_version: None };
+            let prediction = Prediction { prediction: label.into(), fraud_score: None, model_version: None };
             let transaction = serde_json::from_str(transaction).unwrap();
             Predicted { entry: Entry { row, external_id: None, transaction }, prediction }
         };
         ScoredChunk {
             id: ChunkId { run_id: "run".parse().unwrap(), chunk: 0 },
             range: RowRange { first_row: 1, rows },
+            ids: assay_transaction::IdScheme::V5,
             lane: Lane::Batch,
             predicted_at: Timestamp::from(chrono::Utc::now()),
             predicted: (1..=rows).map(predicted).collect(),

@@ -1,7 +1,7 @@
 //! The messages of a writer, decoded by their type: scored chunks, scored parts of a replay, and scored live transactions.
 
 use assay_queue::{BatchItem, Message};
-use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay, WireError};
+use assay_transaction::{ChunkScores, ScoredChunk, ScoredLive, ScoredReplay, WireError};
 
 #[derive(Debug)]
 pub(crate) enum ScoredMessage {
@@ -13,12 +13,22 @@ pub(crate) enum ScoredMessage {
     Live(ScoredLive),
 }
 
+/// Decodes a scored chunk: scores that enclose their chunk, or, from earlier versions, both in one.
+pub(crate) fn scored_chunk(message: &Message) -> Result<ScoredChunk, WireError> {
+    match &message.enclosed {
+        Some(chunk) if message.kind == ChunkScores::MESSAGE_TYPE => {
+            ChunkScores::decode(&message.body)?.with_chunk(chunk)
+        }
+        _ => ScoredChunk::decode(&message.body),
+    }
+}
+
 /// Decodes a message. An error is the reason for a dead letter.
 pub(crate) fn decode(message: &Message) -> Result<BatchItem<ScoredMessage>, String> {
     let invalid = |error: WireError| error.to_string();
     let (value, rows) = match message.kind.as_str() {
-        ScoredChunk::MESSAGE_TYPE => {
-            let chunk = ScoredChunk::decode(&message.body).map_err(invalid)?;
+        ChunkScores::MESSAGE_TYPE | ScoredChunk::MESSAGE_TYPE => {
+            let chunk = scored_chunk(message).map_err(invalid)?;
             let rows = usize::try_from(chunk.range.rows).unwrap_or(usize::MAX);
             (ScoredMessage::Chunk(chunk), rows)
         }

@@ -183,6 +183,7 @@ mod tests {
         let chunk = ScoredChunk {
             id: ChunkId { run_id: "january".parse().unwrap(), chunk: 7 },
             range: RowRange { first_row: 701, rows: 1 },
+            ids: assay_transaction::IdScheme::V5,
             lane: Lane::Batch,
             predicted_at: Timestamp::from(Utc::now()),
             predicted: Vec::new(),

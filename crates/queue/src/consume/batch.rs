@@ -269,7 +269,7 @@ impl<T> Batch<T> {
     fn push(&mut self, delivery: Delivery, item: BatchItem<T>) {
         self.due_at.get_or_insert_with(|| Instant::now() + self.max_wait);
         self.weight = self.weight.saturating_add(item.weight);
-        self.bytes += delivery.message.body.len();
+        self.bytes += delivery.message.bytes();
         self.deliveries.push(delivery);
         self.values.push(item.value);
     }

@@ -91,7 +91,7 @@ impl InProcess {
         if self.closed.is_cancelled() {
             return Err(PublishError::Unavailable("the in-process broker is closed".to_owned()));
         }
-        match message.body.len() {
+        match message.bytes() {
             bytes if bytes > MAX_MESSAGE_BYTES => Err(PublishError::TooLarge { bytes }),
             _ => Ok(()),
         }
@@ -107,7 +107,7 @@ impl Broker for InProcess {
 
     async fn publish_later(&self, route: Route, message: Message, after: Duration) -> Result<(), PublishError> {
         self.check(&message)?;
-        let (delayed, bytes) = (Arc::clone(&self.delayed[route.index()]), message.body.len());
+        let (delayed, bytes) = (Arc::clone(&self.delayed[route.index()]), message.bytes());
         if !lock(&delayed).try_add(bytes) {
             return Err(PublishError::Full);
         }

@@ -28,7 +28,7 @@ impl QueuedMessage {
     }
 
     fn bytes(&self) -> usize {
-        self.message.body.len()
+        self.message.bytes()
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use assay_transaction::{EncodedTransaction, Prediction};
 use bytes::Bytes;
@@ -129,14 +130,14 @@ impl ResponseEntry<'_> {
 }
 
 /// A string, or the text of a number or a boolean. It must fit a database's text: not empty, bounded, without NUL.
-fn read_text(value: &RawValue) -> Option<String> {
+fn read_text(value: &RawValue) -> Option<Arc<str>> {
     let json = value.get();
-    let text = match json.as_bytes().first()? {
+    let text: Cow<'_, str> = match json.as_bytes().first()? {
         b'"' => serde_json::from_str(json).ok()?,
-        b'0'..=b'9' | b'-' | b't' | b'f' => json.to_owned(),
+        b'0'..=b'9' | b'-' | b't' | b'f' => json.into(),
         _ => return None,
     };
-    (!text.is_empty() && text.chars().count() <= MAX_TEXT && !text.contains('\0')).then_some(text)
+    (!text.is_empty() && text.chars().count() <= MAX_TEXT && !text.contains('\0')).then(|| text.into())
 }
 
 fn read_score(value: &RawValue) -> Option<f64> {
@@ -199,7 +200,7 @@ mod tests {
     const B: Uuid = Uuid::from_u128(0xb);
 
     fn label(text: &str) -> Prediction {
-        Prediction { prediction: text.to_owned(), fraud_score: None, model_version: None }
+        Prediction { prediction: text.into(), fraud_score: None, model_version: None }
     }
 
     #[test]
@@ -213,7 +214,7 @@ mod tests {
     #[test]
     fn one_entry_is_read() {
         let said = |text: &str, fraud_score, model_version: Option<&str>| {
-            Ok(Prediction { prediction: text.to_owned(), fraud_score, model_version: model_version.map(str::to_owned) })
+            Ok(Prediction { prediction: text.into(), fraud_score, model_version: model_version.map(Into::into) })
         };
         let no_score = Err("score is not a number from 0 to 1");
         let no_label = Err("prediction is not a label");

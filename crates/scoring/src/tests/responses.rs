@@ -15,9 +15,9 @@ async fn every_row_comes_back_with_its_prediction() {
     let found = score(&scorer, entries(1..101, "", &[])).await;
     assert_outcomes(&found, 1..101, &[]);
     let expected = Prediction {
-        prediction: "legitimate".to_owned(),
+        prediction: "legitimate".into(),
         fraud_score: Some(0.25),
-        model_version: Some("stub-1".to_owned()),
+        model_version: Some("stub-1".into()),
     };
     assert!(found.predicted.iter().all(|predicted| predicted.prediction == expected));
     let stats = scorer.stats();
@@ -63,7 +63,7 @@ async fn responses_may_be_in_any_order() {
     let found = score(&scorer(&stub.url()), entries(1..51, "", &[])).await;
     assert_outcomes(&found, 1..51, &[]);
     for predicted in found.predicted {
-        assert_eq!(predicted.prediction.prediction, id(predicted.entry.row).to_string());
+        assert_eq!(*predicted.prediction.prediction, id(predicted.entry.row).to_string());
         assert_eq!(predicted.prediction.fraud_score, None);
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn chunk(run: &str, chunk: u64, first_row: u64, rows: &[Row]) -> Scor
     let mut scored = ScoredChunk {
         id: ChunkId { run_id: run_id(run), chunk },
         range: RowRange { first_row, rows: rows.len() as u64 },
+        ids: assay_transaction::IdScheme::V5,
         lane: Lane::Batch,
         predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
         predicted: Vec::new(),

@@ -1,15 +1,14 @@
 //! Chunks: contiguous ranges of a source's rows, as the loader sends them to the predictors, `assay.chunk.v1`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
-use super::message;
-use crate::message::transaction::has_attributes;
-use crate::{Amount, Predicted, Prediction, RejectedRow, RunId, Timestamp, Transaction, ValidRow, WireError};
+use super::encoded::EncodedTransaction;
+use crate::{IdScheme, Predicted, Prediction, RejectedRow, RunId, ValidRow, WireError};
 
 /// The queue of a stage a chunk goes through, so that neither kind of work waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,90 +58,6 @@ pub struct RowRange {
     pub rows: u64,
 }
 
-/// A transaction in the exact bytes the ML API receives: encoded once by the loader, and passed through.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EncodedTransaction(Box<RawValue>);
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn unreadable(source: serde_json::Error) -> WireError {
-    WireError::new("transaction", &source)
-}
-
-impl EncodedTransaction {
-    /// Encodes a transaction.
-    pub fn new(transaction: &Transaction) -> Result<Self, WireError> {
-        serde_json::value::to_raw_value(transaction).map(Self).map_err(unreadable)
-    }
-
-    /// The JSON text.
-    pub fn as_json(&self) -> &str {
-        self.0.get()
-    }
-
-    /// The transaction's id, without decoding the rest.
-    pub fn id(&self) -> Result<Uuid, WireError> {
-        #[derive(Deserialize)]
-        struct Id {
-            id: Uuid,
-        }
-        // Our encoding puts it first; any other JSON is parsed.
-        let written = self.as_json().strip_prefix(r#"{"id":""#).and_then(|rest| rest.split_once('"'));
-        if let Some(id) = written.and_then(|(id, _)| Uuid::try_parse(id).ok()) {
-            return Ok(id);
-        }
-        serde_json::from_str::<Id>(self.as_json()).map(|found| found.id).map_err(unreadable)
-    }
-
-    /// The transaction without attributes, and its attributes as a JSON object, none if there are none. They are
-    /// checked to be texts by name, and not decoded: a row may have thousands of them.
-    pub fn decode_with_raw_attributes(&self) -> Result<(Transaction, Option<&str>), WireError> {
-        let TransactionWithRawAttributes {
-            attributes,
-            id,
-            description,
-            amount,
-            timestamp,
-            merchant,
-            operation_type,
-            side,
-        } = serde_json::from_str(self.as_json()).map_err(unreadable)?;
-        let attributes = match attributes {
-            Some(json) if has_attributes(json.get()).map_err(unreadable)? => Some(json.get()),
-            _ => None,
-        };
-        let rest = BTreeMap::new();
-        let transaction =
-            Transaction { id, description, amount, timestamp, merchant, operation_type, side, attributes: rest };
-        Ok((transaction, attributes))
-    }
-
-    /// The whole transaction.
-    pub fn decode(&self) -> Result<Transaction, WireError> {
-        serde_json::from_str(self.as_json()).map_err(unreadable)
-    }
-}
-
-#[derive(Deserialize)]
-struct TransactionWithRawAttributes<'a> {
-    id: Uuid,
-    description: String,
-    amount: Amount,
-    timestamp: Timestamp,
-    #[serde(default)]
-    merchant: Option<String>,
-    operation_type: String,
-    side: String,
-    #[serde(borrow, default)]
-    attributes: Option<&'a RawValue>,
-}
-
-impl PartialEq for EncodedTransaction {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_json() == other.as_json()
-    }
-}
-
 /// A valid transaction in its chunk.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -164,7 +79,7 @@ impl Entry {
 }
 
 /// A contiguous range of a source's rows: its valid transactions and its rejected rows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Chunk {
     /// Its identity.
     #[serde(flatten)]
@@ -172,13 +87,16 @@ pub struct Chunk {
     /// The range; `rows` counts entries and rejected rows together.
     #[serde(flatten)]
     pub range: RowRange,
+    /// The scheme of the transactions' ids.
+    #[serde(skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
     /// The valid rows, in row order.
     pub transactions: Vec<Entry>,
     /// The rejected rows, in row order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rejected: Vec<RejectedRow>,
     /// Valid rows already stored with the same content, which need not be scored again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<KnownRow>,
 }
 
@@ -211,7 +129,65 @@ impl Chunk {
     }
 }
 
-message!(Chunk, "assay.chunk.v1");
+/// A chunk as it is read: transactions stay where they are in its body.
+#[derive(Deserialize)]
+struct ReceivedChunk<'a> {
+    run_id: RunId,
+    chunk: u64,
+    first_row: u64,
+    rows: u64,
+    #[serde(default)]
+    ids: IdScheme,
+    #[serde(borrow)]
+    transactions: Vec<ReceivedEntry<'a>>,
+    #[serde(default)]
+    rejected: Vec<RejectedRow>,
+    #[serde(default)]
+    known: Vec<KnownRow>,
+}
+
+#[derive(Deserialize)]
+struct ReceivedEntry<'a> {
+    row: u64,
+    #[serde(default)]
+    external_id: Option<String>,
+    #[serde(borrow)]
+    transaction: &'a RawValue,
+}
+
+impl Chunk {
+    /// The `type` of the message.
+    pub const MESSAGE_TYPE: &str = "assay.chunk.v1";
+
+    /// The message's body.
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        serde_json::to_vec(self).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))
+    }
+
+    /// Reads a message's body.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        Self::decode_within(&Bytes::copy_from_slice(body))
+    }
+
+    /// Reads a message's body; the transactions share it.
+    pub fn decode_within(body: &Bytes) -> Result<Self, WireError> {
+        let received: ReceivedChunk<'_> =
+            serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))?;
+        let entry = |ReceivedEntry { row, external_id, transaction }| Entry {
+            row,
+            external_id,
+            transaction: EncodedTransaction::within(body, transaction),
+        };
+        Ok(Self {
+            id: ChunkId { run_id: received.run_id, chunk: received.chunk },
+            range: RowRange { first_row: received.first_row, rows: received.rows },
+            ids: received.ids,
+            transactions: received.transactions.into_iter().map(entry).collect(),
+            rejected: received.rejected,
+            known: received.known,
+        })
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -231,6 +207,7 @@ mod tests {
         Chunk {
             id: ChunkId { run_id: "batch_20260111_100000".parse().unwrap(), chunk: 1 },
             range: RowRange { first_row: 101, rows: 3 },
+            ids: IdScheme::V5,
             transactions: vec![entry(101), entry(103)],
             rejected: vec![rejected],
             known: Vec::new(),
@@ -264,6 +241,7 @@ mod tests {
         let scored = ScoredChunk {
             id,
             range,
+            ids: IdScheme::V5,
             lane: Lane::Batch,
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", crate::TimeZone::UTC).unwrap(),
             predicted: vec![Predicted { entry: first, prediction }],
@@ -296,44 +274,17 @@ mod tests {
     }
 
     #[test]
+    fn another_scheme_of_ids_is_named() {
+        let chunk = Chunk { ids: IdScheme::V8, ..example() };
+        let body = chunk.encode().unwrap();
+        assert!(String::from_utf8_lossy(&body).contains(r#""rows":3,"ids":8,"transactions""#));
+        assert_eq!(Chunk::decode(&body).unwrap(), chunk);
+    }
+
+    #[test]
     fn a_newer_version_may_add_fields() {
         let body = String::from_utf8(example().encode().unwrap()).unwrap();
         let newer = body.replacen('{', r#"{"priority":3,"#, 1);
         assert_eq!(Chunk::decode(newer.as_bytes()).unwrap(), example());
-    }
-
-    #[test]
-    fn the_exact_bytes_of_a_transaction_pass_through() {
-        let spaced = r#"{ "id": "67e55044-10b1-426f-9247-bb680e5fe0c8", "amount": 1.50 }"#;
-        let encoded: EncodedTransaction = serde_json::from_str(spaced).unwrap();
-        assert_eq!(encoded.as_json(), spaced);
-        assert_eq!(encoded.id().unwrap().to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
-        assert!(encoded.decode().is_err(), "a transaction has more fields");
-        assert!(encoded.decode_with_raw_attributes().is_err());
-    }
-
-    #[test]
-    fn attributes_stay_json_and_are_checked() {
-        let whole = |attributes: &str| -> EncodedTransaction {
-            let fields = r#""id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"x","amount":1.50,"timestamp":"2023-11-28T06:35:12Z","operation_type":"refund","side":"debit""#;
-            serde_json::from_str(&format!("{{{fields}{attributes}}}")).unwrap()
-        };
-        for (attributes, expected) in [
-            ("", None),
-            (r#","attributes":{}"#, None),
-            (r#","attributes":{ }"#, None),
-            (r#","attributes":{"country":"F\u0052","b":""}"#, Some(r#"{"country":"F\u0052","b":""}"#)),
-        ] {
-            let encoded = whole(attributes);
-            let (part, json) = encoded.decode_with_raw_attributes().unwrap();
-            assert_eq!(json, expected);
-            let attributes = json.map(|json| serde_json::from_str(json).unwrap()).unwrap_or_default();
-            assert_eq!(Transaction { attributes, ..part }, encoded.decode().unwrap());
-        }
-        for attributes in [r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":{"b":"c"}}"#, "[]", "7", r#"{"a":"\ud800"}"#] {
-            let encoded = whole(&format!(r#","attributes":{attributes}"#));
-            assert!(encoded.decode().is_err(), "{attributes}");
-            assert!(encoded.decode_with_raw_attributes().is_err(), "{attributes}");
-        }
     }
 }

@@ -83,6 +83,7 @@ mod tests {
         ScoredChunk {
             id: ChunkId { run_id: "batch_20260111_100000".parse().unwrap(), chunk: 1 },
             range: RowRange { first_row: 101, rows: 1 },
+            ids: crate::IdScheme::V5,
             lane: Lane::Batch,
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
             predicted: vec![Predicted { entry, prediction }],

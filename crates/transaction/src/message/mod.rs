@@ -3,16 +3,19 @@
 //! Readers ignore unknown fields, so that a newer version may add some.
 
 mod chunk;
+mod encoded;
 mod feed;
 mod live;
 mod replay;
 mod scored;
+mod scores;
 mod stop;
 mod transaction;
 
 use crate::value::redact::json_problem;
 
-pub use chunk::{Chunk, ChunkId, EncodedTransaction, Entry, KnownRow, Lane, RowRange};
+pub use chunk::{Chunk, ChunkId, Entry, KnownRow, Lane, RowRange};
+pub use encoded::EncodedTransaction;
 pub use feed::PredictionNotice;
 pub use live::{
     Day, LiveBodyError, LiveId, LiveMessage, LivePlacement, LiveRules, LiveRun, MAX_LIVE_ROWS, ParseProducerError,
@@ -20,6 +23,7 @@ pub use live::{
 };
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
 pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
+pub use scores::{ChunkScores, FailedScore, ScoredLabel};
 pub use stop::StopNotice;
 pub use transaction::{Transaction, has_attributes};
 

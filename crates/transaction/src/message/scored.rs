@@ -1,21 +1,24 @@
-//! What a predictor makes of a chunk and the writer records, `assay.scored.v1`.
+//! What a predictor makes of a chunk and the writer records. It travels as `assay.scored.v2` (`scores`); earlier versions sent it
+//! whole, as `assay.scored.v1`.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Chunk, ChunkId, Entry, FailureClass, Lane, RejectedRow, RowRange, Timestamp};
+use crate::{Chunk, ChunkId, Entry, FailureClass, IdScheme, Lane, RejectedRow, RowRange, Timestamp};
 
 /// The ML API's result for a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// The label: `fraud`, `legitimate`, or any other the model distinguishes.
-    pub prediction: String,
+    pub prediction: Arc<str>,
     /// The probability of fraud, from 0 to 1, if the model returns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraud_score: Option<f64>,
     /// The model version, if the model returns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_version: Option<String>,
+    pub model_version: Option<Arc<str>>,
 }
 
 /// A transaction with its prediction.
@@ -71,6 +74,9 @@ pub struct ScoredChunk {
     /// The range; `rows` counts predicted, failed and rejected rows together.
     #[serde(flatten)]
     pub range: RowRange,
+    /// The scheme of the transactions' ids.
+    #[serde(default, skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
     /// The lane it came by.
     pub lane: Lane,
     /// When it was scored.
@@ -93,9 +99,9 @@ crate::message::message!(ScoredChunk, "assay.scored.v1");
 impl ScoredChunk {
     /// A chunk that will not be scored: all of its transactions fail.
     pub fn all_failed(chunk: Chunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
-        let Chunk { id, range, transactions, rejected, .. } = chunk;
+        let Chunk { id, range, ids, transactions, rejected, .. } = chunk;
         let failed = FailedRow::all(transactions, class, reason);
-        Self { id, range, lane, predicted_at: at, predicted: Vec::new(), failed, rejected, known: Vec::new() }
+        Self { id, range, ids, lane, predicted_at: at, predicted: Vec::new(), failed, rejected, known: Vec::new() }
     }
 
     /// The chunk without its predictions: scored rows fail, failed rows stay as they are.

@@ -4,7 +4,8 @@
 //! So a resumed or repaired run makes the same chunks again, and a chunk's identity always means the same rows.
 
 use crate::{
-    Amount, Checkpoint, CheckpointCounts, Chunk, ChunkId, Entry, Position, RejectedRow, RowRange, RunId, RunSettings,
+    Amount, Checkpoint, CheckpointCounts, Chunk, ChunkId, Entry, IdScheme, Position, RejectedRow, RowRange, RunId,
+    RunSettings,
 };
 
 /// A finished chunk, and where its run would resume after it.
@@ -20,6 +21,7 @@ pub struct CutChunk {
 #[derive(Debug)]
 pub struct Chunker {
     run_id: RunId,
+    ids: IdScheme,
     max_rows: u64,
     max_bytes: u64,
     next_chunk: u64,
@@ -62,6 +64,7 @@ impl Chunker {
     pub fn new(run_id: RunId, settings: &RunSettings, from: Checkpoint) -> Self {
         Self {
             run_id,
+            ids: settings.ids,
             max_rows: u64::from(settings.chunk_rows.get()),
             max_bytes: u64::from(settings.chunk_bytes.get()),
             next_chunk: from.chunk,
@@ -116,6 +119,7 @@ impl Chunker {
         let chunk = Chunk {
             id,
             range: RowRange { first_row: full.first_row, rows: full.rows },
+            ids: self.ids,
             transactions: full.transactions,
             rejected: full.rejected,
             known: Vec::new(),

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AmountSyntax, Budgets, Compression, CsvSyntax, DecidedBy, DecimalMark, Decision, DecisionSubject, Delimiter,
-    Dialect, Encoding, ExpectedTotals, Format, Mapping, Namespace, Position, Producer, ReadingRules, RowByteRule,
-    TimeZone, TimestampFormat, TrailerPattern,
+    Dialect, Encoding, ExpectedTotals, Format, IdScheme, Mapping, Namespace, Position, Producer, ReadingRules,
+    RowByteRule, TimeZone, TimestampFormat, TrailerPattern,
 };
 
 /// The settings frozen when a run starts, so that every later read of the source makes the same chunks.
@@ -41,6 +41,9 @@ pub struct RunSettings {
     pub time_zone: TimeZone,
     /// The namespace of ids.
     pub namespace: Namespace,
+    /// The scheme of ids: that of the database. Missing in runs of earlier versions, which use the first.
+    #[serde(default, skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
     /// Whether the broker of the loader that started the run keeps messages after that process ends.
     #[serde(default = "durable")]
     pub durable_broker: bool,
@@ -139,6 +142,7 @@ impl RunSettings {
             start: None,
             time_zone: TimeZone::UTC,
             namespace,
+            ids: IdScheme::V5,
             durable_broker: true,
             budgets: Budgets::default(),
             mapping: None,

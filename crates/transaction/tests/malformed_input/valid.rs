@@ -86,7 +86,9 @@ fn predicted() -> impl Strategy<Value = Predicted> {
     let score =
         prop::option::of(prop_oneof![0.0..=1.0, any::<f64>().prop_filter("JSON has no others", |x| x.is_finite())]);
     (entry(), text(), score, prop::option::of(text())).prop_map(|(entry, prediction, fraud_score, model_version)| {
-        Predicted { entry, prediction: Prediction { prediction, fraud_score, model_version } }
+        let prediction =
+            Prediction { prediction: prediction.into(), fraud_score, model_version: model_version.map(Into::into) };
+        Predicted { entry, prediction }
     })
 }
 
@@ -116,6 +118,7 @@ pub(crate) fn chunk() -> impl Strategy<Value = Chunk> {
     (identity(), rows).prop_map(|((id, range), (transactions, rejected, known))| Chunk {
         id,
         range,
+        ids: assay_transaction::IdScheme::V5,
         transactions,
         rejected,
         known,
@@ -132,6 +135,7 @@ pub(crate) fn scored() -> impl Strategy<Value = ScoredChunk> {
         |((id, range), lane, predicted_at, (predicted, failed, rejected))| ScoredChunk {
             id,
             range,
+            ids: assay_transaction::IdScheme::V5,
             lane,
             predicted_at,
             predicted,

@@ -1,17 +1,20 @@
-//! Messages as AMQP properties and headers, and back. Long bodies are compressed on the way ([`compression`]).
+//! Messages as AMQP properties and headers, and back. Long bodies are compressed on the way ([`compression`]); a body that encloses
+//! another one carries it as it came ([`enclosure`]).
 //!
 //! Any headers can be read and passed on. Properties that the client cannot read are repaired before ([`super::inbound`]).
 
 mod compression;
+mod enclosure;
 
 use assay_transaction::Lane;
+use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use self::compression::ENCODING;
 use super::topology::Topology;
 use crate::message::MAX_MESSAGE_BYTES;
-use crate::{Death, Message, PublishError};
+use crate::{Death, Message, PackedForms, PublishError};
 
 const PERSISTENT: u8 = 2;
 /// The longest id or type that AMQP carries.
@@ -33,7 +36,7 @@ const MAX_EXTERNAL: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct EncodedMessage {
     pub(super) properties: BasicProperties,
-    pub(super) body: bytes::Bytes,
+    pub(super) body: Bytes,
 }
 
 /// Encodes a message; `lane` is that of its work queue, if it goes to one.
@@ -44,8 +47,16 @@ pub(super) fn encode(
 ) -> Result<EncodedMessage, PublishError> {
     // Other programs read what goes to no work queue, so it is not compressed.
     let message = if lane.is_some() { compress(message) } else { message };
-    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body, is_compressed } =
+    let Message { id, kind, run_id, attempt, published_at_us, app_id, sent_at, traceparent, body, enclosed, packed } =
         message;
+    let is_compressed = packed.body.is_some() && enclosed.is_none();
+    let (body, enclosure) = match enclosed {
+        None => (packed.body.unwrap_or(body), None),
+        Some(enclosed) => {
+            let encoding = if packed.enclosed.is_some() { ENCODING } else { enclosure::IDENTITY };
+            (enclosure::join(&body, &packed.enclosed.unwrap_or(enclosed)), Some(encoding))
+        }
+    };
     // An id that does not fit would be a bug of ours, which no retry fixes.
     if body.len() > MAX_MESSAGE_BYTES || id.len() > MAX_SHORT || kind.len() > MAX_SHORT || app_id.len() > MAX_SHORT {
         return Err(PublishError::TooLarge { bytes: body.len() });
@@ -66,12 +77,15 @@ pub(super) fn encode(
         text("dead_queue", queue);
         text("dead_reason", reason);
     }
+    if let Some(encoding) = enclosure {
+        text(enclosure::HEADER, encoding);
+    }
     headers.insert("attempt".into(), AMQPValue::LongLongInt(attempt.into()));
     let published_at = i64::try_from(published_at_us).unwrap_or(i64::MAX);
     headers.insert("published_at_us".into(), AMQPValue::LongLongInt(published_at));
     let mut properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
-        .with_content_type("application/json".into())
+        .with_content_type(if enclosure.is_some() { enclosure::CONTENT_TYPE } else { "application/json" }.into())
         .with_message_id(id.as_str().into())
         .with_type(kind.into())
         .with_headers(headers);
@@ -87,20 +101,33 @@ pub(super) fn encode(
     Ok(EncodedMessage { properties, body })
 }
 
-/// Compresses the body if the message is one of ours and that makes it shorter. A body that is too large stays as it is, to be
-/// refused.
+/// Compresses the body, or the enclosed one, if the message is one of ours and that makes it shorter. A body that is too large stays
+/// as it is, to be refused.
 pub(super) fn compress(message: Message) -> Message {
-    if message.is_compressed || !message.kind.starts_with(OUR_KINDS) || message.body.len() > MAX_MESSAGE_BYTES {
+    if !message.kind.starts_with(OUR_KINDS) || message.bytes() > MAX_MESSAGE_BYTES {
         return message;
     }
-    match compression::compressed(&message.body) {
-        Some(body) => Message { body, is_compressed: true, ..message },
-        None => message,
+    match &message.enclosed {
+        Some(enclosed) => {
+            let packed = message.packed.enclosed.clone().or_else(|| compression::compressed(enclosed));
+            Message { packed: PackedForms { enclosed: packed, ..PackedForms::default() }, ..message }
+        }
+        None if message.packed.body.is_some() => message,
+        None => match compression::compressed(&message.body) {
+            Some(packed) => {
+                let packed = PackedForms { body: Some(packed), ..PackedForms::default() };
+                Message { body: Bytes::new(), packed, ..message }
+            }
+            None => message,
+        },
     }
 }
 
-/// The size of the body after decompression.
+/// The size of the body, and of an enclosed one, after decompression.
 pub(super) fn decompressed_bytes(properties: &BasicProperties, body: &[u8]) -> usize {
+    if let Some(encoding) = enclosing(properties) {
+        return enclosure::decompressed_bytes(&encoding, body);
+    }
     let unpacked = max_decompressed(properties).and_then(|longest| compression::decompressed_bytes(body, longest));
     unpacked.unwrap_or(body.len())
 }
@@ -140,10 +167,26 @@ fn max_decompressed(properties: &BasicProperties) -> Option<usize> {
     }
 }
 
-/// Decodes a message. A body that cannot be decompressed stays as it is; its reader will refuse it.
+/// The encoding of the enclosed body, if a message of ours has one.
+fn enclosing(properties: &BasicProperties) -> Option<String> {
+    let is_ours = properties.kind().as_ref().is_some_and(|kind| kind.as_str().starts_with(OUR_KINDS));
+    if is_ours { text(properties, enclosure::HEADER, MAX_SHORT) } else { None }
+}
+
+/// Decodes a message. A body that cannot be decompressed or taken apart stays as it is; its reader will refuse it.
 pub(super) fn decode(properties: &BasicProperties, body: Vec<u8>) -> Message {
-    let unpacked = max_decompressed(properties).and_then(|longest| compression::decompressed(&body, longest));
-    decode_uncompressed(properties, unpacked.unwrap_or(body))
+    let message = decode_uncompressed(properties, body);
+    if let Some(encoding) = enclosing(properties) {
+        return enclosure::take_apart(message, &encoding);
+    }
+    let unpacked = max_decompressed(properties).and_then(|longest| compression::decompressed(&message.body, longest));
+    match unpacked {
+        Some(unpacked) => {
+            let packed = PackedForms { body: Some(message.body), ..PackedForms::default() };
+            Message { body: unpacked.into(), packed, ..message }
+        }
+        None => message,
+    }
 }
 
 /// Decodes a message, without regard to a content encoding.
@@ -160,7 +203,8 @@ pub(super) fn decode_uncompressed(properties: &BasicProperties, body: Vec<u8>) -
         // One of that length was cut, and is invalid.
         traceparent: text(properties, "traceparent", MAX_HEADER).filter(|traceparent| traceparent.len() < MAX_HEADER),
         body: body.into(),
-        is_compressed: false,
+        enclosed: None,
+        packed: PackedForms::default(),
     }
 }
 

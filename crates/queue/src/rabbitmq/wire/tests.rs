@@ -20,7 +20,8 @@ fn message() -> Message {
         sent_at: Some(1_700_000_000),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         body: bytes::Bytes::from_static(b"{}"),
-        is_compressed: false,
+        enclosed: None,
+        packed: PackedForms::default(),
     }
 }
 
@@ -30,6 +31,46 @@ fn a_message_survives_encoding_and_decoding() {
     assert_eq!(*sent.properties.delivery_mode(), Some(PERSISTENT));
     assert_eq!(text(&sent.properties, "lane", MAX_HEADER).as_deref(), Some("batch"));
     assert_eq!(decode(&sent.properties, sent.body.to_vec()), message());
+}
+
+#[test]
+fn an_enclosed_body_travels_as_it_came() {
+    let long = Message { body: "transaction ".repeat(1_000).into(), ..message() };
+    let first = encode(long.clone(), LANE, None).unwrap();
+    let received = decode(&first.properties, first.body.to_vec());
+    let scored = Message { kind: "assay.scored.v2".to_owned(), body: "{}".into(), ..message() }.enclosing(&received);
+    let sent = encode(scored.clone(), LANE, None).unwrap();
+    assert!(sent.body.ends_with(&first.body), "the same bytes");
+    assert_eq!(decompressed_bytes(&sent.properties, &sent.body), scored.bytes());
+    let read = decode(&sent.properties, sent.body.to_vec());
+    assert_eq!((&read.body[..], read.enclosed.as_ref()), (&b"{}"[..], Some(&long.body)));
+    assert_eq!(read, scored);
+    // A retry, too.
+    let again = encode(compress(read), LANE, None).unwrap();
+    assert_eq!(again.body, sent.body);
+}
+
+#[test]
+fn an_enclosure_without_a_readable_body_stays_whole() {
+    let enclosing = Message { kind: "assay.scored.v2".to_owned(), ..message() }.enclosing(&message());
+    let sent = encode(enclosing, LANE, None).unwrap();
+    let encoding = |encoding: &str| {
+        let mut headers = sent.properties.headers().clone().unwrap();
+        headers.insert(enclosure::HEADER.into(), AMQPValue::LongString(encoding.into()));
+        sent.properties.clone().with_headers(headers)
+    };
+    let mut claims = enclosure::join(b"{}", &u32::MAX.to_le_bytes()).to_vec();
+    for (properties, body) in [
+        (encoding("identity"), vec![0, 0, 0]),
+        (encoding("identity"), vec![0, 0, 0, 9, 1]),
+        (encoding("zip"), sent.body.to_vec()),
+        (encoding(ENCODING), std::mem::take(&mut claims)),
+        (encoding("identity").with_type("x".into()), sent.body.to_vec()),
+    ] {
+        assert!(decompressed_bytes(&properties, &body) <= body.len());
+        let read = decode(&properties, body.clone());
+        assert_eq!((&read.body[..], read.enclosed), (&body[..], None));
+    }
 }
 
 #[test]
@@ -215,7 +256,8 @@ fn any_message() -> impl Strategy<Value = Message> {
             sent_at,
             traceparent,
             body: body.into(),
-            is_compressed: false,
+            enclosed: None,
+            packed: PackedForms::default(),
         },
     )
 }

@@ -99,7 +99,7 @@ fn entry(id: Uuid) -> String {
 
 /// Whether a row has the result of [`entry`].
 fn unharmed(answer: &RowResult) -> bool {
-    answer.as_ref().is_ok_and(|answer| answer.prediction == "fraud" && answer.fraud_score == Some(0.97))
+    answer.as_ref().is_ok_and(|answer| &*answer.prediction == "fraud" && answer.fraud_score == Some(0.97))
 }
 
 fn in_bounds(answer: &RowResult) -> bool {

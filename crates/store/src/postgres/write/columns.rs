@@ -62,7 +62,7 @@ pub(super) fn bind_content<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> 
 pub(super) fn bind_predictions<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> Bound<'q> {
     query
         .bind(ids(rows))
-        .bind(rows.iter().map(|row| row.prediction.prediction.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| &*row.prediction.prediction).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.prediction.fraud_score).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.prediction.model_version.as_deref()).collect::<Vec<_>>())
         .bind(run_ids(rows))

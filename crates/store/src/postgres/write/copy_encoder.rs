@@ -79,7 +79,7 @@ fn encode_transaction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), St
 fn encode_prediction(tuples: &mut Tuples, row: &StagedRow<'_>) -> Result<(), StoreError> {
     tuples.begin(6);
     tuples.value(&row.transaction.id)?;
-    tuples.value(&row.prediction.prediction.as_str())?;
+    tuples.value(&&*row.prediction.prediction)?;
     tuples.value(&row.prediction.fraud_score)?;
     tuples.value(&row.prediction.model_version.as_deref())?;
     tuples.value(&row.run_id.as_str())?;

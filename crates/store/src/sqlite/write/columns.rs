@@ -33,7 +33,7 @@ pub(super) fn bind_transaction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> 
 pub(super) fn bind_prediction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
     query
         .bind(row.transaction.id.to_string())
-        .bind(row.prediction.prediction.as_str())
+        .bind(&*row.prediction.prediction)
         .bind(row.prediction.fraud_score)
         .bind(row.prediction.model_version.as_deref())
         .bind(row.run_id.as_str())

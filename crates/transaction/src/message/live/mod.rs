@@ -15,7 +15,8 @@ pub use plain::{LiveBodyError, LiveRules, MAX_LIVE_ROWS, split_transactions};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChunkId, Entry, FailedRow, FailureClass, Lane, Predicted, RejectedRow, RowRange, RunId, ScoredChunk, Timestamp,
+    ChunkId, Entry, FailedRow, FailureClass, IdScheme, Lane, Predicted, RejectedRow, RowRange, RunId, ScoredChunk,
+    Timestamp,
 };
 
 /// A message of live transactions.
@@ -130,6 +131,7 @@ impl ScoredLive {
         ScoredChunk {
             id: place.id,
             range,
+            ids: IdScheme::V5,
             lane: Lane::Realtime,
             predicted_at,
             predicted,

@@ -1,0 +1,276 @@
+//! The scores of a chunk, `assay.scored.v2`: what a predictor adds to a chunk that it passes on as it came.
+//!
+//! The message encloses the body of the chunk. Its answers are in the order of the chunk's transactions, so neither ids nor rows are
+//! repeated; a label is written once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    Chunk, ChunkId, FailedRow, FailureClass, IdScheme, KnownRow, Lane, Predicted, Prediction, RowRange, ScoredChunk,
+    Timestamp, WireError,
+};
+
+/// A label, with the version of the model that gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ScoredLabel {
+    /// As in [`Prediction`].
+    pub prediction: Arc<str>,
+    /// As in [`Prediction`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_version: Option<Arc<str>>,
+}
+
+/// A transaction that could not be scored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FailedScore {
+    /// Its row.
+    pub row: u64,
+    /// Its stored identity.
+    pub transaction_id: Uuid,
+    /// The kind of failure.
+    pub class: FailureClass,
+    /// For a person; bounded, and without anything the API echoed.
+    pub reason: String,
+    /// Number of attempts, bisection included.
+    pub attempts: u32,
+}
+
+/// The scores of a chunk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChunkScores {
+    /// The identity of the chunk.
+    #[serde(flatten)]
+    pub id: ChunkId,
+    /// Its range.
+    #[serde(flatten)]
+    pub range: RowRange,
+    /// The scheme of the transactions' ids.
+    #[serde(default, skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
+    /// The lane it came by.
+    pub lane: Lane,
+    /// When it was scored.
+    pub predicted_at: Timestamp,
+    /// The labels of `answers`.
+    pub labels: Vec<ScoredLabel>,
+    /// One for each transaction of the chunk: the index of its label and its score; none if it failed or was known.
+    pub answers: Vec<Option<(u32, Option<f64>)>>,
+    /// The failed ones, in row order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedScore>,
+    /// Whether a known row counts as any other: the chunk is not scored at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_known: bool,
+}
+
+crate::message::message!(ChunkScores, "assay.scored.v2");
+
+/// Collects labels, each once.
+#[derive(Debug, Default)]
+struct Labels {
+    labels: Vec<ScoredLabel>,
+    indices: HashMap<ScoredLabel, u32>,
+}
+
+impl Labels {
+    fn index(&mut self, prediction: &Prediction) -> u32 {
+        let Prediction { prediction, model_version, .. } = prediction;
+        // Most chunks have one or two.
+        let known = self
+            .labels
+            .iter()
+            .take(2)
+            .position(|label| label.prediction == *prediction && label.model_version == *model_version);
+        if let Some(index) = known {
+            return u32::from(index > 0);
+        }
+        let label = ScoredLabel { prediction: Arc::clone(prediction), model_version: model_version.clone() };
+        *self.indices.entry(label).or_insert_with_key(|label| {
+            self.labels.push(label.clone());
+            u32::try_from(self.labels.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+impl ChunkScores {
+    /// The scores of a scored chunk.
+    pub fn of(scored: &ScoredChunk) -> Self {
+        let mut labels = Labels::default();
+        let known: std::collections::HashSet<u64> = scored.known.iter().copied().collect();
+        let answer = |predicted: &Predicted| {
+            let row = predicted.entry.row;
+            let answer = (!known.contains(&row))
+                .then(|| (labels.index(&predicted.prediction), predicted.prediction.fraud_score));
+            (row, answer)
+        };
+        let mut answers: Vec<_> = scored.predicted.iter().map(answer).collect();
+        answers.extend(scored.failed.iter().map(|failed| (failed.entry.row, None)));
+        answers.sort_by_key(|(row, _)| *row);
+        let failed = scored.failed.iter().map(|failed| FailedScore {
+            row: failed.entry.row,
+            transaction_id: failed.transaction_id,
+            class: failed.class.clone(),
+            reason: failed.reason.clone(),
+            attempts: failed.attempts,
+        });
+        Self {
+            id: scored.id.clone(),
+            range: scored.range,
+            ids: scored.ids,
+            lane: scored.lane,
+            predicted_at: scored.predicted_at,
+            labels: labels.labels,
+            answers: answers.into_iter().map(|(_, answer)| answer).collect(),
+            failed: failed.collect(),
+            without_known: scored.known.is_empty(),
+        }
+    }
+
+    /// The scored chunk, with the enclosed body of the chunk.
+    pub fn with_chunk(self, body: &Bytes) -> Result<ScoredChunk, WireError> {
+        let refused = |problem| WireError::refused(Self::MESSAGE_TYPE, problem);
+        let chunk = Chunk::decode_within(body)?;
+        if (&chunk.id, chunk.range, chunk.ids) != (&self.id, self.range, self.ids) {
+            return Err(refused("it encloses another chunk than it names"));
+        }
+        if chunk.transactions.len() != self.answers.len() {
+            return Err(refused("it has more or fewer answers than its chunk has transactions"));
+        }
+        let mut known: HashMap<u64, Prediction> = HashMap::new();
+        if !self.without_known {
+            known.extend(chunk.known.into_iter().map(|KnownRow { row, prediction }| (row, prediction)));
+        }
+        let mut failures: HashMap<u64, FailedScore> =
+            self.failed.into_iter().map(|failed| (failed.row, failed)).collect();
+        let (mut predicted, mut failed, mut known_rows) =
+            (Vec::with_capacity(self.answers.len()), Vec::new(), Vec::new());
+        for (entry, answer) in chunk.transactions.into_iter().zip(self.answers) {
+            if let Some((label, fraud_score)) = answer {
+                let label = usize::try_from(label).ok().and_then(|label| self.labels.get(label));
+                let ScoredLabel { prediction, model_version } =
+                    label.cloned().ok_or_else(|| refused("an answer has a label that it does not list"))?;
+                predicted.push(Predicted { entry, prediction: Prediction { prediction, fraud_score, model_version } });
+            } else if let Some(prediction) = known.remove(&entry.row) {
+                known_rows.push(entry.row);
+                predicted.push(Predicted { entry, prediction });
+            } else if let Some(failure) = failures.remove(&entry.row) {
+                let FailedScore { transaction_id, class, reason, attempts, .. } = failure;
+                failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
+            } else {
+                return Err(refused("a transaction has neither an answer nor a failure"));
+            }
+        }
+        Ok(ScoredChunk {
+            id: chunk.id,
+            range: chunk.range,
+            ids: chunk.ids,
+            lane: self.lane,
+            predicted_at: self.predicted_at,
+            predicted,
+            failed,
+            rejected: chunk.rejected,
+            known: known_rows,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::example::entry;
+    use crate::{RejectReason, RejectedRow, TimeZone};
+
+    fn prediction(label: &str, fraud_score: Option<f64>) -> Prediction {
+        Prediction { prediction: label.into(), fraud_score, model_version: Some("demo-1".into()) }
+    }
+
+    fn chunk() -> Chunk {
+        let message = "`side` is empty".to_owned();
+        Chunk {
+            id: ChunkId { run_id: "batch_20260111_100000".parse().unwrap(), chunk: 1 },
+            range: RowRange { first_row: 101, rows: 6 },
+            ids: IdScheme::V8,
+            transactions: [101, 102, 104, 105, 106].map(entry).to_vec(),
+            rejected: vec![RejectedRow {
+                row: 103,
+                line: 104,
+                reason: RejectReason::SideEmpty,
+                message,
+                raw: "x".into(),
+            }],
+            known: vec![KnownRow { row: 104, prediction: prediction("fraud", Some(0.75)) }],
+        }
+    }
+
+    fn scored(chunk: Chunk) -> ScoredChunk {
+        let [first, second, known, fourth, failed] = <[_; 5]>::try_from(chunk.transactions).unwrap();
+        let predicted = |entry, label, score| Predicted { entry, prediction: prediction(label, score) };
+        ScoredChunk {
+            id: chunk.id,
+            range: chunk.range,
+            ids: chunk.ids,
+            lane: Lane::Batch,
+            predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
+            predicted: vec![
+                predicted(first, "legitimate", Some(0.125)),
+                predicted(second, "fraud", None),
+                predicted(known, "fraud", Some(0.75)),
+                predicted(fourth, "legitimate", Some(0.0)),
+            ],
+            failed: vec![FailedRow {
+                transaction_id: failed.transaction.id().unwrap(),
+                entry: failed,
+                class: FailureClass::Rejected,
+                reason: "422".into(),
+                attempts: 2,
+            }],
+            rejected: chunk.rejected,
+            known: vec![104],
+        }
+    }
+
+    #[test]
+    fn scored_v2_is_pinned() {
+        let body = Bytes::from(chunk().encode().unwrap());
+        let head = ChunkScores::of(&scored(chunk())).encode().unwrap();
+        insta::assert_snapshot!(String::from_utf8(head.clone()).unwrap());
+        let read = ChunkScores::decode(&head).unwrap().with_chunk(&body).unwrap();
+        assert_eq!(read, scored(chunk()));
+        assert!(read.accounts_for_its_rows());
+    }
+
+    #[test]
+    fn a_chunk_that_is_not_scored_has_no_known_rows() {
+        let at = Timestamp::parse(b"2026-01-11T10:00:00Z", TimeZone::UTC).unwrap();
+        let failed = ScoredChunk::all_failed(chunk(), Lane::Batch, at, &FailureClass::Cancelled, "cancelled");
+        let body = Bytes::from(chunk().encode().unwrap());
+        let read = ChunkScores::of(&failed).with_chunk(&body).unwrap();
+        assert_eq!(read, failed);
+        assert_eq!(read.failed.len(), 5);
+    }
+
+    #[test]
+    fn scores_of_another_chunk_are_refused() {
+        let body = Bytes::from(chunk().encode().unwrap());
+        let scores = || ChunkScores::of(&scored(chunk()));
+        let other = ChunkId { chunk: 2, ..chunk().id };
+        for (bad, why) in [
+            (ChunkScores { id: other, ..scores() }, "another chunk"),
+            (ChunkScores { ids: IdScheme::V5, ..scores() }, "another chunk"),
+            (ChunkScores { range: RowRange { first_row: 100, rows: 6 }, ..scores() }, "another chunk"),
+            (ChunkScores { answers: vec![None; 4], ..scores() }, "more or fewer"),
+            (ChunkScores { labels: Vec::new(), ..scores() }, "label"),
+            (ChunkScores { failed: Vec::new(), ..scores() }, "neither"),
+            (ChunkScores { without_known: true, ..scores() }, "neither"),
+        ] {
+            let error = bad.with_chunk(&body).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        assert!(scores().with_chunk(&Bytes::from_static(b"{}")).is_err());
+    }
+}
