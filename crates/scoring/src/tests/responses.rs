@@ -14,11 +14,8 @@ async fn every_row_comes_back_with_its_prediction() {
     let scorer = scorer(&stub.url());
     let found = score(&scorer, entries(1..101, "", &[])).await;
     assert_outcomes(&found, 1..101, &[]);
-    let expected = Prediction {
-        prediction: "legitimate".into(),
-        fraud_score: Some(0.25),
-        model_version: Some("stub-1".into()),
-    };
+    let expected =
+        Prediction { prediction: "legitimate".into(), fraud_score: Some(0.25), model_version: Some("stub-1".into()) };
     assert!(found.predicted.iter().all(|predicted| predicted.prediction == expected));
     let stats = scorer.stats();
     assert_eq!((stats.requests, stats.retries, stats.scored, stats.failed), (1, 0, 100, 0));

@@ -8,7 +8,7 @@ mod corpus;
 mod mutation;
 mod valid;
 
-use assay_transaction::{Chunk, EncodedTransaction, ScoredChunk, WireError};
+use assay_transaction::{Chunk, ChunkScores, EncodedTransaction, ScoredChunk, WireError};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -62,8 +62,18 @@ fn check_reason(error: &WireError) {
     assert!(reason.len() <= LONGEST_REASON && !reason.contains(['\n', '\0']), "{} bytes: {reason:.300}", reason.len());
 }
 
-/// Decodes bytes as either message.
+/// Decodes bytes as the scores of a chunk.
+fn read_scores(head: &[u8], chunk: &[u8]) {
+    let scored = ChunkScores::decode(head).and_then(|scores| scores.with_chunk(&bytes::Bytes::copy_from_slice(chunk)));
+    match scored {
+        Ok(scored) => check_scored(&scored),
+        Err(error) => check_reason(&error),
+    }
+}
+
+/// Decodes bytes as each message.
 fn read(body: &[u8]) {
+    read_scores(body, body);
     match Chunk::decode(body) {
         Ok(chunk) => check_chunk(&chunk),
         Err(error) => check_reason(&error),
@@ -103,6 +113,8 @@ proptest! {
     ) {
         read(&mutate(chunk.encode().unwrap(), &mutations));
         read(&mutate(scored.encode().unwrap(), &mutations));
+        let scores = ChunkScores::of(&ScoredChunk { id: chunk.id.clone(), range: chunk.range, ..scored }).encode().unwrap();
+        read_scores(&mutate(scores, &mutations), &chunk.encode().unwrap());
     }
 
     #[test]
