@@ -12,8 +12,9 @@
 --     assay.old_schema    public     schema of the old tables
 --     assay.run_id        old_job    name of the run
 --     assay.time_zone     UTC        time zone of a `timestamp` column without one
---     assay.id_namespace             ID_NAMESPACE of future loads; only for ids that are not UUIDs, which become UUIDv5 of
---                                    it and the id, through the extension uuid-ossp
+--     assay.id_namespace             ID_NAMESPACE of future loads; only for ids that are not UUIDs, which become a UUID of it and
+--                                    the id, by the scheme of Assay's tables. UUIDv5, which a namespace that is no UUID takes too,
+--                                    needs the extension uuid-ossp
 --
 -- Required columns, of any type that casts: transactions (id, description, amount, timestamp, operation_type, side); predictions
 -- (transaction_id, prediction). Optional: merchant, processing_type and created_at of transactions; fraud_score (or
@@ -43,6 +44,7 @@ DECLARE
     answered_at text;
     extension   text;
     space_id    uuid;
+    scheme      integer;  -- how ids become UUIDs in Assay's tables: 5 or 8
     bad         bigint;
     read_rows   bigint;
     chunks      bigint;
@@ -82,6 +84,26 @@ BEGIN
         RAISE NOTICE 'run % exists already: nothing was changed; set another assay.run_id to copy again', run;
         RETURN;
     END IF;
+
+    -- Tables of an earlier version name no scheme, and follow the first.
+    SELECT coalesce((to_jsonb(known) ->> 'ids')::integer, 5) INTO scheme FROM schema_compatibility AS known;
+
+    -- The identity of an id that ends in a number, as crates/transaction/src/run/ordered_id.rs makes it: 14 digits in 48 bits, then
+    -- SHA-256 over namespace and id. None for other ids, and for digits that may be a card number (13 to 19, with the check digit).
+    CREATE OR REPLACE FUNCTION pg_temp.ordered_id(space uuid, id text) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT AS $ordered$
+        SELECT CASE
+            WHEN digits = '' THEN NULL
+            WHEN length(digits) BETWEEN 13 AND 19 AND (
+                SELECT sum(CASE WHEN place % 2 = 1 THEN digit ELSE digit * 2 / 10 + digit * 2 % 10 END) % 10 = 0
+                FROM (SELECT place, substr(reverse(digits), place, 1)::integer AS digit
+                    FROM generate_series(1, length(digits)) AS place) AS each
+            ) THEN NULL
+            ELSE (lpad(to_hex(right(digits, 14)::bigint), 12, '0') || '8' || substr(hash, 2, 3)
+                || translate(substr(hash, 5, 1), '0123456789abcdef', '89ab89ab89ab89ab') || substr(hash, 6, 15))::uuid
+        END
+        FROM (SELECT substring(id FROM '[0-9]*$') AS digits,
+            encode(sha256(uuid_send(space) || convert_to(id, 'UTF8')), 'hex') AS hash) AS parts
+    $ordered$;
 
     -- One row for each old transaction, with its outcome.
     SELECT name INTO score FROM unnest('{fraud_score,confidence_score,score,probability}'::text[]) WITH ORDINALITY AS n(name, place)
@@ -154,19 +176,28 @@ BEGIN
     PERFORM set_config('timezone', 'UTC', true);
     IF EXISTS (SELECT FROM staged WHERE fate IS NULL AND id IS NULL) THEN
         SELECT nspname INTO extension FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'uuid-ossp';
-        IF space IS NULL OR extension IS NULL THEN
+        IF space IS NULL THEN
             RAISE EXCEPTION 'there are ids in %.transactions that are no UUIDs, such as %', origin,
                     (SELECT left(min(old_id), 60) FROM staged WHERE fate IS NULL AND id IS NULL)
                 USING HINT = 'set assay.id_namespace to the ID_NAMESPACE of future loads, so that the same id stays the same '
-                    'transaction; and CREATE EXTENSION "uuid-ossp"';
+                    'transaction';
         END IF;
         IF space ~* uuid_form THEN
             space_id := space::uuid;
-        ELSE
+        ELSIF extension IS NOT NULL THEN
             EXECUTE format('SELECT %1$I.uuid_generate_v5(%1$I.uuid_ns_url(), $1)', extension) INTO space_id USING space;
         END IF;
-        EXECUTE format('UPDATE staged SET id = %I.uuid_generate_v5($1, old_id) WHERE fate IS NULL AND id IS NULL', extension)
-            USING space_id;
+        IF scheme = 8 THEN
+            UPDATE staged SET id = pg_temp.ordered_id(space_id, old_id) WHERE fate IS NULL AND id IS NULL;
+        END IF;
+        IF extension IS NOT NULL THEN
+            EXECUTE format('UPDATE staged SET id = %I.uuid_generate_v5($1, old_id) WHERE fate IS NULL AND id IS NULL', extension)
+                USING space_id;
+        ELSIF EXISTS (SELECT FROM staged WHERE fate IS NULL AND id IS NULL) THEN
+            RAISE EXCEPTION 'ids in %.transactions become UUIDs by the extension uuid-ossp, such as %', origin,
+                    (SELECT left(min(old_id), 60) FROM staged WHERE fate IS NULL AND id IS NULL)
+                USING HINT = 'CREATE EXTENSION "uuid-ossp"';
+        END IF;
     END IF;
 
     -- Rows that Assay has already, repeated rows, and rows without a prediction. Rows without a fate after this are stored.
@@ -199,7 +230,8 @@ BEGIN
             'chunk_rows', chunk_rows, 'chunk_bytes', 1048576, 'time_zone', 'UTC',
             'dialect', jsonb_build_object('delimiter', 'comma', 'decimal_mark', 'point', 'encoding', 'utf-8'),
             'header', to_jsonb(has), 'durable_broker', true,
-            'namespace', coalesce(space_id, '00000000-0000-0000-0000-000000000000')),
+            'namespace', coalesce(space_id, '00000000-0000-0000-0000-000000000000'))
+            || CASE scheme WHEN 5 THEN '{}'::jsonb ELSE jsonb_build_object('ids', scheme) END,
         chunks, read_rows + 1, read_rows + 1, count(*) FILTER (WHERE fate = 'invalid'), coalesce(sum(amount), 0), read_rows,
         chunks, coalesce(sum(amount), 0), clock_timestamp()
     FROM (SELECT fate, CASE WHEN min_scale(amount) <= 4 AND abs(amount) < 1e16 THEN amount END AS amount FROM staged) AS all_rows;
@@ -237,6 +269,7 @@ BEGIN
         RAISE EXCEPTION '% rows were read, and % have an outcome: nothing was changed', read_rows,
             counts.predicted + counts.invalid + counts.failed + counts.duplicate;
     END IF;
+    DROP FUNCTION pg_temp.ordered_id(uuid, text);
     RAISE NOTICE 'run %: % rows read = % predicted + % invalid + % failed + % duplicate', run, read_rows, counts.predicted,
         counts.invalid, counts.failed, counts.duplicate;
 END

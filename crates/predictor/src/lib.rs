@@ -3,14 +3,17 @@
 //! The queue crate delivers a message (`message`) to `score`, which calls the ML API and publishes the result for the writer;
 //! once that is confirmed, the queue crate acknowledges the message. If a predictor dies, its messages are delivered again,
 //! and the writer records an identity once. Live messages share requests (`micro_batch`); those of external producers are
-//! read by `external`. Chunks of a stopped run (`stopped_runs`) are forwarded to the writer as failed.
+//! read by `external`, once the writers' notices (`notices`) name the scheme of their ids (`id_scheme`). Chunks of a stopped run
+//! (`stopped_runs`) are forwarded to the writer as failed.
 
 mod arguments;
 mod error;
 mod external;
+mod id_scheme;
 mod message;
 mod metrics;
 mod micro_batch;
+mod notices;
 mod options;
 mod run;
 mod score;

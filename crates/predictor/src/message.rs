@@ -2,9 +2,8 @@
 
 use assay_queue::Message;
 use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart};
+use tracing::field::Empty;
 use tracing::{Span, error_span};
-
-use crate::external::ExternalReader;
 
 /// The prefix of the types of our messages.
 const OWN_TYPE_PREFIX: &str = "assay.";
@@ -26,6 +25,8 @@ pub(crate) enum IncomingMessage {
         /// Whether to score it in requests of its own, after a shared one failed.
         is_alone: bool,
     },
+    /// Plain JSON of an external producer, not yet read.
+    External(Message),
 }
 
 impl IncomingMessage {
@@ -36,13 +37,14 @@ impl IncomingMessage {
             Self::Chunk { chunk, .. } => error_span!("chunk", run_id = %chunk.id.run_id, chunk = chunk.id.chunk, lane),
             Self::Replay(part) => error_span!("replay", run_id = %part.id.run_id, lane),
             Self::Live { message, .. } => error_span!("live", run_id = %message.id.run_id(), lane),
+            Self::External(_) => error_span!("live", run_id = Empty, lane),
         }
     }
 }
 
 /// Decodes a message; the error is the reason for a dead letter. On the realtime lane, a message without a type of ours is
 /// plain JSON.
-pub(crate) fn decode(message: &Message, lane: Lane, external: &ExternalReader) -> Result<IncomingMessage, String> {
+pub(crate) fn decode(message: &Message, lane: Lane) -> Result<IncomingMessage, String> {
     let live = |live| IncomingMessage::Live { message: live, is_alone: message.attempt > 0 };
     match message.kind.as_str() {
         Chunk::MESSAGE_TYPE => {
@@ -51,7 +53,7 @@ pub(crate) fn decode(message: &Message, lane: Lane, external: &ExternalReader) -
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(IncomingMessage::Replay),
         LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body).map(live),
         other if lane == Lane::Realtime && !other.starts_with(OWN_TYPE_PREFIX) => {
-            return external.read(message).map(live);
+            return Ok(IncomingMessage::External(message.clone()));
         }
         _ => {
             return Err(format!(

@@ -10,8 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
 use crate::external::ExternalReader;
+use crate::id_scheme::KnownIdScheme;
 use crate::message::{IncomingMessage, decode};
 use crate::micro_batch::MicroBatches;
+use crate::notices::listen;
 use crate::score::MessageScorer;
 use crate::stopped_runs::StoppedRuns;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
@@ -42,11 +44,14 @@ pub async fn run(
     let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let (micro_batches, collector) =
         MicroBatches::new(Arc::clone(&scorer), live.clone(), live_messages, shutdown.clone());
-    let scoring = MessageScorer { broker, scorer, micro_batches, progress, stopped: Arc::clone(&stopped), shutdown };
+    let ids = Arc::new(KnownIdScheme::default());
+    let external = Arc::new(ExternalReader::new(live.clone(), Arc::clone(&ids)));
+    let scoring =
+        MessageScorer { broker, scorer, micro_batches, external, progress, stopped: Arc::clone(&stopped), shutdown };
     let broker = Arc::clone(&scoring.broker);
     let lanes = async {
-        let batch = serve_lane(scoring.clone(), Lane::Batch, &live, concurrency, drain);
-        tokio::try_join!(batch, serve_lane(scoring, Lane::Realtime, &live, live_messages, drain)).map(|((), ())| ())
+        let batch = serve_lane(scoring.clone(), Lane::Batch, concurrency, drain);
+        tokio::try_join!(batch, serve_lane(scoring, Lane::Realtime, live_messages, drain)).map(|((), ())| ())
     };
     // The collector ends with the lanes, which hold its senders.
     let served = async { tokio::join!(lanes, collector.run()).0 };
@@ -54,7 +59,7 @@ pub async fn run(
     tokio::select! {
         served = &mut served => return served,
         // Received notices stay known; if the broker is closed, the lanes end too.
-        listened = stopped.listen(&*broker) => listened?,
+        listened = listen(&*broker, &stopped, &ids) => listened?,
     }
     served.await
 }
@@ -64,7 +69,6 @@ pub async fn run(
 async fn serve_lane(
     scoring: MessageScorer,
     lane: Lane,
-    live: &LiveOptions,
     concurrency: usize,
     drain: Duration,
 ) -> Result<(), PredictError> {
@@ -76,9 +80,8 @@ async fn serve_lane(
     };
     let options = ServeOptions { concurrency, prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX), drain };
     let route = Route { kind: QueueKind::Transactions, lane };
-    let (broker, shutdown, external) =
-        (Arc::clone(&scoring.broker), scoring.shutdown.clone(), ExternalReader::new(live.clone()));
-    let decode = move |message: &Message| decode(message, lane, &external);
+    let (broker, shutdown) = (Arc::clone(&scoring.broker), scoring.shutdown.clone());
+    let decode = move |message: &Message| decode(message, lane);
     let work = move |message: IncomingMessage| {
         let scoring = scoring.clone();
         async move {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use assay_queue::{Broker, ConfirmError, DeliveryOutcome, Message, QueueKind, Route, publish_until_confirmed};
 use assay_scoring::{Scorer, Scores};
+use assay_telemetry::record_run_id;
 use assay_transaction::{
     Chunk, ChunkScores, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, RunId, ScoredChunk,
     ScoredLive, ScoredReplay, Timestamp, WireError,
@@ -13,6 +14,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use crate::PredictProgress;
+use crate::external::ExternalReader;
 use crate::message::IncomingMessage;
 use crate::metrics::{self, RowCounts};
 use crate::micro_batch::{MicroBatches, NotScored};
@@ -27,6 +29,7 @@ pub(crate) struct MessageScorer {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) scorer: Arc<Scorer>,
     pub(crate) micro_batches: MicroBatches,
+    pub(crate) external: Arc<ExternalReader>,
     pub(crate) progress: Arc<PredictProgress>,
     pub(crate) stopped: Arc<StoppedRuns>,
     pub(crate) shutdown: CancellationToken,
@@ -48,17 +51,16 @@ impl MessageScorer {
     /// Scores a message and publishes the result. `Done` means that the broker has confirmed it.
     pub(crate) async fn score(&self, message: IncomingMessage, lane: Lane) -> DeliveryOutcome {
         let scored = match message {
-            IncomingMessage::Chunk { chunk, received } => self.score_chunk(chunk, &received, lane).await,
-            IncomingMessage::Replay(part) => self.score_replay(part, lane).await,
-            IncomingMessage::Live { message, is_alone } => match self.score_live(message, is_alone).await {
-                Ok(scored) => Some(scored),
-                Err(NotScored) if self.shutdown.is_cancelled() => None,
-                // Its batch has panicked, through any of its messages: a failed attempt, after which each is scored alone. A
-                // message that panics alone uses up its own attempts only.
-                Err(NotScored) => return DeliveryOutcome::Retry { after: AFTER_PANIC },
-            },
+            IncomingMessage::Chunk { chunk, received } => Ok(self.score_chunk(chunk, &received, lane).await),
+            IncomingMessage::Replay(part) => Ok(self.score_replay(part, lane).await),
+            IncomingMessage::Live { message, is_alone } => self.score_live(message, is_alone).await,
+            IncomingMessage::External(message) => self.score_external(&message).await,
         };
-        let Some(WriterMessage { message, rows }) = scored else { return DeliveryOutcome::Release };
+        let WriterMessage { message, rows } = match scored {
+            Ok(Some(scored)) => scored,
+            Ok(None) => return DeliveryOutcome::Release,
+            Err(outcome) => return outcome,
+        };
         let message = match message {
             Ok(message) => message,
             Err(error) => return DeliveryOutcome::DeadLetter { reason: error.to_string() },
@@ -106,27 +108,42 @@ impl MessageScorer {
         Some(WriterMessage { message, ..scores })
     }
 
+    /// A message of an external producer is a live one once it is read.
+    async fn score_external(&self, message: &Message) -> Result<Option<WriterMessage>, DeliveryOutcome> {
+        let read = self.external.read(message).await;
+        let live = read.map_err(|reason| DeliveryOutcome::DeadLetter { reason })?;
+        record_run_id(&live.id.run_id());
+        self.score_live(live, message.attempt > 0).await
+    }
+
     /// A message shares requests with others, unless `is_alone`, and gets a result of its own. It is scored even if its run is
-    /// stopped, as it was accepted.
-    async fn score_live(&self, message: LiveMessage, is_alone: bool) -> Result<WriterMessage, NotScored> {
-        let LiveMessage { id, transactions, rejected } = message;
-        let Scores { predicted, failed } = if is_alone {
-            self.micro_batches.score_separately(transactions, &self.scorer, &self.shutdown).await?
+    /// stopped, as it was accepted. `None` at a shutdown.
+    async fn score_live(&self, message: LiveMessage, is_alone: bool) -> Result<Option<WriterMessage>, DeliveryOutcome> {
+        let LiveMessage { id, ids, transactions, rejected } = message;
+        let scores = if is_alone {
+            self.micro_batches.score_separately(transactions, &self.scorer, &self.shutdown).await
         } else {
-            self.micro_batches.score(transactions).await?
+            self.micro_batches.score(transactions).await
+        };
+        let Scores { predicted, failed } = match scores {
+            Ok(scores) => scores,
+            Err(NotScored) if self.shutdown.is_cancelled() => return Ok(None),
+            // Its batch has panicked, through any of its messages: a failed attempt, after which each is scored alone. A message
+            // that panics alone uses up its own attempts only.
+            Err(NotScored) => return Err(DeliveryOutcome::Retry { after: AFTER_PANIC }),
         };
         let run_id = id.run_id();
-        let scored = ScoredLive { id, predicted_at: now(), predicted, failed, rejected };
+        let scored = ScoredLive { id, ids, predicted_at: now(), predicted, failed, rejected };
         let (encoded, rows) = (scored.encode(), row_counts(&scored.predicted, &scored.failed, &scored.rejected));
-        Ok(WriterMessage::new(scored.id.message, ScoredLive::MESSAGE_TYPE, &run_id, encoded, rows))
+        Ok(Some(WriterMessage::new(scored.id.message, ScoredLive::MESSAGE_TYPE, &run_id, encoded, rows)))
     }
 
     /// A replay is scored even if its run is stopped, as an operator ordered it.
     async fn score_replay(&self, part: ReplayPart, lane: Lane) -> Option<WriterMessage> {
-        let ReplayPart { id, transactions } = part;
+        let ReplayPart { id, ids, transactions } = part;
         let Scores { predicted, failed } = self.scorer.score(transactions, &self.shutdown).await.ok()?;
         let rows = row_counts(&predicted, &failed, &[]);
-        let scored = ScoredReplay { id, lane, predicted_at: now(), predicted, failed };
+        let scored = ScoredReplay { id, ids, lane, predicted_at: now(), predicted, failed };
         let (id, encoded) = (&scored.id, scored.encode());
         Some(WriterMessage::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, encoded, rows))
     }
@@ -146,25 +163,28 @@ mod tests {
     use assay_ml_api::{Model, ModelServerOptions};
     use assay_queue::InProcess;
     use assay_scoring::ApiOptions;
-    use assay_transaction::{Entry, Prediction};
+    use assay_transaction::{Entry, IdScheme, Prediction};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::LiveOptions;
-    use crate::external::ExternalReader;
+    use crate::id_scheme::KnownIdScheme;
     use crate::message::decode;
 
     /// A message of an external producer, after so many failed attempts.
     fn external_message(attempt: u32) -> IncomingMessage {
         let body = r#"{"id":1,"description":"Café","amount":1,"timestamp":"2026-01-11 10:00:00","operation_type":"x","side":"debit"}"#;
         let message = Message { attempt, ..Message::new("m-1", "", &"x".parse().unwrap(), body) };
-        decode(&message, Lane::Realtime, &ExternalReader::new(LiveOptions::default())).unwrap()
+        decode(&message, Lane::Realtime).unwrap()
     }
 
     fn message_scorer(url: &str, micro_batches: MicroBatches, shutdown: &CancellationToken) -> MessageScorer {
         let scorer = Arc::new(Scorer::new(url, &ApiOptions::default()).unwrap());
         let (broker, shutdown) = (InProcess::new(10), shutdown.clone());
-        MessageScorer { broker, scorer, micro_batches, progress: Arc::default(), stopped: Arc::default(), shutdown }
+        let ids = Arc::new(KnownIdScheme::known(IdScheme::V8));
+        let external = Arc::new(ExternalReader::new(LiveOptions::default(), ids));
+        let (progress, stopped) = (Arc::default(), Arc::default());
+        MessageScorer { broker, scorer, micro_batches, external, progress, stopped, shutdown }
     }
 
     #[tokio::test]

@@ -6,13 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use assay_queue::{BroadcastListener, Broker, Message};
+use assay_queue::Message;
 use assay_telemetry::in_run_span;
 use assay_transaction::{RunId, StopNotice};
 use tokio::sync::watch;
 use tracing::{debug, info};
-
-use crate::PredictError;
 
 /// Notices kept: far more than there are stopped runs with waiting chunks.
 const MAX_NOTICES: usize = 1_000;
@@ -56,17 +54,8 @@ impl StoppedRuns {
         self.changed.send_replace(());
     }
 
-    /// Receives notices until the broker is closed.
-    pub(crate) async fn listen(&self, broker: &dyn Broker) -> Result<(), PredictError> {
-        let mut listener: Box<dyn BroadcastListener> = broker.listen().await?;
-        while let Some(message) = listener.next().await {
-            self.receive(&message);
-        }
-        Ok(())
-    }
-
-    /// Ignores other messages of the exchange, perhaps of a newer version.
-    fn receive(&self, message: &Message) {
+    /// Takes the run from a notice, and ignores other messages.
+    pub(crate) fn receive(&self, message: &Message) {
         if message.kind != StopNotice::MESSAGE_TYPE {
             return;
         }

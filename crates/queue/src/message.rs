@@ -62,11 +62,16 @@ pub(crate) const SUBSTITUTE: u8 = 0x1a;
 impl Message {
     /// A first attempt, published now.
     pub fn new(id: impl Into<String>, kind: &str, run_id: &RunId, body: impl Into<Bytes>) -> Self {
+        Self { id: id.into(), run_id: run_id.to_string(), ..Self::without_run(kind, body) }
+    }
+
+    /// A message about no run, such as a broadcast.
+    pub fn without_run(kind: &str, body: impl Into<Bytes>) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            id: id.into(),
+            id: String::new(),
             kind: kind.to_owned(),
-            run_id: run_id.to_string(),
+            run_id: String::new(),
             attempt: 0,
             published_at_us: u64::try_from(now.as_micros()).unwrap_or(u64::MAX),
             app_id: String::new(),

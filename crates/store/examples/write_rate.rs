@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use assay_store::{DatabaseOptions, IdConflict, NewRun, Store};
 use assay_transaction::{
-    ChunkId, EncodedTransaction, Entry, Lane, Predicted, Prediction, RowRange, RunId, RunSettings, ScoredChunk,
-    SourceIdentity, TimeZone, Timestamp, Transaction,
+    ChunkId, EncodedTransaction, Entry, IdScheme, Lane, Predicted, Prediction, RowRange, RunId, RunSettings,
+    ScoredChunk, SourceIdentity, TimeZone, Timestamp, Transaction,
 };
 use clap::Parser as _;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ fn chunks(run: Uuid, rows: u64) -> Result<Vec<ScoredChunk>, Box<dyn std::error::
         Ok(ScoredChunk {
             id: ChunkId { run_id: run.simple().to_string().parse()?, chunk: number },
             range: RowRange { first_row, rows: CHUNK },
-            ids: assay_transaction::IdScheme::V5,
+            ids: IdScheme::V8,
             lane: Lane::Batch,
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00Z", TimeZone::UTC)?,
             predicted,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_connect::{ExposeSecret as _, SecretString};
+use assay_transaction::IdScheme;
 
 use crate::options::SQLITE;
 use crate::postgres::{Postgres, PostgresServer};
@@ -17,6 +18,8 @@ pub struct MigrationReport {
     pub applied: usize,
     /// The version of the database.
     pub version: i64,
+    /// The scheme of its ids.
+    pub ids: IdScheme,
 }
 
 /// The database that an address names.

@@ -1,5 +1,6 @@
 //! The migrations, embedded from `/migrations`, and whether a database has those that this program needs.
 
+use assay_transaction::IdScheme;
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
@@ -16,6 +17,7 @@ const POSTGRES: Embedded = &[
     (5, "reading", include_str!("../../../migrations/postgres/0005_reading.sql")),
     (6, "again", include_str!("../../../migrations/postgres/0006_again.sql")),
     (7, "removal", include_str!("../../../migrations/postgres/0007_removal.sql")),
+    (8, "identities", include_str!("../../../migrations/postgres/0008_identities.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
@@ -25,12 +27,16 @@ const SQLITE: Embedded = &[
     (5, "reading", include_str!("../../../migrations/sqlite/0005_reading.sql")),
     (6, "again", include_str!("../../../migrations/sqlite/0006_again.sql")),
     (7, "removal", include_str!("../../../migrations/sqlite/0007_removal.sql")),
+    (8, "identities", include_str!("../../../migrations/sqlite/0008_identities.sql")),
 ];
 
 /// The versions of the applied migrations, in ascending order.
 pub(crate) const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
 /// The oldest version of a program that works with this schema.
 pub(crate) const OLDEST_VERSION: &str = "SELECT oldest_version FROM schema_compatibility";
+
+/// The scheme of the ids in this database.
+pub(crate) const IDS: &str = "SELECT CAST(ids AS bigint) FROM schema_compatibility";
 
 /// The migrations of PostgreSQL. sqlx would take a session lock, and a pooler in transaction mode has no sessions:
 /// the transaction around them takes a lock instead.
@@ -89,6 +95,16 @@ pub(crate) fn check(place: &str, newest: i64, applied: Option<i64>, oldest: i64)
     }
 }
 
+/// The scheme of ids that a database names.
+pub(crate) fn id_scheme(number: i64) -> Result<IdScheme, StoreError> {
+    let scheme = u8::try_from(number).ok().and_then(|number| IdScheme::try_from(number).ok());
+    scheme.ok_or_else(|| {
+        StoreError::configuration(format!(
+            "the ids of the database follow scheme {number}, which this program does not know: update it"
+        ))
+    })
+}
+
 /// The error of a migration.
 pub(crate) fn migrate_error(place: &str, error: MigrateError) -> StoreError {
     match error {
@@ -114,6 +130,7 @@ pub(crate) fn migrate_error(place: &str, error: MigrateError) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorClass;
 
     #[test]
     fn every_migration_file_is_embedded() {
@@ -137,6 +154,15 @@ mod tests {
             tables.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')),
             "{tables:?}"
         );
+    }
+
+    #[test]
+    fn an_unknown_scheme_of_ids_is_refused() {
+        assert_eq!(id_scheme(8).unwrap(), IdScheme::V8);
+        for number in [-1, 4, 7, 9, 261] {
+            let error = id_scheme(number).unwrap_err();
+            assert_eq!((error.class(), error.to_string().contains("update it")), (ErrorClass::Configuration, true));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use assay_transaction::IdScheme;
 use async_trait::async_trait;
 
 use crate::{ChunkWriter, LiveLedger, Operations, RunLedger, StoreError};
@@ -18,6 +19,9 @@ use crate::{ChunkWriter, LiveLedger, Operations, RunLedger, StoreError};
 /// replayed ([`ChunkWriter::write_replay`]), each of which trades one outcome for another.
 #[async_trait]
 pub trait Store: RunLedger + ChunkWriter + LiveLedger + Operations {
+    /// How ids become identities in this database. It never changes: every run and every message follows it.
+    fn ids(&self) -> IdScheme;
+
     /// Server settings under which a crash loses or damages confirmed data, and which no program can override.
     async fn hazards(&self) -> Result<Vec<String>, StoreError>;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_queue::{Broker, Message, PublishError, QueueKind, Route};
-use assay_transaction::{Day, Entry, Lane, LiveId, LiveMessage, Producer, RunId, WireError};
+use assay_transaction::{Day, Entry, IdScheme, Lane, LiveId, LiveMessage, Producer, RunId, WireError};
 use tokio::time::timeout;
 
 use crate::count::{CountError, LiveCounter};
@@ -53,11 +53,13 @@ pub(crate) struct AcceptedMessage {
 pub(crate) struct MessageAcceptor {
     broker: Arc<dyn Broker>,
     counter: Arc<LiveCounter>,
+    ids: IdScheme,
 }
 
 impl MessageAcceptor {
-    pub(crate) fn new(broker: Arc<dyn Broker>, counter: Arc<LiveCounter>) -> Self {
-        Self { broker, counter }
+    /// `ids` is the scheme by which the transactions are identified.
+    pub(crate) fn new(broker: Arc<dyn Broker>, counter: Arc<LiveCounter>, ids: IdScheme) -> Self {
+        Self { broker, counter, ids }
     }
 
     /// Publishes transactions as a message, and waits until it is confirmed and counted.
@@ -76,7 +78,7 @@ impl MessageAcceptor {
         let under_way = self.counter.begin().await.map_err(AcceptError::NotBegun)?;
         let id = identify(self.counter.producer(), under_way.day(), name, &transactions);
         let accepted = AcceptedMessage { message: id.message.clone(), run_id: id.run_id() };
-        let message = LiveMessage { id, transactions, rejected: Vec::new() };
+        let message = LiveMessage { id, ids: self.ids, transactions, rejected: Vec::new() };
         let rows = message.rows();
         let body = message.encode()?;
         let message = Message::new(message.id.to_string(), LiveMessage::MESSAGE_TYPE, &accepted.run_id, body);

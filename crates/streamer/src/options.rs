@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use assay_connect::SecretString;
 use assay_source::FormatOptions;
-use assay_transaction::{MAX_LIVE_ROWS, Producer, RunSettings, TimeZone, parse_duration};
+use assay_transaction::{IdScheme, MAX_LIVE_ROWS, Producer, RunSettings, TimeZone, parse_duration};
 use clap::Args;
 
 use crate::StreamError;
@@ -29,9 +29,9 @@ pub struct LiveReadOptions {
 }
 
 impl LiveReadOptions {
-    /// Settings by which transactions of a producer are read.
-    pub(crate) fn settings(&self, producer: &Producer) -> RunSettings {
-        RunSettings::live_read_in(producer, self.time_zone, self.id_namespace.as_deref())
+    /// Settings by which transactions of a producer are read, for a database of this scheme of ids.
+    pub(crate) fn settings(&self, producer: &Producer, ids: IdScheme) -> RunSettings {
+        RunSettings::live_read_in(producer, self.time_zone, self.id_namespace.as_deref(), ids)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use assay_transaction::{
-    Chunk, ChunkId, Columns, DecimalMark, Delimiter, Dialect, EncodedTransaction, Encoding, Entry, RowRange, Rules,
-    RunSettings, ValidRow,
+    Chunk, ChunkId, Columns, DecimalMark, Delimiter, Dialect, EncodedTransaction, Encoding, Entry, IdScheme, RowRange,
+    Rules, RunSettings, ValidRow,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -41,7 +41,7 @@ fn chunk() -> Chunk {
     Chunk {
         id: ChunkId { run_id: "batch_20260111_100000_ab12".parse().expect("a name"), chunk: 0 },
         range: RowRange { first_row: 1, rows: ROWS },
-        ids: assay_transaction::IdScheme::V5,
+        ids: IdScheme::V8,
         transactions: entries.collect(),
         rejected: Vec::new(),
         known: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use assay_transaction::{Columns, DecimalMark, Delimiter, Dialect, Encoding, Rules, RunSettings};
+use assay_transaction::{Columns, DecimalMark, Delimiter, Dialect, Encoding, IdScheme, Namespace, Rules, RunSettings};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 
@@ -40,4 +40,16 @@ fn plain(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(rows.len()))
         .bench_local(|| rows.iter().filter(|fields| black_box(rules.check(1, &fields[..], 100)).is_ok()).count());
+}
+
+/// Ids that end in a number, by both schemes.
+#[divan::bench(args = [5, 8])]
+fn identities(bencher: Bencher<'_, '_>, scheme: u8) {
+    let (namespace, scheme) = (Namespace::new("example"), IdScheme::try_from(scheme).expect("a scheme"));
+    let ids: Vec<String> = (0..10_000).map(|number| format!("TX-2026-{number:08}")).collect();
+    bencher.counter(ItemsCount::new(ids.len())).bench_local(|| {
+        for id in &ids {
+            black_box(namespace.identify(scheme, black_box(id)));
+        }
+    });
 }

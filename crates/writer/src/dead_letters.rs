@@ -10,7 +10,7 @@ use assay_store::{
     ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, Numbering, Store, StoreError, UnnumberedMessage,
 };
 use assay_transaction::{
-    Chunk, ChunkId, ChunkScores, FailureClass, Lane, LiveMessage, ReplayPart, RunId, ScoredChunk, ScoredLive,
+    Chunk, ChunkId, ChunkScores, FailureClass, IdScheme, Lane, LiveMessage, ReplayPart, RunId, ScoredChunk, ScoredLive,
     ScoredReplay, Timestamp,
 };
 use chrono::Utc;
@@ -39,6 +39,17 @@ enum DeadLetterContent {
     Unreadable,
 }
 
+impl DeadLetterContent {
+    /// The scheme of the ids of its rows.
+    fn ids(&self) -> Option<IdScheme> {
+        match self {
+            Self::Chunk(chunk) => Some(chunk.ids),
+            Self::Live(live) => Some(live.ids),
+            Self::Replay | Self::Unreadable => None,
+        }
+    }
+}
+
 impl DeadLetterDrain {
     /// Records one dead letter, and the outcome of its rows.
     pub(crate) async fn drain(&self, message: Message, death: Death) -> DrainOutcome {
@@ -48,6 +59,8 @@ impl DeadLetterDrain {
             let outcome = match &content {
                 DeadLetterContent::Unreadable => DeadLetterOutcome::Unreadable,
                 DeadLetterContent::Replay => DeadLetterOutcome::Known,
+                // Failed rows would keep identities that no row of this database has.
+                content if content.ids().is_some_and(|ids| ids != self.store.ids()) => DeadLetterOutcome::Refused,
                 DeadLetterContent::Chunk(chunk) => self.record_failed(chunk).await?,
                 DeadLetterContent::Live(live) => self.record_live(live).await?,
             };
@@ -166,6 +179,10 @@ fn log_outcome(message: &Message, death: &Death, outcome: DeadLetterOutcome, has
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use assay_store::DatabaseOptions;
+
     use super::*;
 
     fn message(id: &str, kind: &str, body: &str) -> Message {
@@ -208,5 +225,32 @@ mod tests {
         }
         assert!(matches!(read(&message("run/0", Chunk::MESSAGE_TYPE, "{"), &death()), DeadLetterContent::Unreadable));
         assert!(matches!(read(&message("run/0", "assay.chunk.v9", &chunk), &death()), DeadLetterContent::Unreadable));
+    }
+
+    #[tokio::test]
+    async fn rows_of_another_scheme_of_ids_get_no_outcome() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("assay.db").display());
+        let (database, timeout) = (DatabaseOptions::default().or_default(&url), Duration::from_secs(30));
+        assay_store::migrate(&database, timeout).await.unwrap();
+        let store = assay_store::connect(&database, "test", timeout).await.unwrap();
+        let drain =
+            DeadLetterDrain { store: Arc::clone(&store), progress: Arc::default(), shutdown: CancellationToken::new() };
+        let digest = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let live = format!(
+            r#"{{"producer":"till","day":"{}","message":"m","digest":"{digest}","transactions":[{{"row":1,"transaction":{{"id":"{digest}"}}}}]}}"#,
+            Utc::now().date_naive()
+        );
+        for (body, expected) in [
+            (live.clone(), DeadLetterOutcome::Refused),
+            (live.replacen('{', r#"{"ids":8,"#, 1), DeadLetterOutcome::Booked),
+        ] {
+            let letter = message(expected.as_str(), LiveMessage::MESSAGE_TYPE, &body);
+            assert_eq!(drain.drain(letter, death()).await, DrainOutcome::Recorded);
+            let letters = store.dead_letters(None, 10).await.unwrap();
+            assert!(letters.iter().any(|letter| letter.letter.outcome == expected), "{letters:?}");
+            let failed = store.failed_with_id(digest.parse().unwrap()).await.unwrap();
+            assert_eq!(failed.len(), usize::from(expected == DeadLetterOutcome::Booked));
+        }
     }
 }

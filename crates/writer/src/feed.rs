@@ -225,7 +225,7 @@ impl FeedLog {
 
 #[cfg(test)]
 mod tests {
-    use assay_transaction::{ChunkId, Entry, Lane, Prediction, RowRange, Timestamp};
+    use assay_transaction::{ChunkId, Entry, IdScheme, Lane, Prediction, RowRange, Timestamp};
 
     use super::*;
 
@@ -241,7 +241,7 @@ mod tests {
         ScoredChunk {
             id: ChunkId { run_id: "run".parse().unwrap(), chunk: 0 },
             range: RowRange { first_row: 1, rows },
-            ids: assay_transaction::IdScheme::V5,
+            ids: IdScheme::V8,
             lane: Lane::Batch,
             predicted_at: Timestamp::from(chrono::Utc::now()),
             predicted: (1..=rows).map(predicted).collect(),

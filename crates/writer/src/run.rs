@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{BatchOptions, Broker, QueueKind, Route, serve_batches, serve_dead_letters};
+use assay_queue::{BatchOptions, Broker, Message, QueueKind, Route, serve_batches, serve_dead_letters};
 use assay_store::Store;
 use assay_transaction::Lane;
 use futures_util::future::try_join_all;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::DeadLetterDrain;
 use crate::feed::Feed;
+use crate::identities::announce;
 use crate::message::decode;
 use crate::sweep::sweep;
 use crate::write::BatchWriter;
@@ -59,6 +60,7 @@ pub async fn run(
     let ended = tokio::select! {
         ended = async { tokio::try_join!(batches, serve(Lane::Realtime), dead_letters) } => ended,
         never = sweep(&*store, &*broker, &progress) => match never {},
+        never = announce(&*broker, store.ids()) => match never {},
         never = log_periodically(&progress) => match never {},
     };
     progress.log_written();
@@ -82,6 +84,8 @@ async fn serve_lane(
     let max_bytes = MAX_BATCH_BYTES / usize::from(workers);
     let batches = BatchOptions { max_weight: rows, max_bytes, max_wait, prefetch, drain };
     let route = Route { kind: QueueKind::Scored, lane: writer.lane };
+    let ids = writer.store.ids();
+    let decode = move |message: &Message| decode(message, ids);
     let work = move |messages| {
         let writer = writer.clone();
         async move { writer.write(messages).await }

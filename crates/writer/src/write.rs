@@ -156,7 +156,7 @@ mod tests {
     use assay_queue::InProcess;
     use assay_store::DatabaseOptions;
     use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
-    use assay_transaction::{RejectReason, RejectedRow, RowRange, Timestamp};
+    use assay_transaction::{IdScheme, RejectReason, RejectedRow, RowRange, Timestamp};
 
     use super::*;
     use crate::PredictionFeed;
@@ -183,7 +183,7 @@ mod tests {
         let chunk = ScoredChunk {
             id: ChunkId { run_id: "january".parse().unwrap(), chunk: 7 },
             range: RowRange { first_row: 701, rows: 1 },
-            ids: assay_transaction::IdScheme::V5,
+            ids: IdScheme::V8,
             lane: Lane::Batch,
             predicted_at: Timestamp::from(Utc::now()),
             predicted: Vec::new(),

@@ -2,7 +2,7 @@
 //! obeys the law.
 
 use assay_tests::{Database, Program, Script, Stack, law};
-use assay_transaction::{Namespace, Tally};
+use assay_transaction::{IdScheme, Namespace, Tally};
 use sqlx::{Connection as _, PgConnection};
 
 const COPY: &str = include_str!("../../../deploy/from-the-old-job/copy.sql");
@@ -123,6 +123,11 @@ async fn an_unexpected_table_is_named_and_nothing_is_changed() {
     database.execute("UPDATE transactions SET id = '4711' WHERE id LIKE '00000007-%'").await;
     let numbered = refusal(copy(&database, settings).await);
     assert!(numbered.contains("no UUIDs, such as 4711: set assay.id_namespace"), "{numbered}");
+    database.execute("UPDATE transactions SET id = 'x' WHERE id = '4711'").await;
+    let space = "SET assay.id_namespace = '67e55044-10b1-426f-9247-bb680e5fe0c8'";
+    let hashed = refusal(copy(&database, &format!("{settings}; {space}")).await);
+    assert!(hashed.contains("by the extension uuid-ossp, such as x: CREATE EXTENSION"), "{hashed}");
+    database.execute("UPDATE transactions SET id = '4711' WHERE id = 'x'").await;
 
     assert_eq!(database.count("SELECT count(*) FROM beside.runs").await, 0);
     assert_eq!(database.count("SELECT count(*) FROM beside.transactions").await, 0);
@@ -134,7 +139,7 @@ async fn an_unexpected_table_is_named_and_nothing_is_changed() {
             .await;
         database.execute("INSERT INTO predictions (transaction_id, prediction) VALUES ('4711', 'fraud')").await;
         copy(&database, "SET assay.schema = 'beside'; SET assay.id_namespace = 'transactions/a.csv'").await.unwrap();
-        let (id, _) = Namespace::new("transactions/a.csv").identify("4711");
+        let (id, _) = Namespace::new("transactions/a.csv").identify(IdScheme::V8, "4711");
         let stored = database.texts("SELECT id::text FROM beside.transactions WHERE external_id = '4711'").await;
         assert_eq!(stored, [id.to_string()]);
         assay(&database, ["audit", "old_job"]).run().await.expect_exit(0);

@@ -90,7 +90,7 @@ pub(crate) fn rejected_chunk(run: &Run, chunk: u64) -> ScoredChunk {
     ScoredChunk {
         id: ChunkId { run_id: run.run_id.clone(), chunk },
         range: RowRange { first_row, rows: 100 },
-        ids: assay_transaction::IdScheme::V5,
+        ids: run.settings.ids,
         lane: Lane::Batch,
         predicted_at: Utc::now().into(),
         predicted: Vec::new(),

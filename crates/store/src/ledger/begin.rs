@@ -16,7 +16,7 @@ pub struct NewRun {
     pub explicit_id: bool,
     /// What it reads: its natural key.
     pub source: SourceIdentity,
-    /// Its frozen settings, if it is new.
+    /// Its frozen settings, if it is new; the scheme of ids is that of the database in any case.
     pub settings: RunSettings,
     /// Whether a new run begins although this source was loaded before.
     pub force: bool,

@@ -169,7 +169,7 @@ pub enum DeadLetterOutcome {
     Known,
     /// It cannot be read.
     Unreadable,
-    /// It contradicts itself, so that it cannot be recorded.
+    /// It contradicts itself, or its ids follow another scheme than those of the database, so that it cannot be recorded.
     Refused,
 }
 

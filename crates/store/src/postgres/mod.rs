@@ -19,13 +19,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_transaction::IdScheme;
 use sqlx::Connection as _;
 
 use self::begin::MIGRATING;
 use self::dialect::{READING, WRITING};
 use self::pool::Pool;
 pub(crate) use self::server::PostgresServer;
-use self::sql::migrations::{applied, check};
+use self::sql::migrations::{applied, check, ids};
 use self::write::{CopyMode, PostgresTransaction};
 use crate::schema;
 use crate::write::Attempt;
@@ -37,6 +38,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(150);
 /// A PostgreSQL database with the tables of Assay.
 pub(crate) struct Postgres {
     pool: Pool,
+    ids: IdScheme,
     copy_mode: Arc<CopyMode>,
 }
 
@@ -64,11 +66,11 @@ pub(crate) async fn migrate(server: &PostgresServer, startup: Duration) -> Resul
     }
     let migrator = schema::postgres();
     migrator.run(&mut *transaction).await.map_err(|error| schema::migrate_error(&server.database(), error))?;
-    let after = applied(&mut transaction).await?;
+    let (after, ids) = (applied(&mut transaction).await?, ids(&mut transaction).await?);
     transaction.commit().await?;
     // It is committed, whatever becomes of the connection.
     let _ = connection.close().await;
-    Ok(MigrationReport { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
+    Ok(MigrationReport { applied: after.len() - before, version: after.last().copied().unwrap_or_default(), ids })
 }
 
 impl Postgres {
@@ -81,12 +83,12 @@ impl Postgres {
         server.check_pooler(&mut connection).await?;
         let mut reading = connection.begin_with(server.opening().statement(READING)).await?;
         server.check_schema(&mut reading).await?;
-        check(&mut reading, &server.database(), &schema::postgres()).await?;
+        let ids = check(&mut reading, &server.database(), &schema::postgres()).await?;
         reading.commit().await?;
         // The pool opens its own.
         let _ = connection.close().await;
         let opening = server.opening();
-        Ok(Self { pool: Pool::new(server.into_options(), opening, connections), copy_mode: Arc::default() })
+        Ok(Self { pool: Pool::new(server.into_options(), opening, connections), ids, copy_mode: Arc::default() })
     }
 
     fn reading(&self) -> &Pool {

@@ -12,6 +12,7 @@ pub(crate) mod migrations;
 mod operations;
 mod write;
 
+use assay_transaction::IdScheme;
 use async_trait::async_trait;
 
 use self::dialect::{Begin, Connection, Database, Pool, Query, Row};
@@ -20,6 +21,10 @@ use crate::{Store, StoreError};
 
 #[async_trait]
 impl Store for Database {
+    fn ids(&self) -> IdScheme {
+        self.ids
+    }
+
     async fn hazards(&self) -> Result<Vec<String>, StoreError> {
         bounded(self.reading().hazards()).await
     }

@@ -16,12 +16,13 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use assay_connect::{RetryPolicy, retry};
+use assay_transaction::IdScheme;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use self::dialect::WRITING;
 use self::pool::Pool;
-use self::sql::migrations::{applied, check};
+use self::sql::migrations::{applied, check, ids};
 use self::wal::WriteAheadLog;
 use self::write::SqliteTransaction;
 use crate::schema;
@@ -44,6 +45,7 @@ pub(crate) struct Sqlite {
     writer: Pool,
     reader: Pool,
     log: WriteAheadLog,
+    ids: IdScheme,
 }
 
 fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -98,10 +100,10 @@ pub(crate) async fn migrate(address: &str) -> Result<MigrationReport, StoreError
     let mut transaction = connection.begin_with(WRITING).await?;
     let before = applied(&mut transaction).await?.len();
     schema::sqlite().run(&mut *transaction).await.map_err(|error| schema::migrate_error(&place, error))?;
-    let after = applied(&mut transaction).await?;
+    let (after, ids) = (applied(&mut transaction).await?, ids(&mut transaction).await?);
     transaction.commit().await?;
     connection.close().await?;
-    Ok(MigrationReport { applied: after.len() - before, version: after.last().copied().unwrap_or_default() })
+    Ok(MigrationReport { applied: after.len() - before, version: after.last().copied().unwrap_or_default(), ids })
 }
 
 impl Sqlite {
@@ -114,7 +116,7 @@ impl Sqlite {
             )));
         }
         let mut connection = open(&options).await?;
-        check(&mut connection, &place, &schema::sqlite()).await?;
+        let ids = check(&mut connection, &place, &schema::sqlite()).await?;
         connection.close().await?;
         let writing = options
             .clone()
@@ -122,7 +124,7 @@ impl Sqlite {
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("journal_size_limit", wal::KEPT_BYTES);
         let log = WriteAheadLog::of(options.get_filename());
-        Ok(Self { writer: Pool::new(writing, 1), reader: Pool::new(options, READERS), log })
+        Ok(Self { writer: Pool::new(writing, 1), reader: Pool::new(options, READERS), log, ids })
     }
 
     fn reading(&self) -> &Pool {

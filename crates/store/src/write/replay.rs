@@ -30,7 +30,7 @@ pub(crate) struct StagedReplay<'a> {
 
 impl<'a> StagedReplay<'a> {
     pub(crate) fn new(part: &'a ScoredReplay) -> Result<Self, StoreError> {
-        let ScoredReplay { id, lane, predicted_at, predicted, failed } = part;
+        let ScoredReplay { id, ids: _, lane, predicted_at, predicted, failed } = part;
         if i64::try_from(id.replay).is_err() || i64::try_from(id.part).is_err() {
             return Err(StoreError::data(format!("part {id} has numbers that no database takes")));
         }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use assay_store::{AuditContext, Lease, NewRun, RunStart, Store};
 use assay_transaction::{
-    ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, Lane, Predicted, Prediction, RawText, RejectReason,
-    RejectedRow, ReplayId, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, ScoredReplay, SealedTotals,
-    SourceIdentity, TimeZone, Timestamp, Transaction,
+    ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, IdScheme, Lane, Predicted, Prediction, RawText,
+    RejectReason, RejectedRow, ReplayId, RowRange, Run, RunId, RunSettings, RunState, ScoredChunk, ScoredReplay,
+    SealedTotals, SourceIdentity, TimeZone, Timestamp, Transaction,
 };
 use uuid::Uuid;
 
@@ -56,7 +56,7 @@ pub(crate) fn chunk(run: &str, chunk: u64, first_row: u64, rows: &[Row]) -> Scor
     let mut scored = ScoredChunk {
         id: ChunkId { run_id: run_id(run), chunk },
         range: RowRange { first_row, rows: rows.len() as u64 },
-        ids: assay_transaction::IdScheme::V5,
+        ids: IdScheme::V8,
         lane: Lane::Batch,
         predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
         predicted: Vec::new(),
@@ -100,6 +100,7 @@ fn failed(row: u64, transaction: &Transaction) -> FailedRow {
 pub(crate) fn part(run: &str, replay: u64, part: u64, rows: &[(u64, Row)]) -> ScoredReplay {
     let mut scored = ScoredReplay {
         id: ReplayId { run_id: run_id(run), replay, part },
+        ids: IdScheme::V8,
         lane: Lane::Batch,
         predicted_at: Timestamp::parse(b"2026-01-12T11:00:00.5Z", TimeZone::UTC).unwrap(),
         predicted: Vec::new(),

@@ -72,7 +72,7 @@ impl Database {
 
     /// Adds missing runs to the ledger.
     pub(crate) async fn begin(&self, runs: impl Iterator<Item = &str>) {
-        let settings = serde_json::to_string(&RunSettings::example()).unwrap();
+        let settings = serde_json::to_string(&RunSettings { ids: self.store.ids(), ..RunSettings::example() }).unwrap();
         for run in runs.collect::<BTreeSet<_>>() {
             self.execute(&format!(
                 "INSERT INTO runs (run_id, source_location, source_version, settings)
@@ -113,11 +113,17 @@ impl Database {
     }
 
     pub(crate) async fn execute(&self, statement: &str) {
+        self.try_execute(statement).await.unwrap();
+    }
+
+    /// The same for a statement that the database may refuse.
+    pub(crate) async fn try_execute(&self, statement: &str) -> Result<(), String> {
         let statement = AssertSqlSafe(statement);
         match &self.raw {
-            DirectAccess::Postgres(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
-            DirectAccess::Sqlite(pool) => drop(sqlx::raw_sql(statement).execute(pool).await.unwrap()),
+            DirectAccess::Postgres(pool) => sqlx::raw_sql(statement).execute(pool).await.map(drop),
+            DirectAccess::Sqlite(pool) => sqlx::raw_sql(statement).execute(pool).await.map(drop),
         }
+        .map_err(|error| error.to_string())
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use assay_http_server::{BodyReader, ServerLimits};
 use assay_queue::Broker;
 use assay_store::Store;
-use assay_transaction::{LiveRules, Namespace};
+use assay_transaction::{IdScheme, LiveRules, Namespace};
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::middleware::from_fn;
@@ -42,6 +42,7 @@ struct ServerState {
     lookup: Lookup,
     rules: LiveRules,
     namespace: Namespace,
+    ids: IdScheme,
     tokens: Tokens,
     bodies: BodyReader,
     permits: Arc<Semaphore>,
@@ -80,15 +81,16 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), StreamError> {
     metrics::describe();
-    let settings = options.read.settings(&options.producer_run_id);
+    let settings = options.read.settings(&options.producer_run_id, store.ids());
     let rules = LiveRules::new(&settings)?;
     let address = listener.local_addr()?;
     let (counter, counting) = LiveCounter::start(Arc::clone(&store) as _, options.producer_run_id.clone());
     let state = Arc::new(ServerState {
-        acceptor: MessageAcceptor::new(broker, Arc::clone(&counter)),
+        acceptor: MessageAcceptor::new(broker, Arc::clone(&counter), settings.ids),
         lookup: Lookup::new(store),
         rules,
         namespace: settings.namespace,
+        ids: settings.ids,
         tokens,
         bodies: BodyReader::new(options.max_body_bytes, BODIES, READ),
         permits: Arc::new(Semaphore::new(options.max_requests as usize)),

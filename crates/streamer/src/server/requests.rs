@@ -105,7 +105,8 @@ pub(super) async fn ask(
     let _permit = state.admit(request.headers())?;
     let Path(id) = id.map_err(|_| ErrorResponse::Id)?;
     let until = Instant::now() + wait_of(request.uri())?.unwrap_or_default();
-    let targets = [LookupTarget { id: state.namespace.identify(&id).0, content: None, failed_before: Arc::default() }];
+    let (stored_id, _) = state.namespace.identify(state.ids, &id);
+    let targets = [LookupTarget { id: stored_id, content: None, failed_before: Arc::default() }];
     let found = state.lookup.wait_for_results(&targets, until, &state.shutdown).await.map_err(ErrorResponse::Ledger)?;
     let result = found.into_iter().next().flatten().ok_or(ErrorResponse::NotStored(id))?;
     let [LookupTarget { id, .. }] = targets;

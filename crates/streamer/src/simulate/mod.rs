@@ -65,11 +65,11 @@ pub async fn simulate(
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<SimulationReport, StreamError> {
-    let settings = options.read.settings(&options.producer_run_id);
+    let settings = options.read.settings(&options.producer_run_id, store.ids());
     let mut records = Records::open(options, &settings).await?;
     let (counter, counting) = LiveCounter::start(store as _, options.producer_run_id.clone());
     let sender = MessageSender {
-        acceptor: MessageAcceptor::new(broker, Arc::clone(&counter)),
+        acceptor: MessageAcceptor::new(broker, Arc::clone(&counter), settings.ids),
         is_slow: options.rate.is_none(),
         sent: Arc::default(),
         shutdown,

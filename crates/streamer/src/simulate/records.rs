@@ -164,7 +164,7 @@ fn unsound(problem: &dyn std::fmt::Display) -> StreamError {
 mod tests {
     use std::collections::HashSet;
 
-    use assay_transaction::Producer;
+    use assay_transaction::{IdScheme, Producer};
     use clap::Parser;
 
     use super::*;
@@ -178,7 +178,7 @@ mod tests {
     async fn open(arguments: &[&str]) -> Result<Records, StreamError> {
         let options = Program::parse_from(["program"].iter().chain(arguments)).options;
         let producer: Producer = "simulator".parse().unwrap();
-        Records::open(&options, &options.read.settings(&producer)).await
+        Records::open(&options, &options.read.settings(&producer, IdScheme::V8)).await
     }
 
     #[tokio::test]

@@ -171,6 +171,7 @@ async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: Cancellation
                 Prediction { prediction: "ok".into(), fraud_score: Some(0.25), model_version: Some("test-1".into()) };
             let scored = ScoredLive {
                 id: message.id,
+                ids: message.ids,
                 predicted_at: Timestamp::from(Utc::now()),
                 predicted: fine.into_iter().map(|entry| Predicted { entry, prediction: prediction.clone() }).collect(),
                 failed: refused

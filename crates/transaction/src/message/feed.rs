@@ -76,14 +76,14 @@ fn topic_word(label: &str) -> String {
 mod tests {
     use super::*;
     use crate::message::example::entry;
-    use crate::{ChunkId, Entry, RowRange, TimeZone};
+    use crate::{ChunkId, Entry, IdScheme, RowRange, TimeZone};
 
     fn chunk(prediction: Prediction) -> ScoredChunk {
         let entry = Entry { external_id: Some("4711".into()), ..entry(101) };
         ScoredChunk {
             id: ChunkId { run_id: "batch_20260111_100000".parse().unwrap(), chunk: 1 },
             range: RowRange { first_row: 101, rows: 1 },
-            ids: crate::IdScheme::V5,
+            ids: IdScheme::V5,
             lane: Lane::Batch,
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
             predicted: vec![Predicted { entry, prediction }],

@@ -5,6 +5,7 @@
 mod chunk;
 mod encoded;
 mod feed;
+mod identities;
 mod live;
 mod replay;
 mod scored;
@@ -17,6 +18,7 @@ use crate::value::redact::json_problem;
 pub use chunk::{Chunk, ChunkId, Entry, KnownRow, Lane, RowRange};
 pub use encoded::EncodedTransaction;
 pub use feed::PredictionNotice;
+pub use identities::IdentitiesNotice;
 pub use live::{
     Day, LiveBodyError, LiveId, LiveMessage, LivePlacement, LiveRules, LiveRun, MAX_LIVE_ROWS, ParseProducerError,
     Producer, ScoredLive, split_transactions,

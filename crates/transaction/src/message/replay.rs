@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Entry, FailedRow, Lane, Predicted, RunId, Timestamp};
+use crate::{Entry, FailedRow, IdScheme, Lane, Predicted, RunId, Timestamp};
 
 /// The identity of a replay message. A message whose identity is already recorded changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct ReplayPart {
     /// Its identity.
     #[serde(flatten)]
     pub id: ReplayId,
+    /// The scheme of the ids of its transactions. A message of an earlier version names none: it is the first.
+    #[serde(default, skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
     /// The transactions, in row order, as they were when they failed.
     pub transactions: Vec<Entry>,
 }
@@ -43,6 +46,9 @@ pub struct ScoredReplay {
     /// Its identity, as before.
     #[serde(flatten)]
     pub id: ReplayId,
+    /// The scheme of the ids of its transactions. A message of an earlier version names none: it is the first.
+    #[serde(default, skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
     /// The lane it came by.
     pub lane: Lane,
     /// When it was scored.
@@ -69,7 +75,7 @@ mod tests {
 
     #[test]
     fn replay_v1_is_pinned() {
-        let part = ReplayPart { id: id(), transactions: vec![entry(7)] };
+        let part = ReplayPart { id: id(), ids: IdScheme::V5, transactions: vec![entry(7)] };
         let body = String::from_utf8(part.encode().unwrap()).unwrap();
         insta::assert_snapshot!(body);
         assert_eq!(ReplayPart::decode(body.as_bytes()).unwrap(), part);
@@ -88,6 +94,7 @@ mod tests {
         };
         let scored = ScoredReplay {
             id: id(),
+            ids: IdScheme::V5,
             lane: Lane::Batch,
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
             predicted: vec![Predicted { entry: entry(7), prediction }],
@@ -100,7 +107,7 @@ mod tests {
 
     #[test]
     fn neither_is_taken_for_a_chunk() {
-        let part = ReplayPart { id: id(), transactions: vec![entry(7)] };
+        let part = ReplayPart { id: id(), ids: IdScheme::V5, transactions: vec![entry(7)] };
         assert!(crate::Chunk::decode(&part.encode().unwrap()).is_err());
     }
 }

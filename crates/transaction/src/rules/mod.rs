@@ -22,8 +22,8 @@ use crate::schema::columns::FieldAccess;
 use crate::schema::derivation::{AmountColumns, AmountField, Derivation, DerivedField, FieldReader, TimestampField};
 use crate::value::timestamp::ParsedTimestamp;
 use crate::{
-    Amount, AmountNotation, Columns, HeaderError, Namespace, ReadingRules, RunSettings, TimeZone, TimestampFormat,
-    Transaction,
+    Amount, AmountNotation, Columns, HeaderError, IdScheme, Namespace, ReadingRules, RunSettings, TimeZone,
+    TimestampFormat, Transaction,
 };
 
 /// Most bytes of a row; a longer one is rejected: 256 KiB.
@@ -52,6 +52,7 @@ pub struct Rules {
     timestamps: TimestampFormat,
     time_zone: TimeZone,
     namespace: Namespace,
+    ids: IdScheme,
     explainer: Explainer,
 }
 
@@ -73,6 +74,7 @@ impl Rules {
             timestamps: settings.timestamps.clone(),
             time_zone: settings.time_zone,
             namespace: settings.namespace,
+            ids: settings.ids,
             explainer: Explainer::of_run(settings),
         }
     }
@@ -148,7 +150,9 @@ impl Rules {
                 attributes.insert(name.clone().into_owned(), value.into_owned());
             }
         }
-        let (id, external_id) = self.namespace.identify(&columns.id.counted(id.trim(), nth));
+        let source_id = columns.id.counted(id.trim(), nth);
+        let (id, external_id) = self.namespace.identify(self.ids, &source_id);
+        let external_id = external_id.map(str::to_owned);
         let transaction = Transaction {
             id,
             description: description.into_owned(),
@@ -178,7 +182,7 @@ impl Rules {
         }
         let row = FieldReader { number, fields, decoder: self.decoder };
         let text = row.derive(&self.columns.id).ok().filter(|text| !is_blank(text))?;
-        Some(self.namespace.identify(text.trim()).0)
+        Some(self.namespace.identify(self.ids, text.trim()).0)
     }
 
     fn read_amounts<F: FieldAccess + ?Sized>(&self, row: &FieldReader<'_, F>) -> Result<Amount, Rejection> {

@@ -87,7 +87,7 @@ const MAPPING: &str = r#"{"id":{"template":"{ref}/{row}"},"description":"memo","
 #[test]
 fn a_row_of_another_schema_becomes_a_transaction() {
     let debit = check_mapped(MAPPING, "A1| Rent |95000| D |1325376018|PMT").unwrap();
-    assert_eq!(debit.id, Namespace::new("example").identify("A1/7").0);
+    assert_eq!(debit.id, Namespace::new("example").identify(IdScheme::V5, "A1/7").0);
     assert_eq!((debit.description.as_str(), debit.amount.to_string().as_str()), ("Rent", "-950.00"));
     assert_eq!(debit.timestamp.to_string(), "2012-01-01T00:00:18Z");
     assert_eq!((debit.merchant.as_deref(), debit.operation_type.as_str()), (Some("ACME"), "payment"));

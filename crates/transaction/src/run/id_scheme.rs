@@ -1,5 +1,7 @@
 //! How ids that are no UUIDs become the stored identity of a transaction.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The version of UUID that an id which is no UUID becomes. It belongs to the database: two schemes in one would store one
@@ -19,6 +21,13 @@ impl IdScheme {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// Its number.
+impl fmt::Display for IdScheme {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        u8::from(*self).fmt(formatter)
     }
 }
 
@@ -58,6 +67,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Vec<IdScheme>>("[8,5]").unwrap(), [IdScheme::V8, IdScheme::V5]);
         let error = serde_json::from_str::<IdScheme>("7").unwrap_err().to_string();
         assert!(error.contains("update it"), "{error}");
+        assert_eq!(IdScheme::V8.to_string(), "8");
         assert!(IdScheme::default().is_default() && !IdScheme::V8.is_default());
     }
 }

@@ -1,7 +1,8 @@
 //! Runs: one pass over one source.
 //!
 //! `settings` holds a run's frozen settings, state and position, `totals` what its source should contain, and `stop` orders to end it
-//! early. `chunker` cuts rows into chunks by the sizes of `cutting`. `namespace`, `id_scheme`, `occurrences` and `lookalikes` deal with ids.
+//! early. `chunker` cuts rows into chunks by the sizes of `cutting`. `namespace`,
+//! `id_scheme`, `ordered_id`, `occurrences` and `lookalikes` deal with ids.
 
 mod budgets;
 mod checkpoint;
@@ -11,6 +12,7 @@ mod id_scheme;
 mod lookalikes;
 mod namespace;
 mod occurrences;
+mod ordered_id;
 mod settings;
 mod state;
 mod stop;

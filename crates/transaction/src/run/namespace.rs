@@ -4,6 +4,9 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::ordered_id::ordered;
+use crate::IdScheme;
+
 /// The namespace in which ids are unique. Sources with the same namespace share their ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
@@ -17,12 +20,17 @@ impl Namespace {
 
     /// The stored identity of an id, and the original id if the identity does not contain it.
     ///
-    /// A hyphenated UUID is kept in any namespace; any other id becomes UUIDv5 of (namespace, id).
-    pub fn identify(self, id: &str) -> (Uuid, Option<String>) {
-        match hyphenated_uuid(id) {
-            Some(uuid) => (uuid, None),
-            None => (Uuid::new_v5(&self.0, id.as_bytes()), Some(id.to_owned())),
+    /// A hyphenated UUID is kept in any namespace; any other id becomes a function of (namespace, id): by the first scheme
+    /// UUIDv5, by the second UUIDv8 if it ends in a number.
+    pub fn identify(self, scheme: IdScheme, id: &str) -> (Uuid, Option<&str>) {
+        if let Some(uuid) = hyphenated_uuid(id) {
+            return (uuid, None);
         }
+        let ordered = match scheme {
+            IdScheme::V5 => None,
+            IdScheme::V8 => ordered(self.0, id),
+        };
+        (ordered.unwrap_or_else(|| Uuid::new_v5(&self.0, id.as_bytes())), Some(id))
     }
 }
 
@@ -45,13 +53,18 @@ mod tests {
     fn a_uuid_is_kept_and_anything_else_is_hashed() {
         let namespace = Namespace::new("s3://transactions/a.csv");
         let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
-        assert_eq!(namespace.identify(uuid), (uuid.parse().unwrap(), None));
-        for id in ["4711", "67e5504410b1426f9247bb680e5fe0c8", "{67e55044-10b1-426f-9247-bb680e5fe0c8}"] {
-            let (stored, external) = namespace.identify(id);
-            assert_eq!(external.as_deref(), Some(id));
-            assert_eq!(stored.get_version_num(), 5);
-            assert_eq!(namespace.identify(id).0, stored, "the same id is the same transaction");
-            assert_ne!(Namespace::new("s3://transactions/b.csv").identify(id).0, stored);
+        for (scheme, version) in [(IdScheme::V5, 5), (IdScheme::V8, 8)] {
+            assert_eq!(namespace.identify(scheme, uuid), (uuid.parse().unwrap(), None));
+            for (id, version) in [
+                ("4711", version),
+                ("67e5504410b1426f9247bb680e5fe0c8", version),
+                ("{67e55044-10b1-426f-9247-bb680e5fe0c8}", 5),
+            ] {
+                let (stored, external) = namespace.identify(scheme, id);
+                assert_eq!((external, stored.get_version_num()), (Some(id), version));
+                assert_eq!(namespace.identify(scheme, id).0, stored, "the same id is the same transaction");
+                assert_ne!(Namespace::new("s3://transactions/b.csv").identify(scheme, id).0, stored);
+            }
         }
     }
 

@@ -105,14 +105,14 @@ impl RunSettings {
 
     /// The settings of a live run: JSON rows, in UTC, with ids unique per producer. Everything else is set at its
     /// producer and the predictors.
-    pub fn live(producer: &Producer) -> Self {
+    pub fn live(producer: &Producer, ids: IdScheme) -> Self {
         let namespace = Namespace::new(&format!("live:{producer}"));
-        Self { format: Format::JsonLines, ..Self::standard(namespace) }
+        Self { format: Format::JsonLines, ids, ..Self::standard(namespace) }
     }
 
     /// The settings for reading a producer's live transactions: `TIME_ZONE` and, if set, `ID_NAMESPACE`.
-    pub fn live_read_in(producer: &Producer, time_zone: TimeZone, id_namespace: Option<&str>) -> Self {
-        let live = Self { time_zone, ..Self::live(producer) };
+    pub fn live_read_in(producer: &Producer, time_zone: TimeZone, id_namespace: Option<&str>, ids: IdScheme) -> Self {
+        let live = Self { time_zone, ..Self::live(producer, ids) };
         match id_namespace.filter(|name| !name.is_empty()) {
             Some(name) => Self { namespace: Namespace::new(name), ..live },
             None => live,
@@ -168,6 +168,15 @@ mod tests {
             r#"{"chunk_rows":100,"chunk_bytes":524288,"cutting":2,"dialect":{"delimiter":"comma","decimal_mark":"point","encoding":"utf-8"},"header":["id","description","amount","timestamp","operation_type","side"],"time_zone":"UTC","namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","durable_broker":true,"budgets":{},"reading":2}"#
         );
         assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap(), RunSettings::example());
+    }
+
+    #[test]
+    fn a_scheme_of_ids_is_frozen_and_a_run_without_one_uses_the_first() {
+        let settings = RunSettings { ids: IdScheme::V8, ..RunSettings::example() };
+        let json = serde_json::to_string(&settings).unwrap();
+        assert!(json.contains(r#""namespace":"f8b72323-0e40-5a08-bd7f-039dfb85a9b2","ids":8,"#), "{json}");
+        assert_eq!(serde_json::from_str::<RunSettings>(&json).unwrap(), settings);
+        assert_eq!(serde_json::from_str::<RunSettings>(&json.replace(r#""ids":8,"#, "")).unwrap().ids, IdScheme::V5);
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn card_from(bytes: &[u8], word: &Range<usize>) -> Option<Vec<usize>> {
 
 fn is_card(bytes: &[u8], places: impl Iterator<Item = usize>) -> bool {
     let digits: Vec<u8> = places.map(|place| bytes[place] - b'0').collect();
-    CARD.contains(&digits.len()) && has_issuer(&digits) && passes_luhn(&digits)
+    CARD.contains(&digits.len()) && has_issuer(&digits) && passes_luhn(digits.iter().copied())
 }
 
 /// Whether a number has an issuer's prefix: Mir and Mastercard; American Express, Diners and JCB; Visa; Mastercard and
@@ -125,11 +125,15 @@ fn has_issuer(digits: &[u8]) -> bool {
     }
 }
 
-fn passes_luhn(digits: &[u8]) -> bool {
+/// Whether digits, as ASCII, may be a card number, whichever issuer's.
+pub(crate) fn may_be_card_number(digits: &[u8]) -> bool {
+    CARD.contains(&digits.len()) && passes_luhn(digits.iter().map(|digit| digit - b'0'))
+}
+
+fn passes_luhn(digits: impl DoubleEndedIterator<Item = u8>) -> bool {
     let sum: u32 = digits
-        .iter()
         .rev()
-        .map(|digit| u32::from(*digit))
+        .map(u32::from)
         .enumerate()
         .map(|(index, digit)| match (index % 2, digit * 2) {
             (0, _) => digit,
@@ -259,7 +263,7 @@ mod tests {
         digits.push(0);
         let check = (0..10).find(|check| {
             *digits.last_mut().unwrap() = *check;
-            passes_luhn(&digits)
+            passes_luhn(digits.iter().copied())
         });
         *digits.last_mut().unwrap() = check.unwrap();
         digits.iter().map(|digit| char::from(b'0' + digit)).collect()

@@ -4,7 +4,7 @@
 //! logs and messages.
 
 pub(crate) mod amount;
-mod card_number;
+pub(crate) mod card_number;
 mod duration;
 mod raw_text;
 pub(crate) mod redact;

@@ -1,8 +1,8 @@
 //! Arbitrary valid messages.
 
 use assay_transaction::{
-    Chunk, ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, KnownRow, Lane, Predicted, Prediction, RawText,
-    RejectReason, RejectedRow, RowRange, ScoredChunk, TimeZone, Timestamp, Transaction,
+    Chunk, ChunkId, EncodedTransaction, Entry, FailedRow, FailureClass, IdScheme, KnownRow, Lane, Predicted,
+    Prediction, RawText, RejectReason, RejectedRow, RowRange, ScoredChunk, TimeZone, Timestamp, Transaction,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -108,6 +108,10 @@ fn identity() -> impl Strategy<Value = (ChunkId, RowRange)> {
     })
 }
 
+fn ids() -> impl Strategy<Value = IdScheme> {
+    prop::sample::select(vec![IdScheme::V5, IdScheme::V8])
+}
+
 pub(crate) fn chunk() -> impl Strategy<Value = Chunk> {
     let known = (number(), predicted()).prop_map(|(row, predicted)| KnownRow { row, prediction: predicted.prediction });
     let rows = (
@@ -115,10 +119,10 @@ pub(crate) fn chunk() -> impl Strategy<Value = Chunk> {
         prop::collection::vec(rejected(), 0..3),
         prop::collection::vec(known, 0..3),
     );
-    (identity(), rows).prop_map(|((id, range), (transactions, rejected, known))| Chunk {
+    (identity(), ids(), rows).prop_map(|((id, range), ids, (transactions, rejected, known))| Chunk {
         id,
         range,
-        ids: assay_transaction::IdScheme::V5,
+        ids,
         transactions,
         rejected,
         known,
@@ -131,11 +135,11 @@ pub(crate) fn scored() -> impl Strategy<Value = ScoredChunk> {
         prop::collection::vec(failed(), 0..3),
         prop::collection::vec(rejected(), 0..3),
     );
-    (identity(), prop::sample::select(&Lane::ALL[..]), timestamp(), rows).prop_map(
-        |((id, range), lane, predicted_at, (predicted, failed, rejected))| ScoredChunk {
+    (identity(), ids(), prop::sample::select(&Lane::ALL[..]), timestamp(), rows).prop_map(
+        |((id, range), ids, lane, predicted_at, (predicted, failed, rejected))| ScoredChunk {
             id,
             range,
-            ids: assay_transaction::IdScheme::V5,
+            ids,
             lane,
             predicted_at,
             predicted,

@@ -54,7 +54,7 @@ async fn look_up(store: &dyn Store, id: &str) -> Result<TransactionReport, Comma
         candidates.insert(uuid);
     }
     for namespace in store.namespaces().await? {
-        candidates.insert(Namespace::new(&namespace.to_string()).identify(id).0);
+        candidates.insert(Namespace::new(&namespace.to_string()).identify(store.ids(), id).0);
     }
     let mut found = TransactionReport { stored: Vec::new(), failed: Vec::new() };
     for candidate in candidates {

@@ -1,6 +1,6 @@
 //! `assay migrate`: creates or updates the tables.
 
-use assay_store::DatabaseOptions;
+use assay_store::{DatabaseOptions, MigrationReport};
 use assay_telemetry::{LogOptions, StartupOptions};
 use assay_transaction::Exit;
 use clap::Args;
@@ -22,9 +22,12 @@ pub(crate) struct MigrateArguments {
 /// Applies the missing migrations.
 pub(crate) async fn migrate(arguments: &MigrateArguments) -> Result<Exit, CommandError> {
     let migrated = assay_store::migrate(&arguments.database, arguments.startup.startup_timeout).await?;
-    match migrated.applied {
-        0 => info!("the database is up to date, at version {}", migrated.version),
-        applied => info!("applied {applied} migrations; the database is at version {}", migrated.version),
+    let MigrationReport { applied, version, ids } = migrated;
+    match applied {
+        0 => info!("the database is up to date, at version {version}; its ids follow scheme {ids}"),
+        applied => {
+            info!("applied {applied} migrations; the database is at version {version}; its ids follow scheme {ids}");
+        }
     }
     Ok(Exit::Done)
 }

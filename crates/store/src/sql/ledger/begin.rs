@@ -1,10 +1,12 @@
 //! How a run begins: one for each source, and one for each content.
 
+use assay_transaction::RunSettings;
 use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::dialect::{Connection, Pool, READING, WRITING, as_json, clock, key, millis_until, queue_up, seconds_ahead};
 use super::leases;
+use super::migrations::ids;
 use super::run_row::{read, run_columns};
 use super::runs::{by_id, find};
 use crate::ledger::begin::{BEGIN_ATTEMPTS, PriorRun, of_same_id, of_same_source, source_key};
@@ -35,18 +37,18 @@ const BY_CONTENT: &str = concat!(
 
 pub(crate) async fn begin_run(pool: &Pool, new: &NewRun) -> Result<RunStart, StoreError> {
     let source = source_key(&new.source);
-    let settings = to_json(&new.settings)?;
     for _ in 0..BEGIN_ATTEMPTS {
         let mut transaction = pool.begin_with(WRITING).await?;
         if let Some(copy) = copy_in_the_way(&mut transaction, new, source).await? {
             return Ok(copy);
         }
+        let settings = RunSettings { ids: ids(&mut transaction).await?, ..new.settings.clone() };
         let started = sqlx::query(BEGIN)
             .bind(new.run_id.as_str())
             .bind(&new.source.location)
             .bind(&new.source.version)
             .bind((!new.force).then(|| key(source)))
-            .bind(&settings)
+            .bind(to_json(&settings)?)
             .bind(new.source_bytes.map(signed))
             .bind(&new.owner)
             .bind(new.lease.as_secs_f64())

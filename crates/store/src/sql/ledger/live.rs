@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 
 use super::dialect::{Connection, Pool, WRITING, as_json, for_update, json_elements, key};
+use super::migrations::ids;
 use super::runs;
 use crate::ledger::begin::source_key;
 use crate::values::{signed, to_json, unsigned};
@@ -186,12 +187,13 @@ async fn begin(connection: &mut Connection, id: &LiveId) -> Result<(), StoreErro
     if known.is_some() {
         return Ok(());
     }
+    let settings = RunSettings::live(&id.producer, ids(connection).await?);
     sqlx::query(BEGIN)
         .bind(run_id.as_str())
         .bind(&source.location)
         .bind(&source.version)
         .bind(key(source_key(&source)))
-        .bind(to_json(&RunSettings::live(&id.producer))?)
+        .bind(to_json(&settings)?)
         .execute(&mut *connection)
         .await?;
     sqlx::query(BEGIN_LIVE)

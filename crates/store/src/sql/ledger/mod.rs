@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::dialect::{Database, READING};
-use super::{ask, bounded, dialect, operations, rows};
+use super::{ask, bounded, dialect, migrations, operations, rows};
 use crate::{
     EarlierIds, Lease, LeaseAttempt, LeaseRenewal, LiveCount, LiveLedger, NewRun, Numbering, RecordedChunk,
     RecordedProgress, RunLedger, RunStart, SealOutcome, SourceState, StoreError, UnnumberedMessage,

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use assay_store::{DatabaseOptions, MigrationReport, connect, migrate};
 use assay_testkit::ClosedPort;
-use assay_transaction::Exit;
+use assay_transaction::{Exit, IdScheme};
 
 use crate::database::{
     Database, STARTUP, address, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name,
 };
 
-const MIGRATED: MigrationReport = MigrationReport { applied: 7, version: 7 };
+const MIGRATED: MigrationReport = MigrationReport { applied: 8, version: 8, ids: IdScheme::V8 };
 
 /// The exit code and the one line of a failed connection.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {
@@ -91,16 +91,19 @@ mod versions {
     on_both! { a_newer_schema_tells_which_programs_may_use_it, }
 
     async fn a_newer_schema_tells_which_programs_may_use_it(database: &Database) {
+        let (ours, newer) = (MIGRATED.version, MIGRATED.version + 1);
         database
-            .execute("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT 8, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 7")
+            .execute(&format!("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) SELECT {newer}, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = {ours}"))
             .await;
         connect(&database.options, "test", STARTUP).await.unwrap();
-        database.execute("UPDATE schema_compatibility SET oldest_version = 8").await;
+        database.execute(&format!("UPDATE schema_compatibility SET oldest_version = {newer}")).await;
         let (exit, error) = refusal(address(&database.options), STARTUP).await;
         assert_eq!(exit, Exit::Usage);
-        assert!(error.ends_with("are at version 8, and this program only knows 7: update it"), "{error}");
+        let expected = format!("are at version {newer}, and this program only knows {ours}: update it");
+        assert!(error.ends_with(&expected), "{error}");
         let error = migrate(&database.options, STARTUP).await.unwrap_err().to_string();
-        assert!(error.ends_with("has migration 8, which this program does not know: update it"), "{error}");
+        let expected = format!("has migration {newer}, which this program does not know: update it");
+        assert!(error.ends_with(&expected), "{error}");
     }
 }
 

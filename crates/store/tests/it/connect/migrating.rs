@@ -1,7 +1,7 @@
 //! From the first version of the tables to the newest, with data in them.
 
 use assay_store::{DeadLetterOutcome, IdConflict, MigrationReport, RowOutcome, Store, connect, migrate};
-use assay_transaction::{RunSettings, RunState};
+use assay_transaction::{IdScheme, RunSettings, RunState};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -75,7 +75,7 @@ const OLDER: [&str; 4] = [
     "INSERT INTO dead_letters (queue, reason, attempt, body) SELECT queue, reason, attempt, body FROM dead_letters",
     "INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ('d', 0, 1, 1, 0) ON CONFLICT (run_id, chunk) DO NOTHING",
 ];
-const NEWEST: MigrationReport = MigrationReport { applied: 6, version: 7 };
+const NEWEST: MigrationReport = MigrationReport { applied: 7, version: 8, ids: IdScheme::V5 };
 
 #[tokio::test]
 async fn postgres_is_migrated_with_its_data() {
@@ -85,7 +85,8 @@ async fn postgres_is_migrated_with_its_data() {
     let blob = |text: &str| format!("convert_to('{}', 'UTF8')", text.replace('\'', "''"));
     sqlx::raw_sql(AssertSqlSafe(rows("now()", blob))).execute(&mut connection).await.unwrap();
     let error = connect(&options, "test", STARTUP).await.err().unwrap().to_string();
-    assert!(error.ends_with("are at version 1 and this program needs 7: run `assay migrate`"), "{error}");
+    let expected = format!("are at version 1 and this program needs {}: run `assay migrate`", NEWEST.version);
+    assert!(error.ends_with(&expected), "{error}");
     assert_eq!(migrate(&options, STARTUP).await.unwrap(), NEWEST);
     let store = connect(&options, "test", STARTUP).await.unwrap();
     works_on(&*store).await;

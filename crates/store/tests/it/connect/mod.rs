@@ -1,4 +1,5 @@
 //! From the settings to a database with its tables.
 
 mod connecting;
+mod identities;
 mod migrating;

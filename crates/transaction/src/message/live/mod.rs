@@ -25,6 +25,9 @@ pub struct LiveMessage {
     /// Its identity.
     #[serde(flatten)]
     pub id: LiveId,
+    /// The scheme of the ids of its transactions. A message of an earlier version names none: it is the first.
+    #[serde(default, skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
     /// The valid transactions, in row order.
     pub transactions: Vec<Entry>,
     /// The rejected rows, in row order. A streamer sends none: it refuses them.
@@ -38,6 +41,9 @@ pub struct ScoredLive {
     /// Its identity, as before.
     #[serde(flatten)]
     pub id: LiveId,
+    /// The scheme of the ids of its transactions. A message of an earlier version names none: it is the first.
+    #[serde(default, skip_serializing_if = "IdScheme::is_default")]
+    pub ids: IdScheme,
     /// When it was scored.
     pub predicted_at: Timestamp,
     /// Scored, in row order.
@@ -102,9 +108,9 @@ impl ScoredLive {
 
     /// A message that will not be scored: all of its transactions fail.
     pub fn all_failed(message: LiveMessage, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
-        let LiveMessage { id, transactions, rejected } = message;
+        let LiveMessage { id, ids, transactions, rejected } = message;
         let failed = FailedRow::all(transactions, class, reason);
-        Self { id, predicted_at: at, predicted: Vec::new(), failed, rejected }
+        Self { id, ids, predicted_at: at, predicted: Vec::new(), failed, rejected }
     }
 
     /// The message without its predictions: scored rows fail, failed rows stay as they are.
@@ -118,7 +124,7 @@ impl ScoredLive {
     #[must_use]
     pub fn into_chunk(self, place: LivePlacement) -> ScoredChunk {
         let rows = self.rows();
-        let Self { id: _, predicted_at, mut predicted, mut failed, mut rejected } = self;
+        let Self { id: _, ids, predicted_at, mut predicted, mut failed, mut rejected } = self;
         let before = place.first_row.saturating_sub(1);
         let entries = predicted.iter_mut().map(|predicted| &mut predicted.entry);
         for entry in entries.chain(failed.iter_mut().map(|failed| &mut failed.entry)) {
@@ -131,7 +137,7 @@ impl ScoredLive {
         ScoredChunk {
             id: place.id,
             range,
-            ids: IdScheme::V5,
+            ids,
             lane: Lane::Realtime,
             predicted_at,
             predicted,
@@ -213,7 +219,8 @@ mod tests {
 
     #[test]
     fn live_v1_is_pinned() {
-        let message = LiveMessage { id: id(), transactions: vec![entry(1)], rejected: vec![rejected(2)] };
+        let message =
+            LiveMessage { id: id(), ids: IdScheme::V5, transactions: vec![entry(1)], rejected: vec![rejected(2)] };
         let body = String::from_utf8(message.encode().unwrap()).unwrap();
         insta::assert_snapshot!(body);
         assert_eq!(LiveMessage::decode(body.as_bytes()).unwrap(), message);
@@ -224,6 +231,7 @@ mod tests {
         let failed = FailedRow::given_up(entry(3), FailureClass::Rejected, "422");
         ScoredLive {
             id: id(),
+            ids: IdScheme::V5,
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
             predicted: vec![Predicted { entry: entry(1), prediction }],
             failed: vec![failed],
@@ -240,7 +248,8 @@ mod tests {
 
     #[test]
     fn an_unrecordable_message_is_unreadable() {
-        let good = LiveMessage { id: id(), transactions: vec![entry(1)], rejected: vec![rejected(2)] };
+        let good =
+            LiveMessage { id: id(), ids: IdScheme::V5, transactions: vec![entry(1)], rejected: vec![rejected(2)] };
         let named = |message: &str| LiveMessage { id: LiveId { message: message.to_owned(), ..id() }, ..good.clone() };
         for (bad, why) in [
             (LiveMessage { transactions: vec![entry(2)], ..good.clone() }, "numbered"),

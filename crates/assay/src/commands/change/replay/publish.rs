@@ -4,7 +4,7 @@
 
 use assay_queue::{Broker, ConfirmError, Message, PublishWindow, QueueKind, Route, publish_until_confirmed};
 use assay_store::{FailedRowSelection, Store};
-use assay_transaction::{Entry, FailureClass, Lane, ReplayId, ReplayPart, Run, RunId, RunSettings};
+use assay_transaction::{Entry, FailureClass, IdScheme, Lane, ReplayId, ReplayPart, Run, RunSettings};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ impl PartPublisher<'_> {
     pub(super) async fn send(&self) -> Result<SentParts, CommandError> {
         let chunk_rows = self.run.settings.chunk_rows.get();
         let page_rows = chunk_rows.min(MAX_PAGE);
-        let mut builder = PartBuilder::new(self.run.run_id.clone(), self.replay, chunk_rows);
+        let mut builder = PartBuilder::new(self.first_part(), self.run.settings.ids, chunk_rows);
         let mut sent = SentParts::default();
         let mut in_flight = FuturesUnordered::new();
         let mut window = PublishWindow::new(self.broker.max_in_flight(), MAX_BYTES_IN_FLIGHT);
@@ -85,6 +85,10 @@ impl PartPublisher<'_> {
         Ok(sent)
     }
 
+    fn first_part(&self) -> ReplayId {
+        ReplayId { run_id: self.run.run_id.clone(), replay: self.replay, part: 0 }
+    }
+
     fn publish(
         &self,
         id: &ReplayId,
@@ -125,15 +129,16 @@ fn route(run: &Run) -> Route {
 /// Cuts rows into parts by rows and bytes, as chunks are.
 struct PartBuilder {
     next: ReplayId,
+    ids: IdScheme,
     max_rows: usize,
     entries: Vec<Entry>,
     bytes: usize,
 }
 
 impl PartBuilder {
-    fn new(run_id: RunId, replay: u64, max_rows: u32) -> Self {
-        let next = ReplayId { run_id, replay, part: 0 };
-        Self { next, max_rows: usize::try_from(max_rows).unwrap_or(usize::MAX), entries: Vec::new(), bytes: 0 }
+    fn new(next: ReplayId, ids: IdScheme, max_rows: u32) -> Self {
+        let max_rows = usize::try_from(max_rows).unwrap_or(usize::MAX);
+        Self { next, ids, max_rows, entries: Vec::new(), bytes: 0 }
     }
 
     /// Adds a row; returns the part if it is full.
@@ -152,7 +157,7 @@ impl PartBuilder {
         let id = self.next.clone();
         self.next.part += 1;
         self.bytes = 0;
-        Some(ReplayPart { id, transactions: std::mem::take(&mut self.entries) })
+        Some(ReplayPart { id, ids: self.ids, transactions: std::mem::take(&mut self.entries) })
     }
 }
 
@@ -168,7 +173,8 @@ mod tests {
     #[test]
     fn parts_are_cut_by_rows_and_bytes() {
         let entry = || replayable_entry(&failed()).unwrap();
-        let mut builder = PartBuilder::new("run".parse().unwrap(), 2, 3);
+        let first = ReplayId { run_id: "run".parse().unwrap(), replay: 2, part: 0 };
+        let mut builder = PartBuilder::new(first, IdScheme::V8, 3);
         assert_eq!(builder.rest(), None);
         assert_eq!(builder.add(entry(), 10), None);
         assert_eq!(builder.add(entry(), 10), None);
@@ -177,7 +183,7 @@ mod tests {
         assert_eq!(builder.add(entry(), 10), None);
         let last = builder.rest().unwrap();
         assert_eq!(rows(&last), (2, 1));
-        assert_eq!(last.id.to_string(), "run/2/2");
+        assert_eq!((last.id.to_string().as_str(), last.ids), ("run/2/2", IdScheme::V8));
         assert_eq!(builder.rest(), None);
     }
 }
