@@ -59,6 +59,15 @@ impl Database {
         database
     }
 
+    /// Makes it one that existed before there were schemes of ids, and so follows the first. No program may be connected.
+    pub async fn follow_first_id_scheme(&self) {
+        self.execute(
+            "UPDATE schema_compatibility SET ids = 5, oldest_version = 1;
+            ALTER TABLE runs DROP CONSTRAINT runs_follow_id_scheme_8",
+        )
+        .await;
+    }
+
     /// For `DATABASE_URL`.
     pub fn url(&self) -> &str {
         self.url.as_str()

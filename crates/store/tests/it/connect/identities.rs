@@ -1,7 +1,7 @@
 //! The scheme of ids: it belongs to the database, is decided once, and no program that does not know it gets in.
 
 use assay_store::{DatabaseOptions, RunStart, connect, migrate};
-use assay_transaction::{IdScheme, LiveId, RunSettings};
+use assay_transaction::{IdScheme, LiveId, Namespace, RunSettings};
 use chrono::Utc;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::PgConnection;
@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, SqlSafeStr as _};
 
 use crate::chunks::{new_run, run_id};
-use crate::database::{Database, STARTUP, address, empty_postgres, empty_sqlite};
+use crate::database::{Database, STARTUP, address, empty_postgres, empty_sqlite, server};
 use crate::postgres::server::wait_for_blocked_connections;
 
 /// The version whose programs know no scheme.
@@ -84,6 +84,30 @@ async fn a_run_that_begins_meanwhile_decides() {
     };
     let (migrated, ()) = tokio::join!(migrate(&options, STARTUP), commit);
     assert_eq!(migrated.unwrap().ids, IdScheme::V5);
+}
+
+/// `deploy/from-the-old-job/copy.sql` makes identities in SQL.
+#[tokio::test]
+async fn the_script_for_the_old_job_makes_the_same_identities() {
+    let script = include_str!("../../../../../deploy/from-the-old-job/copy.sql");
+    let start = script.find("CREATE OR REPLACE FUNCTION pg_temp.ordered_id").expect("it has a function");
+    let function = script[start..].split_inclusive("$ordered$").take(2).collect::<String>();
+    let mut connection = PgConnection::connect(server().as_str()).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(function)).execute(&mut connection).await.unwrap();
+    let namespace = Namespace::new("s3://transactions/a.csv");
+    for vector in include_str!("../../../../transaction/src/run/ordered_id_vectors.txt").lines() {
+        let (id, expected) = vector.rsplit_once(' ').unwrap();
+        let made: Option<String> = sqlx::query_scalar("SELECT pg_temp.ordered_id(CAST($1 AS uuid), $2)::text")
+            .bind(namespace.to_string())
+            .bind(id)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(namespace.identify(IdScheme::V8, id).0.to_string(), expected, "{id}");
+        // The others become UUIDv5 by the extension uuid-ossp.
+        let is_ordered = expected.as_bytes()[14] == b'8';
+        assert_eq!(made.as_deref(), is_ordered.then_some(expected), "{id}");
+    }
 }
 
 mod follow {

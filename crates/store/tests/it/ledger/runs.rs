@@ -34,7 +34,8 @@ on_both! {
 
 async fn a_run_begins_resumes_and_ends(database: &Database) {
     let store = &*database.store;
-    let new = new_run("first", "s3://bank/a.csv");
+    let mut new = new_run("first", "s3://bank/a.csv");
+    new.settings.ids = store.ids();
     let RunStart::Started(run, lease) = store.begin_run(&new).await.unwrap() else { panic!("it is new") };
     assert_eq!((&run.run_id, &run.source, run.state), (&new.run_id, &new.source, RunState::Loading));
     assert_eq!((run.settings.clone(), run.checkpoint, run.sealed), (new.settings.clone(), Checkpoint::START, None));
@@ -295,7 +296,9 @@ async fn a_run_of_a_newer_version_is_skipped(database: &Database) {
     begin(store, "b").await;
     store.write(&[chunk_of_ids("b", 0, 1, &[1])], IdConflict::Fail).await.unwrap();
     store.seal(&lease("b"), SealedTotals { rows_read: 1, chunks_total: 1, amount: None }, None).await.unwrap();
-    database.execute("UPDATE runs SET settings = '{\"chunk_rows\":\"as many as fit\"}' WHERE run_id = 'b'").await;
+    database
+        .execute("UPDATE runs SET settings = '{\"ids\":8,\"chunk_rows\":\"as many as fit\"}' WHERE run_id = 'b'")
+        .await;
     let names = |runs: Vec<assay_transaction::Run>| runs.into_iter().map(|run| run.run_id).collect::<Vec<_>>();
     assert_eq!(names(store.runs(None, 10).await.unwrap()), [run_id("a")]);
     assert_eq!(names(store.open_runs().await.unwrap().into_iter().map(|open| open.run).collect()), [run_id("a")]);
