@@ -122,6 +122,12 @@ BEGIN
             EXECUTE format('GRANT %s ON %I.%I TO %s', entry.rights, target, entry.name, entry.role);
         END IF;
     END LOOP;
+    -- Only an owner may summarise rows: the function does it for the writers.
+    IF to_regprocedure(format('%I.summarise_rows(integer)', target)) IS NOT NULL THEN
+        EXECUTE format('REVOKE ALL ON FUNCTION %I.summarise_rows(integer) FROM PUBLIC, assay_loader, assay_writer, assay_streamer,
+            assay_desk, assay_remover, assay_reader', target);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %I.summarise_rows(integer) TO assay_writer', target);
+    END IF;
 END
 $$;
 

@@ -49,7 +49,7 @@ pub struct LoadSummary {
     pub run: Run,
     /// Whether the source was loaded before, so that there was nothing to do.
     pub already_loaded: bool,
-    /// Outcomes of its rows, if the load waited for them.
+    /// Outcomes of its rows as its chunks record them, if the load waited for them.
     pub tally: Option<Tally>,
     /// Failed rows of a run that was finished before, if the load was to wait.
     pub failed_before: u64,

@@ -85,7 +85,7 @@ impl<'a> RunFollower<'a> {
     }
 }
 
-/// Waits until a sealed run is finished. Returns the outcomes of its rows.
+/// Waits until a sealed run is finished. Returns the outcomes of its rows, as its chunks record them.
 pub(crate) async fn until_finished(
     following: &mut RunFollower<'_>,
     broker: &dyn Broker,
@@ -101,7 +101,7 @@ pub(crate) async fn until_finished(
         following.poll().await.or_else(|error| if is_transient(&error) { Ok(()) } else { Err(error) })?;
         match run {
             Ok(Some(run)) if run.state.is_finished() => {
-                let tally = store.tally(run_id).await?;
+                let tally = store.tally_by_chunk(run_id).await?;
                 return Ok((run, tally));
             }
             Ok(run) if Instant::now() >= deadline => return Err(timed_out(store, broker, run_id, run, timeout).await),

@@ -18,6 +18,7 @@ const POSTGRES: Embedded = &[
     (6, "again", include_str!("../../../migrations/postgres/0006_again.sql")),
     (7, "removal", include_str!("../../../migrations/postgres/0007_removal.sql")),
     (8, "identities", include_str!("../../../migrations/postgres/0008_identities.sql")),
+    (9, "rows", include_str!("../../../migrations/postgres/0009_rows.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),

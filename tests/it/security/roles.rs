@@ -298,6 +298,7 @@ async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
         assert!(!restricted.lets(role, statement).await, "{role} may: {statement}");
     }
     assert!(restricted.lets("assay_reader", "SELECT * FROM transactions").await);
+    assert!(restricted.lets("assay_writer", "SELECT summarise_rows(1)").await);
     // Tables of a later migration are readable for the reading roles only.
     assert!(restricted.lets("assay_owner", "CREATE TABLE later (a int)").await);
     assert!(restricted.lets("assay_reader", "SELECT * FROM later").await);

@@ -155,8 +155,8 @@ pub trait Operations: Send + Sync {
     /// The outcomes of a run's rows, counted from the data rows.
     async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError>;
 
-    /// How often each label was predicted in a run, the most frequent first.
-    async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError>;
+    /// The same, and how often each label was predicted, the most frequent first: at one point in time.
+    async fn recount(&self, run_id: &RunId) -> Result<(Tally, Vec<PredictionCount>), StoreError>;
 
     /// How many rows of a run are invalid, by reason code, the most frequent first.
     async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError>;

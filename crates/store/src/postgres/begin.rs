@@ -9,8 +9,19 @@ const LIMITS: &str = "SET LOCAL statement_timeout = '120s'; SET LOCAL lock_timeo
 /// After a commit, a message is acknowledged and never sent again: the commit must be on disk, whatever a role, a
 /// database or the server has set. `local`, `remote_write` and `remote_apply` write it there too and only differ
 /// about standbys: they stay. Numbers keep all digits, also in JSON.
-const WRITE_SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', true) \
-     WHERE current_setting('synchronous_commit') = 'off'; SET LOCAL extra_float_digits = 1";
+macro_rules! write_settings {
+    () => {
+        "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'; \
+         SET LOCAL extra_float_digits = 1"
+    };
+}
+/// By an index, whatever the planner believes about tables of which nobody has collected statistics, and about summaries of which there
+/// are none. Such a statement takes less time than starting a worker.
+macro_rules! by_index {
+    () => {
+        "SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
+    };
+}
 
 /// A kind of transaction.
 #[derive(Debug, Clone, Copy)]
@@ -20,16 +31,22 @@ pub(super) struct Begin {
 }
 
 /// Writes. Each of its statements sees what is committed when it begins.
-pub(super) const WRITING: Begin = Begin { begin: "BEGIN ISOLATION LEVEL READ COMMITTED", settings: WRITE_SETTINGS };
+pub(super) const WRITING: Begin = Begin { begin: "BEGIN ISOLATION LEVEL READ COMMITTED", settings: write_settings!() };
 /// Reads, all of it at one point in time.
 pub(super) const READING: Begin = Begin { begin: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", settings: "" };
 /// Reads lists in row order, page by page: along the index, even if the planner does not know yet how many rows there
 /// are and would sort them all for each page.
 pub(super) const LISTING: Begin =
     Begin { settings: "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off", ..READING };
+/// Finds few rows of a large table.
+pub(super) const LOOKING_UP: Begin = Begin { settings: by_index!(), ..READING };
+/// Writes to the rows of a part of a run.
+pub(super) const REMOVING: Begin = Begin { settings: concat!(write_settings!(), "; ", by_index!()), ..WRITING };
 /// Counts the rows of a large run, which may take longer than any other statement.
-pub(super) const COUNTING: Begin =
-    Begin { settings: "SET LOCAL statement_timeout = '30min'; SET LOCAL work_mem = '64MB'", ..READING };
+pub(super) const COUNTING: Begin = Begin {
+    settings: "SET LOCAL statement_timeout = '30min'; SET LOCAL work_mem = '64MB'; SET LOCAL jit = off",
+    ..READING
+};
 /// Changes tables: an index over many rows takes its time, and so does a concurrent migration.
 pub(super) const MIGRATING: Begin = Begin {
     // The first commit of rows brings earlier commits to disk as well.
@@ -70,7 +87,7 @@ mod tests {
     #[test]
     fn every_setting_ends_with_its_transaction() {
         for opening in [Opening::new(None), Opening::new(Some("assay"))] {
-            for kind in [WRITING, READING, LISTING, COUNTING, MIGRATING] {
+            for kind in [WRITING, READING, LISTING, LOOKING_UP, REMOVING, COUNTING, MIGRATING] {
                 let statement = opening.statement(kind);
                 let mut parts = statement.as_str().split("; ");
                 assert!(parts.next().unwrap().starts_with("BEGIN ISOLATION LEVEL "));

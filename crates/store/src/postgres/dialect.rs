@@ -3,7 +3,8 @@
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use uuid::Uuid;
 
-pub(super) use super::begin::{Begin, COUNTING, LISTING, READING, WRITING};
+pub(super) use super::begin::{Begin, COUNTING, LISTING, LOOKING_UP, READING, REMOVING, WRITING};
+pub(super) use super::counts::{count_apart, fit_plans};
 pub(super) use super::pool::Pool;
 use crate::StoreError;
 
@@ -33,6 +34,19 @@ pub(super) async fn queue_up(connection: &mut Connection, name: &str) -> Result<
     Ok(())
 }
 
+/// The end of a condition on `run_id`, or `run_id` and `row_number`, of transactions: a row is in one of two indexes, each of which
+/// serves the queries that name its type.
+macro_rules! of_either_type {
+    () => {
+        " AND (processing_type = 'batch' OR processing_type = 'streaming')"
+    };
+}
+/// One of two expressions: the first where an index has each row of a run.
+macro_rules! if_rows_are_indexed {
+    ($then:expr, $otherwise:expr) => {
+        $otherwise
+    };
+}
 /// Whether an id is among those that are bound.
 macro_rules! is_any_of {
     ($id:literal, $ids:literal) => {
@@ -127,6 +141,6 @@ macro_rules! as_amount {
     };
 }
 pub(super) use {
-    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, is_any_of, json_elements, json_length,
-    millis_since, millis_until, now, seconds_ago, seconds_ahead,
+    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, if_rows_are_indexed, is_any_of, json_elements,
+    json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
 };

@@ -3,12 +3,15 @@
 //! - `address`: what `DATABASE_URL` means; `server`: the first connection
 //! - `begin`: how each transaction begins, with its settings; `pool`: the connections
 //! - `write`: the transaction that writes chunks, with the COPY encoder
+//! - `counts`: how the rows of a run are counted; `row_summaries`: how a row is found
 //! - `sql`: all other statements, which SQLite shares; `dialect`: what they need where the databases differ
 
 mod address;
 mod begin;
+mod counts;
 mod dialect;
 mod pool;
+mod row_summaries;
 mod server;
 #[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
 #[path = "../sql/mod.rs"]

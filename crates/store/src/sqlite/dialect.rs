@@ -2,6 +2,7 @@
 
 use std::future::{Ready, ready};
 
+use assay_transaction::RunId;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use uuid::Uuid;
 
@@ -23,6 +24,10 @@ pub(super) const WRITING: &str = "BEGIN IMMEDIATE";
 pub(super) const READING: &str = "BEGIN";
 /// Reads lists in row order, page by page.
 pub(super) const LISTING: &str = READING;
+/// Finds few rows of a large table.
+pub(super) const LOOKING_UP: &str = READING;
+/// Writes to the rows of a part of a run.
+pub(super) const REMOVING: &str = WRITING;
 /// Counts the rows of a large run.
 pub(super) const COUNTING: &str = READING;
 
@@ -44,6 +49,31 @@ pub(super) fn queue_up(_: &mut Connection, _: &str) -> Ready<Result<(), StoreErr
     ready(Ok(()))
 }
 
+/// Lets the next statements find the rows of a run. They do.
+pub(super) fn fit_plans(_: &mut Connection, _: &RunId) -> Ready<Result<(), StoreError>> {
+    ready(Ok(()))
+}
+
+/// Labels with their counts and mean scores, if they can be counted without joining tables.
+pub(super) fn count_apart(
+    _: &mut Connection,
+    _: &RunId,
+) -> Ready<Result<Option<Vec<(String, i64, Option<f64>)>>, StoreError>> {
+    ready(Ok(None))
+}
+
+/// The end of a condition on `run_id` of transactions: nothing, as an index has each row.
+macro_rules! of_either_type {
+    () => {
+        ""
+    };
+}
+/// One of two expressions: the first where an index has each row of a run.
+macro_rules! if_rows_are_indexed {
+    ($then:expr, $otherwise:expr) => {
+        $then
+    };
+}
 /// Whether an id is among those that are bound.
 macro_rules! is_any_of {
     ($id:literal, $ids:literal) => {
@@ -138,6 +168,6 @@ macro_rules! as_amount {
     };
 }
 pub(super) use {
-    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, is_any_of, json_elements, json_length,
-    millis_since, millis_until, now, seconds_ago, seconds_ahead,
+    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, if_rows_are_indexed, is_any_of, json_elements,
+    json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
 };

@@ -236,7 +236,7 @@ impl LawWorld<'_> {
                 tally.accounts_for(rows)
                     && tally.accounts_for(self.store.run(&id).await.unwrap().unwrap().sealed.unwrap().rows_read)
             );
-            let counts = self.store.prediction_counts(&id).await.unwrap();
+            let counts = self.store.recount(&id).await.unwrap().1;
             assert_eq!(counts.iter().map(|count| count.count).sum::<u64>(), tally.predicted);
             for row in 1..=rows {
                 assert_ne!(self.store.row(&id, row).await.unwrap(), RowOutcome::Unrecorded, "{row}");

@@ -2,7 +2,7 @@
 
 use assay_transaction::{RunId, Tally};
 
-use super::dialect::{Connection, as_id, json_elements};
+use super::dialect::{Connection, as_id, fit_plans, json_elements, of_either_type};
 use super::runs;
 use crate::ledger::sealing::beyond_end;
 use crate::operations::audit::Gaps;
@@ -19,8 +19,9 @@ const OUTCOMES: &str = concat!(
         SELECT first_row, 0, first_row + rows FROM chunks WHERE run_id = $1
         UNION ALL
         SELECT t.row_number, CASE WHEN p.transaction_id IS NOT NULL THEN 1 ELSE 5 END, 0
-            FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = $1
-        UNION ALL SELECT row_number, 2, 0 FROM invalid_transactions WHERE run_id = $1
+            FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id WHERE t.run_id = $1",
+    of_either_type!(),
+    " UNION ALL SELECT row_number, 2, 0 FROM invalid_transactions WHERE run_id = $1
         UNION ALL SELECT row_number, 3, 0 FROM failed_transactions WHERE run_id = $1
         UNION ALL SELECT CAST(element.value->>0 AS bigint), 4, 0 FROM chunks, ",
     json_elements!("duplicate_rows"),
@@ -42,13 +43,14 @@ const OUTCOMES: &str = concat!(
 const CLAIMS: &str = concat!(
     "SELECT (SELECT CAST(coalesce(sum(predicted), 0) AS bigint) FROM chunks WHERE run_id = $1), (SELECT count(*) FROM chunks, ",
     json_elements!("duplicate_rows"),
-    " WHERE run_id = $1 AND duplicate_rows IS NOT NULL AND NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = ",
+    " WHERE run_id = $1 AND duplicate_rows IS NOT NULL AND (SELECT t.id FROM transactions t WHERE t.id = ",
     as_id!("element.value->>1"),
-    "))"
+    ") IS NULL)"
 );
 
 pub(crate) async fn audit(connection: &mut Connection, run_id: &RunId) -> Result<Option<Audit>, StoreError> {
     let Some(run) = runs::by_id(connection, run_id).await? else { return Ok(None) };
+    fit_plans(&mut *connection, run_id).await?;
     let counts: (i64, i64, i64, i64, i64, i64, i64) =
         sqlx::query_as(OUTCOMES).bind(run_id.as_str()).fetch_one(&mut *connection).await?;
     let (predicted, invalid, failed, duplicate, unpredicted, distinct_rows, uncovered_rows) = counts;

@@ -15,7 +15,7 @@ use assay_transaction::{Run, RunId, RunState, StopKind, Tally};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::dialect::{self, COUNTING, Database, READING, WRITING};
+use super::dialect::{self, COUNTING, Database, LOOKING_UP, READING, WRITING};
 use super::ledger::{leases, live, run_row, runs};
 use super::{ask, bounded, fragments, rows};
 use crate::{
@@ -80,7 +80,7 @@ impl Operations for Database {
     }
 
     async fn row(&self, run_id: &RunId, row: u64) -> Result<RowOutcome, StoreError> {
-        bounded(ask(self.reading(), READING, async |reading| records::row(reading, run_id, row).await)).await
+        bounded(ask(self.reading(), LOOKING_UP, async |reading| records::row(reading, run_id, row).await)).await
     }
 
     async fn earlier_failures(&self, run_id: &RunId, row: u64) -> Result<Vec<EarlierFailure>, StoreError> {
@@ -190,11 +190,11 @@ impl Operations for Database {
     }
 
     async fn tally(&self, run_id: &RunId) -> Result<Tally, StoreError> {
-        ask(self.reading(), COUNTING, async |counting| counts::tally_by(counting, run_id, counts::TALLY).await).await
+        Ok(self.recount(run_id).await?.0)
     }
 
-    async fn prediction_counts(&self, run_id: &RunId) -> Result<Vec<PredictionCount>, StoreError> {
-        ask(self.reading(), COUNTING, async |counting| counts::predictions(counting, run_id).await).await
+    async fn recount(&self, run_id: &RunId) -> Result<(Tally, Vec<PredictionCount>), StoreError> {
+        ask(self.reading(), COUNTING, async |counting| counts::recount(counting, run_id).await).await
     }
 
     async fn invalid_counts(&self, run_id: &RunId) -> Result<Vec<(String, u64)>, StoreError> {

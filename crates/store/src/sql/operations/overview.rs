@@ -64,8 +64,8 @@ async fn read(
     };
     let (tally, predictions) = match counting {
         TallySource::Rows => {
-            let tally = counts::tally_by(connection, run_id, counts::TALLY).await?;
-            (tally, Some(counts::predictions(connection, run_id).await?))
+            let (tally, predictions) = counts::recount(connection, run_id).await?;
+            (tally, Some(predictions))
         }
         TallySource::Chunks => (booked(connection, run_id).await?, None),
     };

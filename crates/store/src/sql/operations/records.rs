@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Connection, LISTING, Pool, READING, Row, as_json, json_elements, key};
+use super::dialect::{Connection, LISTING, Pool, READING, Row, as_json, json_elements, key, of_either_type};
 use super::fragments::{covering_chunk, invalid_columns};
 use super::{ask, rows};
 use crate::operations::filters::Filter;
@@ -66,7 +66,8 @@ macro_rules! selected {
 }
 
 const BY_ID: &str = concat!(transactions!(), " WHERE t.id = $1");
-const BY_ROW: &str = concat!(transactions!(), " WHERE t.run_id = $1 AND t.row_number = $2 LIMIT 1");
+const BY_ROW: &str =
+    concat!(transactions!(), " WHERE t.run_id = $1 AND t.row_number = $2", of_either_type!(), " LIMIT 1");
 const FAILED_ROW: &str = concat!(failed!(), " WHERE run_id = $1 AND row_number = $2");
 const INVALID_ROW: &str = concat!(invalid!(), " WHERE run_id = $1 AND row_number = $2");
 const DUPLICATES_AROUND: &str = concat!(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::dialect::Connection;
+use super::dialect::{Connection, if_rows_are_indexed, of_either_type};
 use crate::values::unsigned;
 use crate::{StoreError, StrayRun, Strays};
 
@@ -26,14 +26,20 @@ macro_rules! unknown_runs {
 }
 const UNKNOWN_RUNS: [&str; 4] = [
     unknown_runs!("chunks"),
-    unknown_runs!("transactions"),
+    if_rows_are_indexed!(
+        unknown_runs!("transactions"),
+        "SELECT DISTINCT run_id FROM transactions t WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = t.run_id)"
+    ),
     unknown_runs!("invalid_transactions"),
     unknown_runs!("failed_transactions"),
 ];
-const COUNT: &str = "
-    SELECT (SELECT count(*) FROM chunks WHERE run_id = $1), (SELECT count(*) FROM transactions WHERE run_id = $1),
+const COUNT: &str = concat!(
+    "SELECT (SELECT count(*) FROM chunks WHERE run_id = $1), (SELECT count(*) FROM transactions WHERE run_id = $1",
+    of_either_type!(),
+    "),
         (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
-        (SELECT count(*) FROM failed_transactions WHERE run_id = $1)";
+        (SELECT count(*) FROM failed_transactions WHERE run_id = $1)"
+);
 const PREDICTIONS: &str = "
     SELECT count(*) FROM predictions p WHERE NOT EXISTS (SELECT 1 FROM transactions t WHERE t.id = p.transaction_id)";
 

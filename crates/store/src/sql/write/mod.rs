@@ -68,6 +68,10 @@ impl ChunkWriter for Database {
         .await
     }
 
+    async fn summarise_rows(&self) -> Result<(), StoreError> {
+        self.summarise().await
+    }
+
     async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
         bounded(dead_letters::record(self.writing(), letter)).await
     }

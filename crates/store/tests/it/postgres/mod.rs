@@ -2,4 +2,5 @@
 
 pub(crate) mod pgbouncer;
 mod poolers;
+mod rows;
 pub(crate) mod server;

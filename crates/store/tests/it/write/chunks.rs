@@ -64,7 +64,7 @@ async fn every_row_is_stored_in_its_table(database: &Database) {
     let entry: Entry = serde_json::from_slice(payload).unwrap();
     assert_eq!((entry.row, entry.transaction.decode().unwrap()), (104, transaction(4, "1")));
 
-    let counts = store.prediction_counts(&run_id("a")).await.unwrap();
+    let counts = store.recount(&run_id("a")).await.unwrap().1;
     let count = |prediction: &str, mean_score| PredictionCount { prediction: prediction.into(), count: 1, mean_score };
     assert_eq!(counts, [count("fraud", Some(0.97)), count("legitimate", Some(0.25))]);
     assert_eq!(store.invalid_counts(&run_id("a")).await.unwrap(), [("amount_scale".to_owned(), 1)]);

@@ -50,10 +50,7 @@ impl RunSummary {
         elapsed: Duration,
     ) -> Result<Self, CommandError> {
         let run = &ended.run;
-        let tally = match ended.tally {
-            Some(tally) => tally,
-            None => store.tally(&run.run_id).await?,
-        };
+        let (tally, predictions) = store.recount(&run.run_id).await?;
         let rows_read = run.sealed.map_or(0, |sealed| sealed.rows_read);
         let mut summary = Self {
             run_id: run.run_id.clone(),
@@ -66,7 +63,7 @@ impl RunSummary {
             tally,
             invalid_by_reason: store.invalid_counts(&run.run_id).await?.into_iter().collect(),
             failed_by_class: store.failed_counts(&run.run_id).await?.into_iter().collect(),
-            predictions: masked_labels(store.prediction_counts(&run.run_id).await?),
+            predictions: masked_labels(predictions),
             seconds: elapsed.as_secs_f64(),
             rows_per_second: 0,
             warnings: ended.warnings.clone(),

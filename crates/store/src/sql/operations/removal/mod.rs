@@ -7,7 +7,8 @@ use assay_transaction::RunId;
 use uuid::Uuid;
 
 use super::dialect::{
-    self, COUNTING, Connection, Pool, WRITING, as_amount, as_id, as_json, as_time, json_elements, key, now, queue_up,
+    self, COUNTING, Connection, Pool, REMOVING, WRITING, as_amount, as_id, as_json, as_time, json_elements, key, now,
+    of_either_type, queue_up,
 };
 use super::fragments::{self, failed_columns, or_replace_prediction, prediction_columns};
 use super::run_row::{self, run_columns};
@@ -26,6 +27,16 @@ const BEGIN: &str = concat!(
     run_columns!()
 );
 const STATE: &str = "SELECT removal_at IS NOT NULL AND removed_at IS NULL FROM runs WHERE run_id = $1";
+/// The transactions of the rows from $2 up to $3, exclusive.
+macro_rules! stored_rows {
+    () => {
+        concat!(
+            "(SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+            of_either_type!(),
+            ")"
+        )
+    };
+}
 /// Inserts tombstones; $4 to $6 are their values behind the row number. Rows that failed stay.
 macro_rules! insert_tombstones {
     ($($rows:tt)+) => {
@@ -42,7 +53,8 @@ macro_rules! insert_tombstones {
 const ROW_TOMBSTONES: [&str; 2] = [
     insert_tombstones!(
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM transactions \
-         WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
+         WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+        of_either_type!()
     ),
     insert_tombstones!(
         "run_id, row_number, $4, 'removed', $5, 0, $6 FROM invalid_transactions \
@@ -61,16 +73,15 @@ const FAILED_TO_TOMBSTONES: &str = "
     UPDATE failed_transactions SET transaction_id = $4, class = 'removed', reason = $5, attempts = 0, payload = $6
     WHERE run_id = $1 AND row_number >= $2 AND row_number < $3 AND class <> 'removed'";
 /// Conflicts with deleted transactions, whose reasons quote them.
-const FORGET_CONFLICTS: &str = "
-    UPDATE failed_transactions SET reason = $4 WHERE class = 'id_conflict' AND run_id <> $1 AND transaction_id IN
-        (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)";
+const FORGET_CONFLICTS: &str = concat!(
+    "UPDATE failed_transactions SET reason = $4 WHERE class = 'id_conflict' AND run_id <> $1 AND transaction_id IN ",
+    stored_rows!()
+);
 /// The rest of the rows; transactions last, as the other statements select by them.
 const ERASE: [&str; 6] = [
-    "DELETE FROM predictions WHERE transaction_id IN
-        (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)",
-    "DELETE FROM transaction_history WHERE transaction_id IN
-        (SELECT id FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3)",
-    "DELETE FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
+    concat!("DELETE FROM predictions WHERE transaction_id IN ", stored_rows!()),
+    concat!("DELETE FROM transaction_history WHERE transaction_id IN ", stored_rows!()),
+    concat!("DELETE FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3", of_either_type!()),
     "DELETE FROM invalid_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
     "DELETE FROM row_history WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
     "UPDATE chunks SET predicted = 0 WHERE run_id = $1 AND first_row >= $2 AND first_row < $3 AND predicted > 0",
@@ -199,7 +210,7 @@ pub(crate) async fn step(
     run_id: &RunId,
     at: &RemovalStep,
 ) -> Result<(RemovalCounts, Option<RemovalStep>), StoreError> {
-    let mut transaction = pool.begin_with(WRITING).await?;
+    let mut transaction = pool.begin_with(REMOVING).await?;
     queue_up(&mut transaction, REMOVALS).await?;
     let is_begun: Option<bool> =
         sqlx::query_scalar(STATE).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
