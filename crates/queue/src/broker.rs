@@ -225,6 +225,9 @@ pub enum BrokerError {
     /// The broker is unreachable.
     #[error("{0}")]
     Unreachable(String),
+    /// Messages have to be worked off first.
+    #[error("{0}")]
+    NotYet(String),
 }
 
 impl From<SettingError> for BrokerError {
@@ -238,7 +241,7 @@ impl BrokerError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage(_) => Exit::Usage,
-            Self::Unreachable(_) => Exit::DependencyUnavailable,
+            Self::Unreachable(_) | Self::NotYet(_) => Exit::DependencyUnavailable,
         }
     }
 }

@@ -34,6 +34,6 @@ pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message, PackedForms};
 pub use metrics::observe_depths;
-pub use options::{BrokerEndpoint, BrokerOptions, connect, declare, declare_events_exchange};
+pub use options::{BrokerEndpoint, BrokerOptions, connect, declare, declare_events_exchange, finish_upgrade};
 pub use publish::{ConfirmError, PublishWindow, publish_until_confirmed};
 pub use route::{QueueKind, Route};

@@ -89,6 +89,16 @@ pub async fn declare(options: &BrokerOptions, startup: Duration) -> Result<(), B
     rabbitmq::declare_topology(options, startup).await
 }
 
+/// Declares the topology, and removes what only versions up to 0.1 need; returns the queues that it deleted. Idempotent. If there
+/// were such queues, `transactions.batch` has to have room for the time `room_for` first.
+pub async fn finish_upgrade(
+    options: &BrokerOptions,
+    startup: Duration,
+    room_for: Duration,
+) -> Result<Vec<String>, BrokerError> {
+    rabbitmq::finish_upgrade(options, startup, room_for).await
+}
+
 /// Declares the topology and the durable topic exchange that an S3 server publishes its events to; returns the name of the
 /// exchange, `QUEUE_PREFIX` included.
 pub async fn declare_events_exchange(

@@ -2,9 +2,11 @@
 //! declared is no error.
 
 /// All exchanges.
-pub const EXCHANGES: [&str; 8] = [
+pub const EXCHANGES: [&str; 10] = [
+    "assay.chunks",
     "assay.transactions",
     "assay.scored",
+    "assay.chunks.delay",
     "assay.transactions.delay",
     "assay.scored.delay",
     "assay.control",
@@ -16,5 +18,6 @@ pub const EXCHANGES: [&str; 8] = [
 /// The queues of the stages.
 pub const WORK_QUEUES: [&str; 4] =
     ["transactions.batch", "transactions.realtime", "predictions.batch", "predictions.realtime"];
-/// The suffixes of a work queue and of its delay queues.
-pub const DELAYS: [&str; 4] = ["", ".delay.1s", ".delay.10s", ".delay.60s"];
+/// The suffixes of a work queue and of its delay queues; those of chunks have names of their own.
+pub const DELAYS: [&str; 7] =
+    ["", ".delay.1s", ".delay.10s", ".delay.60s", ".delay.chunks.1s", ".delay.chunks.10s", ".delay.chunks.60s"];

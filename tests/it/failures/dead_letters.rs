@@ -26,7 +26,7 @@ async fn an_unreadable_chunk_stalls_its_run_until_it_is_repaired() {
     let (object, file) = published(&stack).await;
     let chunk = stack.broker.take("transactions.batch").await;
     let spoiled = Taken { body: chunk.body[..chunk.body.len() / 2].to_vec(), ..chunk };
-    stack.broker.put("assay.transactions", "batch", &spoiled).await;
+    stack.broker.put("assay.chunks", "batch", &spoiled).await;
     let _stages = stack.start_stages();
 
     let waiting = stack.loader(&object).arg("--wait").env("WAIT_TIMEOUT", "1h").run().await;
@@ -49,7 +49,7 @@ async fn a_repaired_chunk_that_dies_again_stalls_its_run_again() {
     let (object, file) = published(&stack).await;
     let chunk = stack.broker.take("transactions.batch").await;
     let spoiled = Taken { body: chunk.body[..chunk.body.len() / 2].to_vec(), ..chunk };
-    stack.broker.put("assay.transactions", "batch", &spoiled).await;
+    stack.broker.put("assay.chunks", "batch", &spoiled).await;
     let [predictor, _writer] = stack.start_stages();
     stack.database.until("SELECT count(*) = 9 FROM chunks").await;
     stack.database.until("SELECT count(*) = 1 FROM dead_letters").await;
@@ -58,7 +58,7 @@ async fn a_repaired_chunk_that_dies_again_stalls_its_run_again() {
     stack.database.until("SELECT bool_and(resolved_at IS NOT NULL) FROM dead_letters").await;
 
     stack.broker.take("transactions.batch").await;
-    stack.broker.put("assay.transactions", "batch", &spoiled).await;
+    stack.broker.put("assay.chunks", "batch", &spoiled).await;
     let _predictor = stack.predictor().start();
     stack.database.until("SELECT bool_or(resolved_at IS NULL) FROM dead_letters").await;
     assert_eq!(stack.database.count("SELECT count(*) FROM dead_letters").await, 1, "it is the same letter");
@@ -115,7 +115,7 @@ async fn a_purged_queue_is_repaired_from_the_source() {
     let (object, file) = published(&stack).await;
     for _ in 0..3 {
         let chunk = stack.broker.take("transactions.batch").await;
-        stack.broker.put("assay.transactions", "batch", &chunk).await;
+        stack.broker.put("assay.chunks", "batch", &chunk).await;
     }
     assert_eq!(stack.broker.purge("transactions.batch").await, 10);
     let _stages = stack.start_stages();
@@ -133,7 +133,7 @@ async fn a_dead_letter_of_no_run_is_kept_and_stalls_no_run() {
     let stack = Stack::new(Script::Score).await;
     let (object, file) = published(&stack).await;
     let foreign = Taken { properties: lapin::BasicProperties::default(), body: b"hello".to_vec() };
-    stack.broker.put("assay.transactions", "batch", &foreign).await;
+    stack.broker.put("assay.chunks", "batch", &foreign).await;
     let _stages = stack.start_stages();
     stack.loader(&object).arg("--wait").run().await.expect_exit(0);
     all_is_stored(&stack, &file).await;

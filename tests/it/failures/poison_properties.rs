@@ -23,10 +23,14 @@ async fn poison_on_every_route_fails_alone() {
     stack.loader(&object).env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
     let chunk = stack.broker.take("transactions.batch").await;
     let mut letters = 0;
-    for exchange in ["assay.transactions", "assay.scored"] {
-        for lane in ["batch", "realtime"] {
-            letters += poison(&stack, exchange, lane.as_bytes()).await;
-        }
+    let ways = [
+        ("assay.chunks", "batch"),
+        ("assay.transactions", "realtime"),
+        ("assay.scored", "batch"),
+        ("assay.scored", "realtime"),
+    ];
+    for (exchange, lane) in ways {
+        letters += poison(&stack, exchange, lane.as_bytes()).await;
     }
     letters += poison(&stack, "assay.dead", b"\xff\xfe").await;
     let mut amqp = RawAmqp::connect(stack.broker.url()).await;

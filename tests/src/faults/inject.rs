@@ -223,7 +223,7 @@ impl Round {
     /// Each of them costs itself alone: no program ends or loses work for it, as the rest of the round shows.
     async fn poison(&mut self) -> Result<bool, String> {
         const WAYS: [(&str, &str); 6] = [
-            ("assay.transactions", "batch"),
+            ("assay.chunks", "batch"),
             ("assay.transactions", "realtime"),
             ("assay.scored", "batch"),
             ("assay.scored", "realtime"),

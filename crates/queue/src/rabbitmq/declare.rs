@@ -8,14 +8,16 @@ use lapin::ExchangeKind;
 use super::connect::{ConnectionSettings, PersistentConnection};
 use super::failure::{cause, events_refused};
 use super::topology::{DeclareMode, declare_exchange};
+use super::upgrade::warn_if_unfinished;
 use crate::{BrokerError, BrokerOptions};
 
 pub(crate) async fn declare_topology(options: &BrokerOptions, startup: Duration) -> Result<(), BrokerError> {
     let settings = Arc::new(ConnectionSettings::new(options, "declare", DeclareMode::Always)?);
     let connection = PersistentConnection::open(&settings, startup).await?;
     settings.warn_of_policies().await;
+    let looked = warn_if_unfinished(&connection).await;
     connection.close().await;
-    Ok(())
+    looked
 }
 
 /// Declares a durable topic exchange; returns its name with the prefix.

@@ -1,7 +1,8 @@
 //! The broker on RabbitMQ, 3.10 to 4.x.
 //!
 //! - `connect`: connections that reconnect by themselves; `failure`: what errors mean
-//! - `topology`: all exchanges and queues; `declare`: declaring them for others; `policies`: warnings about policies
+//! - `topology`: all exchanges and queues; `declare`: declaring them for others; `upgrade`: removing what only older versions need;
+//!   `policies`: warnings about policies
 //! - `publish`: one task and one channel for all publishes
 //! - `consume`: one task and one channel for each subscription: deliveries, broadcasts, events
 //! - `wire`: messages as AMQP properties and headers, and compression; `inbound`: repairs of external messages
@@ -18,6 +19,7 @@ mod inbound;
 mod policies;
 mod publish;
 mod topology;
+mod upgrade;
 mod wire;
 
 use std::sync::Arc;
@@ -44,6 +46,7 @@ use crate::{
 
 pub(crate) use self::declare::{declare as declare_exchange, declare_topology};
 pub(crate) use self::inbound::damages;
+pub(crate) use self::upgrade::finish as finish_upgrade;
 
 pub(crate) struct RabbitMq {
     settings: Arc<ConnectionSettings>,

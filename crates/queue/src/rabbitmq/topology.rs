@@ -1,9 +1,11 @@
 //! All exchanges and queues of Assay, in one place.
 //!
 //! ```text
-//! assay.transactions (direct)  ─batch──────► transactions.batch       (and realtime)
+//! assay.chunks       (direct)  ─batch──────► transactions.batch
+//! assay.transactions (direct)  ─realtime───► transactions.realtime
 //! assay.scored       (direct)  ─batch──────► predictions.batch        (and realtime)
-//! assay.transactions.delay (direct) ─batch.1s─► transactions.batch.delay.1s, .10s, .60s ──expired──► back to transactions.batch
+//! assay.chunks.delay (direct)  ─batch.1s───► transactions.batch.delay.chunks.1s, .10s, .60s ──expired──► back through assay.chunks
+//! assay.transactions.delay (direct) ─realtime.1s─► transactions.realtime.delay.1s, .10s, .60s ──expired──► back to transactions.realtime
 //! assay.scored.delay (direct)  ─batch.1s───► predictions.batch.delay.1s, .10s, .60s ──expired──► back to predictions.batch
 //! assay.dead         (fanout)  ────────────► dead_letters
 //! assay.events       (topic)   ─#──────────► assay.events.<place>, for the watchers of a place: S3 servers publish here
@@ -12,7 +14,9 @@
 //! ```
 //!
 //! Nothing is published to the default exchange, which reaches every queue: a stage's user is granted the exchanges that it
-//! writes to (`deploy/rabbitmq`). Users who may not declare need everything declared ([`DeclareMode::IfAllowed`]); bindings
+//! writes to (`deploy/rabbitmq`). Chunks have an exchange of their own, as whoever may publish live transactions must not be able
+//! to forge a chunk; versions up to 0.1 published both to `assay.transactions`, and what only those need is removed by
+//! `super::upgrade`. Users who may not declare need everything declared ([`DeclareMode::IfAllowed`]); bindings
 //! cannot be checked, and exist if their queues do.
 //!
 //! Work queues dead-letter to `assay.dead` what came back more than [`DELIVERY_LIMIT`] times. All queues are quorum queues
@@ -36,9 +40,16 @@ use crate::consume::Delay;
 use crate::events::queue_name;
 use crate::{QueueKind, Route};
 
+/// Live transactions, of the streamer and of other producers.
+const TRANSACTIONS_EXCHANGE: &str = "assay.transactions";
+/// Chunks, and replays of their rows.
+const CHUNKS_EXCHANGE: &str = "assay.chunks";
 const DEAD_EXCHANGE: &str = "assay.dead";
 const BROADCAST_EXCHANGE: &str = "assay.control";
 const FEED_EXCHANGE: &str = "assay.predictions";
+
+const CHUNKS: Route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
+const LIVE: Route = Route { kind: QueueKind::Transactions, lane: Lane::Realtime };
 
 /// How often a message may return to its queue (its consumer died, or gave it back) before it is dead-lettered.
 const DELIVERY_LIMIT: i64 = 100;
@@ -63,6 +74,26 @@ pub(super) enum DeclareMode {
     IfAllowed,
 }
 
+/// What versions up to 0.1 declared for chunks, and this one does not.
+#[derive(Debug, Clone)]
+pub(super) struct ChunksBefore {
+    /// Where they published chunks; that of live transactions.
+    pub(super) exchange: ShortString,
+    pub(super) key: ShortString,
+    pub(super) queue: ShortString,
+    /// Messages in `queue` before it refuses more.
+    pub(super) bound: u32,
+    pub(super) delay_exchange: ShortString,
+    pub(super) delays: [OldDelay; 3],
+}
+
+/// A delay queue whose messages return to `exchange`.
+#[derive(Debug, Clone)]
+pub(super) struct OldDelay {
+    pub(super) queue: ShortString,
+    pub(super) key: ShortString,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Topology {
     prefix: String,
@@ -79,20 +110,39 @@ impl Topology {
         format!("{}{name}", self.prefix).into()
     }
 
-    fn exchange(&self, work: QueueKind) -> ShortString {
-        match work {
-            QueueKind::Transactions => self.name("assay.transactions"),
-            QueueKind::Scored => self.name("assay.scored"),
-        }
+    fn exchange(&self, route: Route) -> ShortString {
+        self.name(match (route.kind, route.lane) {
+            (QueueKind::Transactions, Lane::Batch) => CHUNKS_EXCHANGE,
+            (QueueKind::Transactions, Lane::Realtime) => TRANSACTIONS_EXCHANGE,
+            (QueueKind::Scored, _) => "assay.scored",
+        })
     }
 
     /// The exchange of delayed messages.
-    fn delay_exchange(&self, work: QueueKind) -> ShortString {
-        format!("{}.delay", self.exchange(work)).into()
+    fn delay_exchange(&self, route: Route) -> ShortString {
+        format!("{}.delay", self.exchange(route)).into()
     }
 
     fn delay_queue(&self, route: Route, delay: Delay) -> ShortString {
-        self.name(&format!("{route}.delay.{}", delay.name()))
+        // A queue's arguments never change: `transactions.batch.delay.1s` goes back to `assay.transactions`.
+        let through = if route == CHUNKS { "chunks." } else { "" };
+        self.name(&format!("{route}.delay.{through}{}", delay.name()))
+    }
+
+    /// What versions up to 0.1 declared for chunks, and this one does not.
+    pub(super) fn before_chunks(&self) -> ChunksBefore {
+        let delays = Delay::ALL.map(|delay| OldDelay {
+            queue: self.name(&format!("{CHUNKS}.delay.{}", delay.name())),
+            key: delay_key(CHUNKS, delay),
+        });
+        ChunksBefore {
+            exchange: self.name(TRANSACTIONS_EXCHANGE),
+            key: CHUNKS.lane.as_str().into(),
+            queue: self.work_queue(CHUNKS),
+            bound: self.max_length,
+            delay_exchange: format!("{}.delay", self.name(TRANSACTIONS_EXCHANGE)).into(),
+            delays,
+        }
     }
 
     pub(super) fn work_queue(&self, route: Route) -> ShortString {
@@ -104,11 +154,11 @@ impl Topology {
     }
 
     pub(super) fn work(&self, route: Route) -> PublishTarget {
-        PublishTarget { exchange: self.exchange(route.kind), key: route.lane.as_str().into(), mandatory: true }
+        PublishTarget { exchange: self.exchange(route), key: route.lane.as_str().into(), mandatory: true }
     }
 
     pub(super) fn delayed(&self, route: Route, delay: Delay) -> PublishTarget {
-        PublishTarget { exchange: self.delay_exchange(route.kind), key: delay_key(route, delay), mandatory: true }
+        PublishTarget { exchange: self.delay_exchange(route), key: delay_key(route, delay), mandatory: true }
     }
 
     pub(super) fn dead(&self, route: Route) -> PublishTarget {
@@ -176,12 +226,15 @@ impl Topology {
         }
     }
 
-    fn exchanges(&self) -> [(ShortString, ExchangeKind); 7] {
+    fn exchanges(&self) -> [(ShortString, ExchangeKind); 9] {
+        let scored = Route { kind: QueueKind::Scored, lane: Lane::Batch };
         [
-            (self.exchange(QueueKind::Transactions), ExchangeKind::Direct),
-            (self.exchange(QueueKind::Scored), ExchangeKind::Direct),
-            (self.delay_exchange(QueueKind::Transactions), ExchangeKind::Direct),
-            (self.delay_exchange(QueueKind::Scored), ExchangeKind::Direct),
+            (self.exchange(LIVE), ExchangeKind::Direct),
+            (self.exchange(CHUNKS), ExchangeKind::Direct),
+            (self.exchange(scored), ExchangeKind::Direct),
+            (self.delay_exchange(LIVE), ExchangeKind::Direct),
+            (self.delay_exchange(CHUNKS), ExchangeKind::Direct),
+            (self.delay_exchange(scored), ExchangeKind::Direct),
             (self.name(BROADCAST_EXCHANGE), ExchangeKind::Fanout),
             (self.name(FEED_EXCHANGE), ExchangeKind::Topic),
             (self.name(DEAD_EXCHANGE), ExchangeKind::Fanout),
@@ -222,7 +275,7 @@ impl Topology {
         let queue = self.work_queue(route);
         let dead = (self.name(DEAD_EXCHANGE), queue.clone());
         declare_queue(channel, queue.clone(), bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)).await?;
-        let exchange = self.exchange(route.kind);
+        let exchange = self.exchange(route);
         bind(channel, queue, exchange.clone(), route.lane.as_str()).await?;
         for delay in Delay::ALL {
             let back = (exchange.clone(), Lane::as_str(route.lane).into());
@@ -231,7 +284,7 @@ impl Topology {
             let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
             declare_queue(channel, self.delay_queue(route, delay), arguments).await?;
-            let (from, key) = (self.delay_exchange(route.kind), delay_key(route, delay));
+            let (from, key) = (self.delay_exchange(route), delay_key(route, delay));
             bind(channel, self.delay_queue(route, delay), from, key.as_str()).await?;
         }
         Ok(())

@@ -131,7 +131,8 @@ impl Server {
     /// with the client's connection.
     pub(crate) async fn let_minutes_pass(&self, client: &Connection, route: Route) {
         let channel = client.create_channel().await.unwrap();
-        let queue = self.name(&format!("{route}.delay.60s"));
+        let through = if route.to_string() == "transactions.batch" { "chunks." } else { "" };
+        let queue = self.name(&format!("{route}.delay.{through}60s"));
         let mut waiting = channel
             .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
             .await

@@ -5,3 +5,4 @@ mod consumer_timeout;
 mod events;
 mod malformed_input;
 mod poison;
+mod upgrade;

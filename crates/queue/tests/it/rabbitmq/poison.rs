@@ -54,14 +54,14 @@ fn expect_in_order(deliveries: &[Delivery]) {
 async fn poison_in_a_work_queue_is_delivered_once() {
     within_a_minute(async {
         let mut poisoned = Poisoned::new().await;
-        let count = poisoned.publish("assay.transactions", b"batch").await;
+        let count = poisoned.publish("assay.chunks", b"batch").await;
         let mut consumer = poisoned.broker.consume(ROUTE, 100).await.unwrap();
         let mut deliveries = Vec::new();
         for _ in 0..count {
             deliveries.push(next(&mut consumer).await);
         }
         expect_in_order(&deliveries);
-        let exchange = poisoned.server.name("assay.transactions");
+        let exchange = poisoned.server.name("assay.chunks");
         assert!(poisoned.amqp.publish(&exchange, b"batch", &RawProperties::deepest(), b"the deepest").await);
         let deepest = next(&mut consumer).await;
         assert_eq!((&deepest.message.body[..], deepest.redelivered), (&b"the deepest"[..], false));
@@ -164,7 +164,7 @@ async fn a_message_with_a_damaged_identity_becomes_a_dead_letter_with_the_reason
         });
         // The body is valid.
         for (bit, id) in [(7, "a\u{1a}\u{1a}b"), (5, ""), (3, "")] {
-            let exchange = poisoned.server.name("assay.transactions");
+            let exchange = poisoned.server.name("assay.chunks");
             assert!(poisoned.amqp.publish(&exchange, b"batch", &RawProperties::short(bit, NOT_UTF_8), b"{}").await);
             let (dead, reason) = all_seen.recv().await.unwrap();
             assert_eq!(dead, id);
