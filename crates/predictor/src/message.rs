@@ -43,10 +43,13 @@ impl IncomingMessage {
 }
 
 /// Decodes a message; the error is the reason for a dead letter. On the realtime lane, a message without a type of ours is
-/// plain JSON.
+/// plain JSON, and a chunk is forged: loaders publish on the batch lane, to an exchange that live producers have no right to.
 pub(crate) fn decode(message: &Message, lane: Lane) -> Result<IncomingMessage, String> {
     let live = |live| IncomingMessage::Live { message: live, is_alone: message.attempt > 0 };
     match message.kind.as_str() {
+        Chunk::MESSAGE_TYPE if lane == Lane::Realtime => {
+            return Err("it is a chunk on the realtime lane, where only live transactions belong".to_owned());
+        }
         Chunk::MESSAGE_TYPE => {
             Chunk::decode_within(&message.body).map(|chunk| IncomingMessage::Chunk { chunk, received: message.clone() })
         }

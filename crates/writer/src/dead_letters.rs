@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use assay_queue::{Death, DrainOutcome, Message};
+use assay_queue::{Death, DrainOutcome, Message, QueueKind, Route};
 use assay_store::{
     ChunkOutcome, DeadLetter, DeadLetterOutcome, IdConflict, Numbering, Store, StoreError, UnnumberedMessage,
 };
@@ -54,7 +54,7 @@ impl DeadLetterDrain {
     /// Records one dead letter, and the outcome of its rows.
     pub(crate) async fn drain(&self, message: Message, death: Death) -> DrainOutcome {
         let content = read(&message, &death);
-        let run_id = run_of(&message, &content);
+        let run_id = run_of(&message, &death, &content);
         let record = || async {
             let outcome = match &content {
                 DeadLetterContent::Unreadable => DeadLetterOutcome::Unreadable,
@@ -115,6 +115,9 @@ impl DeadLetterDrain {
 
 /// Decodes a dead letter of any stage.
 fn read(message: &Message, death: &Death) -> DeadLetterContent {
+    if is_forged(message, death) {
+        return DeadLetterContent::Unreadable;
+    }
     let class = FailureClass::DeadLettered;
     let lane = if death.queue.ends_with(Lane::Realtime.as_str()) { Lane::Realtime } else { Lane::Batch };
     let reason = format!("dead letter of {}: {}", death.queue, death.reason);
@@ -136,13 +139,25 @@ fn read(message: &Message, death: &Death) -> DeadLetterContent {
     content.unwrap_or(DeadLetterContent::Unreadable)
 }
 
+/// Whether it is a chunk where live producers may publish: it must not stand for the real one, whose rows it would fail.
+fn is_forged(message: &Message, death: &Death) -> bool {
+    let live = Route { kind: QueueKind::Transactions, lane: Lane::Realtime };
+    // Of any version.
+    let is_chunk = ["assay.chunk.", "assay.scored."].iter().any(|kind| message.kind.starts_with(kind));
+    is_chunk && death.queue == live.to_string()
+}
+
 /// The run of a message: by its body, else its header, else the start of its id. An invalid run name is ignored: it may be too
 /// long for the database to index, and the dead letter could never be recorded.
-fn run_of(message: &Message, content: &DeadLetterContent) -> Option<String> {
+fn run_of(message: &Message, death: &Death, content: &DeadLetterContent) -> Option<String> {
     match content {
         DeadLetterContent::Chunk(chunk) => return Some(chunk.id.run_id.to_string()),
         DeadLetterContent::Live(live) => return Some(live.id.run_id().to_string()),
         DeadLetterContent::Replay | DeadLetterContent::Unreadable => {}
+    }
+    if is_forged(message, death) {
+        // Nor may it stall a run.
+        return None;
     }
     let start_of_id = message.id.split_once('/').map(|(start, _)| start);
     let named = [Some(message.run_id.as_str()), start_of_id].into_iter().flatten();
@@ -190,7 +205,7 @@ mod tests {
     }
 
     fn death() -> Death {
-        Death { queue: "transactions.realtime".to_owned(), reason: "delivery_limit".to_owned() }
+        Death { queue: "transactions.batch".to_owned(), reason: "delivery_limit".to_owned() }
     }
 
     #[test]
@@ -204,7 +219,8 @@ mod tests {
             (message("", "what", ""), None),
         ];
         for (message, expected) in cases {
-            assert_eq!(run_of(&message, &read(&message, &death())).as_deref(), expected, "{message:?}");
+            let content = read(&message, &death());
+            assert_eq!(run_of(&message, &death(), &content).as_deref(), expected, "{message:?}");
         }
     }
 
@@ -221,7 +237,14 @@ mod tests {
             };
             assert!(given_up.accounts_for_its_rows() && given_up.predicted.is_empty());
             assert_eq!(given_up.failed[0].class, FailureClass::DeadLettered);
-            assert_eq!(given_up.failed[0].reason, "dead letter of transactions.realtime: delivery_limit");
+            assert_eq!(given_up.failed[0].reason, "dead letter of transactions.batch: delivery_limit");
+        }
+        let live = Death { queue: "transactions.realtime".to_owned(), ..death() };
+        for kind in [Chunk::MESSAGE_TYPE, ScoredChunk::MESSAGE_TYPE] {
+            let forged = message("run/0", kind, if kind == Chunk::MESSAGE_TYPE { &chunk } else { &scored });
+            let content = read(&forged, &live);
+            assert!(matches!(content, DeadLetterContent::Unreadable), "{kind}");
+            assert_eq!(run_of(&forged, &live, &content), None, "{kind}");
         }
         assert!(matches!(read(&message("run/0", Chunk::MESSAGE_TYPE, "{"), &death()), DeadLetterContent::Unreadable));
         assert!(matches!(read(&message("run/0", "assay.chunk.v9", &chunk), &death()), DeadLetterContent::Unreadable));

@@ -6,9 +6,9 @@ use std::io::Write as _;
 use assay_tests::{
     Database, Extras, MlApi, Postgres, Program, RabbitMq, Rows, Running, S3Server, Script, Tools, post, row,
 };
-use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueuePurgeOptions};
+use lapin::options::{BasicGetOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
@@ -101,6 +101,16 @@ impl Restricted {
         sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
     }
 
+    async fn until(&self, query: &'static str) {
+        let mut connection = PgConnection::connect(&self.database_url("assay_reader")).await.unwrap();
+        let is_so = async {
+            while !sqlx::query_scalar::<_, bool>(query).fetch_one(&mut connection).await.unwrap() {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(assay_tests::DEADLINE, is_so).await.unwrap_or_else(|_| panic!("not so in time: {query}"));
+    }
+
     async fn lets(&self, role: &str, statement: &str) -> bool {
         let mut connection = PgConnection::connect(&self.database_url(role)).await.unwrap();
         match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await {
@@ -137,6 +147,21 @@ impl Restricted {
         }
     }
 
+    /// Whether a queue takes what the user publishes.
+    async fn is_routed(&self, user: &str, exchange: &str, key: &str, kind: &str, body: &str) -> bool {
+        let channel = self.connection(user).await.create_channel().await.unwrap();
+        channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.unwrap();
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = BasicProperties::default().with_type(kind.into()).with_delivery_mode(2);
+        let exchange = format!("{PREFIX}{exchange}");
+        let confirm =
+            channel.basic_publish(exchange.into(), key.into(), options, body.as_bytes(), properties).await.unwrap();
+        match confirm.await.unwrap() {
+            Confirmation::Ack(returned) => returned.is_none(),
+            refused => panic!("{user} to {key}: {refused:?}"),
+        }
+    }
+
     async fn lets_read(&self, user: &str, queue: &str) -> bool {
         let channel = self.connection(user).await.create_channel().await.unwrap();
         let queue = format!("{PREFIX}{queue}");
@@ -170,6 +195,7 @@ async fn each_stage_has_only_the_rights_that_it_needs() {
     a_load_and_what_is_done_about_it(&restricted).await;
     an_event_starts_a_load(&restricted).await;
     live_transactions(&restricted).await;
+    a_live_producer_forges_no_chunk(&restricted).await;
     a_run_is_removed(&restricted).await;
     for stage in stages {
         stage.terminate();
@@ -257,14 +283,38 @@ async fn live_transactions(restricted: &Restricted) {
     let body = r#"{"id":"live-1","description":"a coffee","amount":3.5,"timestamp":"2026-01-11T10:00:00Z","merchant":"m","operation_type":"card","side":"debit"}"#;
     let answer = post(address.trim_end_matches('.'), "/transactions", body).await.unwrap();
     assert!((200..300).contains(&answer.status), "{answer:?}\n{}", streamer.log());
-    let stored = async {
-        while restricted.count("SELECT count(*) FROM transactions WHERE processing_type = 'streaming'").await < 1 {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(assay_tests::DEADLINE, stored).await.expect("the live transaction is stored");
+    restricted.until("SELECT count(*) >= 1 FROM transactions WHERE processing_type = 'streaming'").await;
     streamer.terminate();
     streamer.end().await.expect_exit(0).expect_silent_about("permission denied");
+}
+
+/// Whoever may publish live transactions may publish nothing else: neither where chunks go, nor as a chunk among the live ones.
+async fn a_live_producer_forges_no_chunk(restricted: &Restricted) {
+    const PRODUCER: &str = "assay_streamer";
+    let forged = r#"{"run_id":"batch_20260111_100000_forged","chunk":0,"first_row":1,"rows":1,"transactions":[{"row":1,
+        "transaction":{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8"}}]}"#;
+    assert!(!restricted.lets_publish(PRODUCER, "assay.chunks", "batch").await);
+    assert!(!restricted.is_routed(PRODUCER, "assay.transactions", "batch", "", "").await);
+
+    // While programs of version 0.1 may still run, and until the upgrade is finished, there is a way.
+    let channel = restricted.connection("assay_owner").await.create_channel().await.unwrap();
+    let (queue, exchange) = (format!("{PREFIX}transactions.batch"), format!("{PREFIX}assay.transactions"));
+    let (options, none) = (QueueBindOptions::default(), FieldTable::default());
+    channel.queue_bind(queue.into(), exchange.into(), "batch".into(), options, none).await.unwrap();
+    assert!(restricted.is_routed(PRODUCER, "assay.transactions", "batch", "", "{").await);
+    restricted.until("SELECT count(*) = 1 FROM dead_letters WHERE queue = 'transactions.batch'").await;
+    let finish = restricted.program("assay", "assay_owner", None).args(["declare", "--finish-upgrade"]);
+    finish.run().await.expect_exit(0).expect_says("transactions.batch takes chunks from assay.chunks only");
+    assert!(!restricted.is_routed(PRODUCER, "assay.transactions", "batch", "", "{").await);
+
+    assert!(restricted.is_routed(PRODUCER, "assay.transactions", "realtime", "assay.chunk.v1", forged).await);
+    restricted
+        .until(
+            "SELECT count(*) = 1 FROM dead_letters WHERE queue = 'transactions.realtime' AND outcome = 'unreadable'
+             AND run_id IS NULL AND reason LIKE '%chunk on the realtime lane%'",
+        )
+        .await;
+    assert_eq!(restricted.count("SELECT count(*) FROM chunks WHERE run_id LIKE '%forged'").await, 0);
 }
 
 async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
@@ -305,14 +355,18 @@ async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
     assert!(!restricted.lets("assay_writer", "SELECT * FROM later").await);
 
     let publishing = [
-        ("assay_loader", "assay.transactions", true),
+        ("assay_loader", "assay.chunks", true),
+        ("assay_loader", "assay.transactions", false),
         ("assay_loader", "assay.scored", false),
         ("assay_predictor", "assay.scored", true),
         ("assay_predictor", "assay.transactions", false),
+        ("assay_predictor", "assay.chunks", false),
         ("assay_writer", "assay.transactions", false),
+        ("assay_writer", "assay.chunks", false),
         ("assay_writer", "assay.scored", false),
         ("assay_writer", "assay.predictions", true),
         ("assay_streamer", "assay.scored", false),
+        ("assay_streamer", "assay.chunks", false),
         ("assay_events", "assay.transactions", false),
     ];
     for (user, exchange, expected) in publishing {
