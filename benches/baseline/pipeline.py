@@ -330,7 +330,9 @@ class ExecuteValues:
         transactions, predictions = rows_of(run_id, scored)
         with self._connection, self._connection.cursor() as cursor:
             for statement, rows in ((INSERT_TRANSACTIONS, transactions), (INSERT_PREDICTIONS, predictions)):
-                values = [tuple(str(value) if isinstance(value, UUID) else value for value in row.values()) for row in rows]
+                values = [
+                    tuple(str(value) if isinstance(value, UUID) else value for value in row.values()) for row in rows
+                ]
                 execute_values(cursor, statement, values, page_size=DB_ROW_BATCH_SIZE)
 
 
