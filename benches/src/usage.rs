@@ -50,21 +50,49 @@ pub(crate) fn cpu(id: u32) -> Option<Duration> {
 
 /// Returns the CPU time so far of a process and all its descendants, ended ones included.
 pub(crate) fn cpu_of_tree(root: u32) -> Duration {
-    let all: Vec<Stat> = std::fs::read_dir("/proc")
-        .expect("/proc lists processes")
-        .flatten()
-        .filter_map(|entry| Stat::of(entry.file_name().to_str()?.parse().ok()?))
-        .collect();
+    let all = Stat::of_all();
+    let tree = tree(&all, root);
+    all.iter().filter(|stat| tree.contains(&stat.id)).map(|stat| stat.own + stat.ended_children).sum()
+}
+
+/// Returns the CPU time so far of everything that this process started, ended processes included.
+pub(crate) fn cpu_of_children() -> Duration {
+    let this = std::process::id();
+    let all = Stat::of_all();
+    let tree = tree(&all, this);
+    let of = |stat: &Stat| stat.ended_children + if stat.id == this { Duration::ZERO } else { stat.own };
+    all.iter().filter(|stat| tree.contains(&stat.id)).map(of).sum()
+}
+
+/// Returns the processes that this one started and their descendants, without those of `except`.
+pub(crate) fn children(except: u32) -> Vec<u32> {
+    let this = std::process::id();
+    let all = Stat::of_all();
+    let spared = tree(&all, except);
+    tree(&all, this).into_iter().filter(|id| *id != this && !spared.contains(id)).collect()
+}
+
+/// Memory of a process in RAM, in KiB: all of it, and with shared pages divided among those that share them. None once it has
+/// ended.
+pub(crate) fn memory_kib(id: u32) -> Option<[u64; 2]> {
+    let rollup = std::fs::read_to_string(format!("/proc/{id}/smaps_rollup")).ok()?;
+    let size = |field: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+        line?.parse().ok()
+    };
+    Some([size("Rss:")?, size("Pss:")?])
+}
+
+fn tree(all: &[Stat], root: u32) -> BTreeSet<u32> {
     let mut tree = BTreeSet::from([root]);
     loop {
         let children = all.iter().filter(|stat| tree.contains(&stat.parent)).map(|stat| stat.id);
         let next: BTreeSet<u32> = tree.iter().copied().chain(children).collect();
         if next.len() == tree.len() {
-            break;
+            return tree;
         }
         tree = next;
     }
-    all.iter().filter(|stat| tree.contains(&stat.id)).map(|stat| stat.own + stat.ended_children).sum()
 }
 
 /// Returns the CPU time so far of the service whose process id is in this variable; none if `scripts/bench` did not start it.
@@ -86,6 +114,14 @@ struct Stat {
 }
 
 impl Stat {
+    fn of_all() -> Vec<Self> {
+        std::fs::read_dir("/proc")
+            .expect("/proc lists processes")
+            .flatten()
+            .filter_map(|entry| Self::of(entry.file_name().to_str()?.parse().ok()?))
+            .collect()
+    }
+
     fn of(id: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         // The name in parentheses may contain anything.

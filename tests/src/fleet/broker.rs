@@ -76,6 +76,20 @@ impl Broker {
         connection.close(200, "told".into()).await.expect("RabbitMQ hears the goodbye");
     }
 
+    /// Deletes queues, and exchanges of the same names, that programs other than Assay's declared under the prefix.
+    pub async fn forget(&self, names: &[&str]) {
+        let connection =
+            Connection::connect(&self.url, ConnectionProperties::default()).await.expect("RabbitMQ is there");
+        let channel = connection.create_channel().await.expect("RabbitMQ opens a channel");
+        for name in names.iter().map(|name| format!("{}{name}", self.prefix)) {
+            let queue = channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await;
+            queue.unwrap_or_else(|error| panic!("{name}: {error}"));
+            let exchange = channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await;
+            exchange.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        connection.close(200, "forgotten".into()).await.expect("RabbitMQ hears the goodbye");
+    }
+
     /// Looks at a queue that the programs have declared, such as `transactions.batch`.
     pub async fn look_at(&self, queue: &str) -> Queue {
         let connection =

@@ -139,10 +139,23 @@ impl Running {
         self
     }
 
+    /// Waits until its log says something so many times, as each of its own processes does.
+    pub async fn says_times(&mut self, text: &str, times: usize) -> &mut Self {
+        let heard = self.stderr.wait_for(|log| log.matches(text).count() >= times);
+        let said = matches!(timeout(DEADLINE, heard).await, Ok(Ok(_)));
+        assert!(said, "{} never said `{text}` {times} times, but:\n{}", self.name, *self.stderr.borrow());
+        self
+    }
+
     /// Waits until its results say something.
     pub async fn prints(&mut self, text: &str) -> &mut Self {
-        let said = matches!(timeout(DEADLINE, self.stdout.wait_for(|out| out.contains(text))).await, Ok(Ok(_)));
-        assert!(said, "{} never printed `{text}`, but:\n{}", self.name, *self.stdout.borrow());
+        self.prints_within(text, DEADLINE).await
+    }
+
+    /// The same for what may take longer than the tests usually wait.
+    pub async fn prints_within(&mut self, text: &str, deadline: Duration) -> &mut Self {
+        let said = matches!(timeout(deadline, self.stdout.wait_for(|out| out.contains(text))).await, Ok(Ok(_)));
+        assert!(said, "{} never printed `{text}`, but:\n{}", self.name, self.log());
         self
     }
 
