@@ -111,7 +111,8 @@ async fn run_assay(options: &Options, model_server: &ModelServer, file: &Path, r
     load
 }
 
-async fn fastapi() -> ModelServer {
+/// Starts the ML API of FastAPI.
+pub(crate) async fn fastapi() -> ModelServer {
     let port = free_port().to_string();
     let server = Program::external("fastapi_api.py", python()).arg(script("fastapi_api.py")).args(["--port", &port]);
     ModelServer::other(server.start(), &format!("127.0.0.1:{port}")).await

@@ -9,6 +9,7 @@ use crate::options::Options;
 use crate::report::{Figure, Report, count, megabytes, of_a_million, rate, thousands};
 use crate::source::SourceFiles;
 
+const ROWS: [u64; 2] = [100_000, 1_000_000];
 /// Goal for the time, relative to COPY.
 const GOAL_RATIO: f64 = 2.0;
 /// Goal in rows per second.
@@ -20,11 +21,11 @@ const GOAL_MEMORY: f64 = 64.0;
 
 /// Measures each size, with or without COPY.
 pub(crate) async fn measure(options: &Options, sources: &mut SourceFiles, report: &mut Report, with_copy: bool) {
-    for rows in &options.rows {
-        let file = sources.of(*rows).await;
+    for rows in options.rows_or(&ROWS) {
+        let file = sources.of(rows).await;
         let mut seen = Vec::new();
         for _ in 0..options.times {
-            seen.push(one(options, *rows, &file, with_copy, report).await);
+            seen.push(one(options, rows, &file, with_copy, report).await);
         }
         seen.sort_by_key(|(load, _)| load.took);
         let (load, copied) = seen.swap_remove(seen.len() / 2);

@@ -72,6 +72,12 @@ impl<'a> Fleet<'a> {
         self.set(self.stack.loader(object).without("WAIT_TIMEOUT"))
     }
 
+    /// Returns `assay run` of an object: one process, without RabbitMQ.
+    pub(crate) fn assay_run(&self, object: &str) -> Program {
+        let run = self.stack.assay(["run", object]).env("ML_API_URL", self.model_server.url());
+        self.set(run.without("AMQP_URL").without("QUEUE_PREFIX"))
+    }
+
     pub(crate) fn predictor(&self) -> Program {
         self.set(self.stack.predictor().env("ML_API_URL", self.model_server.url()))
     }

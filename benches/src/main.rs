@@ -1,17 +1,19 @@
 //! `scripts/bench`: measures the real programs on a real PostgreSQL, RabbitMQ and S3 server, compares them with baselines of
 //! the same run, and audits every measured run.
 //!
-//! Each measurement has a module: [`end_to_end`], [`baseline`], [`stages`], [`scale_out`], [`start_up`]. They share a [`fleet`] of
-//! programs, one [`load`] through it, and the [`usage`] of each process. The [`report`] collects the results.
+//! Each measurement has a module: [`end_to_end`], [`baseline`], [`stages`], [`scale_out`], [`start_up`], [`growth`], [`peers`]. They
+//! share a [`fleet`] of programs, one [`load`] through it, and the [`usage`] of each process. The [`report`] collects the results.
 
 mod baseline;
 mod copy;
 mod durability;
 mod end_to_end;
 mod fleet;
+mod growth;
 mod load;
 mod machine;
 mod options;
+mod peers;
 mod report;
 mod scale_out;
 mod source;
@@ -40,6 +42,8 @@ async fn main() -> std::io::Result<()> {
             Measurement::ScaleOut => scale_out::measure(&options, &mut sources, &mut report).await,
             Measurement::Memory => end_to_end::measure(&options, &mut sources, &mut report, false).await,
             Measurement::StartUp => start_up::measure(&options, &mut sources, &mut report).await,
+            Measurement::Growth => growth::measure(&options, &mut sources, &mut report).await,
+            Measurement::Peers => peers::measure(&options, &mut sources, &mut report).await,
         }
     }
     report.conclude(options.output.as_deref())

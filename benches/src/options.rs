@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
+use crate::peers::Peer;
+
+/// What `--full` adds.
+const LARGEST: u64 = 10_000_000;
+
 /// Measures Assay on real services, compares it with baselines of the same run, and prints one table of ratios
 ///
 /// Every measured run is audited; a failed audit ends this program with exit code 101.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scripts/bench")]
 pub(crate) struct Options {
-    /// Measure only this; may be repeated [default: all but `memory`, which `end-to-end` includes]
+    /// Measure only this; may be repeated [default: all but `memory`, which `end-to-end` includes, `growth` and `peers`]
     #[arg(long, value_enum, value_name = "MEASUREMENT")]
     only: Vec<Measurement>,
     /// Use a tenth of every size
@@ -27,10 +32,11 @@ pub(crate) struct Options {
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
 
-    /// end-to-end, memory: rows of the object; several sizes separated by commas
-    #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
-    pub(crate) rows: Vec<u64>,
-    /// end-to-end, memory, baseline: number of predictors, with one loader and one writer
+    /// end-to-end, memory, growth, peers: rows of the object; several sizes separated by commas [default: 100000,1000000; growth:
+    /// 1000000,10000000; peers: 2000,1000000]
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<u64>,
+    /// end-to-end, memory, baseline, peers: number of predictors, with one loader and one writer
     #[arg(long, default_value_t = 2)]
     pub(crate) predictors: usize,
     /// end-to-end, memory: loads of each size; the median counts
@@ -57,6 +63,15 @@ pub(crate) struct Options {
     /// start-up: number of runs; the median counts
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) start_up_times: u32,
+    /// peers: who takes part, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::value_variants().to_vec())]
+    pub(crate) peers: Vec<Peer>,
+    /// peers: attempts of each, in turns; the median counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) turns: u32,
+    /// peers: which ML API scores
+    #[arg(long, value_enum, default_value_t = Api::Reference)]
+    pub(crate) api: Api,
 }
 
 /// A measurement.
@@ -74,13 +89,26 @@ pub(crate) enum Measurement {
     Memory,
     /// From `assay run` to the first stored row.
     StartUp,
+    /// `assay run` into PostgreSQL beside COPY of the same rows, in a large file and a larger one.
+    Growth,
+    /// Next to what somebody would write instead: a Polars script, Celery, Dramatiq, in turns.
+    Peers,
+}
+
+/// An ML API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Api {
+    /// Assay's own.
+    Reference,
+    /// FastAPI and Pydantic in one process.
+    Fastapi,
 }
 
 impl Options {
     /// Returns the chosen measurements, in order.
     pub(crate) fn measurements(&self) -> Vec<Measurement> {
         let chosen = |measurement: &Measurement| match self.only.as_slice() {
-            [] => *measurement != Measurement::Memory,
+            [] => !matches!(measurement, Measurement::Memory | Measurement::Growth | Measurement::Peers),
             only => only.contains(measurement),
         };
         Measurement::value_variants().iter().copied().filter(chosen).collect()
@@ -88,14 +116,8 @@ impl Options {
 
     /// Applies `--full` and `--quick` to the sizes.
     pub(crate) fn sized(mut self) -> Self {
-        for sizes in [&mut self.rows, &mut self.stage_rows] {
-            if self.full && !sizes.contains(&10_000_000) {
-                sizes.push(10_000_000);
-            }
-        }
+        self.stage_rows = self.size(&self.stage_rows);
         if self.quick {
-            let smaller = |rows: &mut u64| *rows = (*rows / 10).max(1_000);
-            self.rows.iter_mut().chain(&mut self.stage_rows).for_each(smaller);
             smaller(&mut self.baseline_rows);
             smaller(&mut self.rows_each);
             smaller(&mut self.start_up_rows);
@@ -103,10 +125,31 @@ impl Options {
         self
     }
 
+    /// Returns the sizes of `--rows`, or these.
+    pub(crate) fn rows_or(&self, default: &[u64]) -> Vec<u64> {
+        self.size(if self.rows.is_empty() { default } else { &self.rows })
+    }
+
+    fn size(&self, sizes: &[u64]) -> Vec<u64> {
+        let mut sizes = sizes.to_vec();
+        if self.full && !sizes.contains(&LARGEST) {
+            sizes.push(LARGEST);
+        }
+        if self.quick {
+            sizes.iter_mut().for_each(smaller);
+        }
+        sizes
+    }
+
     /// Latency of the ML API in `scale-out`.
     pub(crate) fn latency(&self) -> Duration {
         Duration::from_millis(self.latency)
     }
+}
+
+/// A tenth, but some.
+fn smaller(rows: &mut u64) {
+    *rows = (*rows / 10).max(1_000);
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
