@@ -29,6 +29,7 @@ pub use broker::{
 };
 pub use consume::{
     BatchItem, BatchOptions, DeliveryOutcome, DrainOutcome, ServeOptions, serve, serve_batches, serve_dead_letters,
+    serve_weighted,
 };
 pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;

@@ -27,7 +27,7 @@ pub use self::batch::{BatchItem, BatchOptions, serve_batches};
 pub use self::dead_letters::{DrainOutcome, serve_dead_letters};
 pub(crate) use self::defer::Delay;
 pub use self::settle::DeliveryOutcome;
-pub use self::single::{ServeOptions, serve};
+pub use self::single::{ServeOptions, serve, serve_weighted};
 use crate::{Broker, BrokerError, Consumer, Message, Route};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
