@@ -59,6 +59,9 @@ impl ApiPermits {
 
     /// Waits for a permit. `is_full`: no more rows can join the request. Safe to cancel.
     pub(crate) async fn acquire(&self, lane: Lane, is_full: bool) -> ApiPermit {
+        if let Some(permit) = self.take_free(lane) {
+            return permit;
+        }
         let (granted, grant) = oneshot::channel();
         self.change(|state| {
             state.waiting(lane).push_back(Waiter { is_full, granted });
@@ -68,6 +71,16 @@ impl ApiPermits {
             // A waiter leaves its queue with a permit, or because it was dropped.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// A permit that is free and that nobody waits for.
+    fn take_free(&self, lane: Lane) -> Option<ApiPermit> {
+        let mut state = self.state();
+        if state.free == 0 || Lane::ALL.into_iter().any(|lane| !state.waiting(lane).is_empty()) {
+            return None;
+        }
+        state.grant(lane);
+        Some(ApiPermit { permits: self.clone(), lane })
     }
 
     /// Changes the state, and grants the permits that are then free.
@@ -105,13 +118,18 @@ impl State {
             return None;
         }
         for lane in Lane::ALL {
-            self.waiting(lane).retain(|waiter| !waiter.granted.is_closed());
+            let waiting = self.waiting(lane);
+            while waiting.pop_front_if(|waiter| waiter.granted.is_closed()).is_some() {}
         }
         let lane = self.turn()?;
         let waiter = self.waiting(lane).pop_front()?;
+        self.grant(lane);
+        Some((lane, waiter))
+    }
+
+    fn grant(&mut self, lane: Lane) {
         self.free -= 1;
         self.realtime_used += usize::from(lane == Lane::Realtime);
-        Some((lane, waiter))
     }
 
     fn turn(&mut self) -> Option<Lane> {
