@@ -3,8 +3,10 @@
 //! Only this module knows the two paths, the body and the reader, which is what another protocol (MLflow, Open Inference)
 //! would change.
 //!
-//! The reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than they do, and a fault in
+//! The usual response is read in one pass (`plain`), any other entry by entry. The reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than they do, and a fault in
 //! one entry costs that row only.
+
+mod plain;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -26,17 +28,21 @@ const MAX_TEXT: usize = 255;
 
 /// Why a row was not scored: the response does not contain it.
 pub(crate) const MISSING: &str = "missing from the response";
+const NO_PREDICTION: &str = "no prediction in the response";
+const NO_LABEL: &str = "prediction is not a label";
+const NO_SCORE: &str = "score is not a number from 0 to 1";
+const NO_VERSION: &str = "model version is not text";
 
 /// The body of a request: the transactions' own bytes, never re-encoded, so that every digit of an amount arrives.
 pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone) -> Bytes {
-    let size = transactions.clone().map(|transaction| transaction.as_json().len() + 1).sum::<usize>() + 1;
+    let size = transactions.clone().map(|transaction| transaction.as_bytes().len() + 1).sum::<usize>() + 1;
     let mut body = Vec::with_capacity(size);
     body.push(b'[');
     for (at, transaction) in transactions.enumerate() {
         if at > 0 {
             body.push(b',');
         }
-        body.extend_from_slice(transaction.as_json().as_bytes());
+        body.extend_from_slice(transaction.as_bytes());
     }
     body.push(b']');
     body.into()
@@ -56,34 +62,96 @@ pub(crate) type RowResult = Result<Prediction, &'static str>;
 ///
 /// The ids must differ.
 pub fn read_response(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, &'static str> {
-    let repaired;
     let text = std::str::from_utf8(body).map_err(|_| "response is not UTF-8")?;
+    plain::read(text, asked).map_or_else(|| read_tolerantly(text, asked), Ok)
+}
+
+/// Reads any response, one entry after the other.
+fn read_tolerantly(text: &str, asked: &[Uuid]) -> Result<Vec<RowResult>, &'static str> {
+    let repaired;
     let items: Vec<&RawValue> = if let Ok(items) = serde_json::from_str(text) {
         items
     } else {
         repaired = replace_bare_words(text).ok_or("response is not a JSON array")?;
         serde_json::from_str(&repaired).map_err(|_| "response is not a JSON array")?
     };
-    let mut results: Vec<Option<RowResult>> = vec![None; asked.len()];
-    let mut by_id = None;
-    for (at, item) in items.into_iter().enumerate() {
-        let Ok(entry) = serde_json::from_str::<ResponseEntry<'_>>(item.get()) else { continue };
-        let Some(id) = entry.id() else { continue };
+    let mut answers = Answers::to(asked);
+    for item in items {
+        let entry = serde_json::from_str::<ResponseEntry<'_>>(item.get()).ok();
+        let id = entry.as_ref().and_then(ResponseEntry::id);
+        answers.add(id, |texts| entry.map_or(Err(MISSING), |entry| entry.prediction(texts)));
+    }
+    Ok(answers.into_results())
+}
+
+/// The results of a response, matched by id.
+struct Answers<'a> {
+    asked: &'a [Uuid],
+    results: Vec<Option<RowResult>>,
+    /// How many entries were added.
+    entries: usize,
+    by_id: Option<HashMap<Uuid, usize>>,
+    texts: Texts,
+}
+
+impl<'a> Answers<'a> {
+    fn to(asked: &'a [Uuid]) -> Self {
+        Self { asked, results: vec![None; asked.len()], entries: 0, by_id: None, texts: Texts::default() }
+    }
+
+    /// Adds the next entry. One without an id, or with an id that was not asked for, counts for nothing.
+    fn add(&mut self, id: Option<Uuid>, result: impl FnOnce(&mut Texts) -> RowResult) {
+        let at = self.entries;
+        self.entries += 1;
+        let Some(id) = id else { return };
         // Most responses keep the order of the request; only others pay for a table.
-        let position = if asked.get(at) == Some(&id) {
+        let position = if self.asked.get(at) == Some(&id) {
             Some(at)
         } else {
-            by_id.get_or_insert_with(|| positions(asked)).get(&id).copied()
+            self.by_id.get_or_insert_with(|| positions(self.asked)).get(&id).copied()
         };
-        if let Some(result) = position.and_then(|position| results.get_mut(position)) {
-            *result = Some(if result.is_none() { entry.prediction() } else { Err("id is in the response twice") });
+        if let Some(of_row) = position.and_then(|position| self.results.get_mut(position)) {
+            *of_row = Some(if of_row.is_none() { result(&mut self.texts) } else { Err("id is in the response twice") });
         }
     }
-    Ok(results.into_iter().map(|result| result.unwrap_or(Err(MISSING))).collect())
+
+    fn into_results(self) -> Vec<RowResult> {
+        self.results.into_iter().map(|result| result.unwrap_or(Err(MISSING))).collect()
+    }
 }
 
 fn positions(asked: &[Uuid]) -> HashMap<Uuid, usize> {
     asked.iter().enumerate().map(|(position, id)| (*id, position)).collect()
+}
+
+/// Labels and versions, each kept once, as most responses repeat a few.
+#[derive(Default)]
+struct Texts(Vec<Arc<str>>);
+
+impl Texts {
+    /// So many are compared; further ones are kept for each row.
+    const MOST: usize = 8;
+
+    /// A text that fits a database's: not empty, bounded, without NUL.
+    fn shared(&mut self, text: &str) -> Option<Arc<str>> {
+        if let Some(known) = self.0.iter().find(|known| ***known == *text) {
+            return Some(Arc::clone(known));
+        }
+        if text.is_empty() || text.chars().count() > MAX_TEXT || text.contains('\0') {
+            return None;
+        }
+        let shared: Arc<str> = text.into();
+        if self.0.len() < Self::MOST {
+            self.0.push(Arc::clone(&shared));
+        }
+        Some(shared)
+    }
+}
+
+fn valid_score(score: f64) -> Option<f64> {
+    // `+ 0.0` makes a negative zero a plain one.
+    let score = score + 0.0;
+    (0.0..=1.0).contains(&score).then_some(score)
 }
 
 /// One entry of a response. Each field is kept as text, so that a wrong one spoils no other entry.
@@ -115,35 +183,29 @@ impl ResponseEntry<'_> {
         Uuid::parse_str(&text).ok()
     }
 
-    fn prediction(&self) -> RowResult {
-        let label = self.prediction.or(self.category).or(self.label).ok_or("no prediction in the response")?;
+    fn prediction(&self, texts: &mut Texts) -> RowResult {
+        let label = self.prediction.or(self.category).or(self.label);
         let score = self.fraud_score.or(self.confidence_score).or(self.score).or(self.probability);
+        let read_score =
+            |score: &RawValue| serde_json::from_str(score.get()).ok().and_then(valid_score).ok_or(NO_SCORE);
+        let read_version = |version: &RawValue, texts: &mut Texts| read_text(version, texts).ok_or(NO_VERSION);
         Ok(Prediction {
-            prediction: read_text(label).ok_or("prediction is not a label")?,
-            fraud_score: score.map(|score| read_score(score).ok_or("score is not a number from 0 to 1")).transpose()?,
-            model_version: self
-                .model_version
-                .map(|version| read_text(version).ok_or("model version is not text"))
-                .transpose()?,
+            prediction: read_text(label.ok_or(NO_PREDICTION)?, texts).ok_or(NO_LABEL)?,
+            fraud_score: score.map(read_score).transpose()?,
+            model_version: self.model_version.map(|version| read_version(version, texts)).transpose()?,
         })
     }
 }
 
-/// A string, or the text of a number or a boolean. It must fit a database's text: not empty, bounded, without NUL.
-fn read_text(value: &RawValue) -> Option<Arc<str>> {
+/// A string, or the text of a number or a boolean.
+fn read_text(value: &RawValue, texts: &mut Texts) -> Option<Arc<str>> {
     let json = value.get();
     let text: Cow<'_, str> = match json.as_bytes().first()? {
         b'"' => serde_json::from_str(json).ok()?,
         b'0'..=b'9' | b'-' | b't' | b'f' => json.into(),
         _ => return None,
     };
-    (!text.is_empty() && text.chars().count() <= MAX_TEXT && !text.contains('\0')).then(|| text.into())
-}
-
-fn read_score(value: &RawValue) -> Option<f64> {
-    // `+ 0.0` makes a negative zero a plain one.
-    let score: f64 = serde_json::from_str::<f64>(value.get()).ok()? + 0.0;
-    (0.0..=1.0).contains(&score).then_some(score)
+    texts.shared(&text)
 }
 
 /// The text with Python's bare words (`NaN`, `Infinity`) replaced by a value that is JSON but neither label nor score, so
