@@ -22,9 +22,11 @@ mod topology;
 mod upgrade;
 mod wire;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_transaction::Lane;
 use async_trait::async_trait;
 use lapin::types::ShortString;
 use tokio::sync::OnceCell;
@@ -41,7 +43,7 @@ use crate::consume::Delay;
 use crate::memory::{MemoryBudget, PrefetchShares, REALTIME_BYTES};
 use crate::{
     BroadcastListener, Broker, BrokerError, BrokerOptions, Consumer, Death, EventQueue, Message, PublishError,
-    QueueCounts, Route,
+    QueueCounts, QueueKind, Route,
 };
 
 pub(crate) use self::declare::{declare as declare_exchange, declare_topology};
@@ -63,6 +65,8 @@ pub(crate) struct RabbitMq {
     budgets: [MemoryBudget; 4],
     dead_budget: MemoryBudget,
     shares: PrefetchShares,
+    /// Of its consumer of live transactions.
+    priority: i16,
     consumers: TaskTracker,
     closing: CancellationToken,
 }
@@ -87,6 +91,7 @@ impl RabbitMq {
             budgets: Route::ALL.map(MemoryBudget::of),
             dead_budget: MemoryBudget::new(REALTIME_BYTES),
             shares: PrefetchShares::default(),
+            priority: any_priority(),
             consumers: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
@@ -110,18 +115,28 @@ impl RabbitMq {
         opened.chain([&self.publishing])
     }
 
+    /// Without a budget, the queue is that of the dead letters.
     async fn subscribe(
         &self,
         connection: Arc<PersistentConnection>,
         queue: ShortString,
+        priority: Option<i16>,
         prefetch: u16,
-        budget: &MemoryBudget,
-        is_dead_letters: bool,
+        budget: Option<&MemoryBudget>,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
-        let (budget, share, closing) = (budget.clone(), self.shares.join(), self.closing.child_token());
-        let options = ConsumerOptions { connection, queue, prefetch, is_dead_letters, budget, share, closing };
+        let (share, closing) = (self.shares.join(), self.closing.child_token());
+        let is_dead_letters = budget.is_none();
+        let budget = budget.unwrap_or(&self.dead_budget).clone();
+        let options =
+            ConsumerOptions { connection, queue, priority, prefetch, is_dead_letters, budget, share, closing };
         Ok(Box::new(RabbitMqConsumer::start(options, &self.consumers).await?))
     }
+}
+
+/// A priority that other processes hardly have. Live transactions go to one predictor first, and to the next one when that holds
+/// its prefetch: so they share requests to the ML API across the fleet, and take no more of them from a batch than they need.
+fn any_priority() -> i16 {
+    i16::try_from(RandomState::new().hash_one(()) % 10_000).unwrap_or_default()
 }
 
 #[async_trait]
@@ -159,12 +174,14 @@ impl Broker for RabbitMq {
 
     async fn consume(&self, route: Route, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         let (connection, queue) = (self.consuming().await?, self.settings.topology.work_queue(route));
-        self.subscribe(connection, queue, prefetch, &self.budgets[route.index()], false).await
+        let is_live = route == Route { kind: QueueKind::Transactions, lane: Lane::Realtime };
+        let priority = is_live.then_some(self.priority);
+        self.subscribe(connection, queue, priority, prefetch, Some(&self.budgets[route.index()])).await
     }
 
     async fn consume_dead_letters(&self, prefetch: u16) -> Result<Box<dyn Consumer>, BrokerError> {
         let connection = self.opened(&self.dead_letters).await?;
-        self.subscribe(connection, self.settings.topology.dead_letters(), prefetch, &self.dead_budget, true).await
+        self.subscribe(connection, self.settings.topology.dead_letters(), None, prefetch, None).await
     }
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {

@@ -9,6 +9,8 @@
 //!
 //! RabbitMQ fixes the prefetch when a consumer starts, and quorum queues know no other. So another prefetch takes another consumer
 //! on the same channel; unsettled deliveries stay valid.
+//!
+//! A consumer with a priority is served before those with a lower one, until it holds its prefetch.
 
 pub(super) mod broadcast;
 pub(super) mod events;
@@ -22,7 +24,7 @@ use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::protocol::constants::REPLY_SUCCESS;
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Acker, BasicProperties, Channel};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -86,6 +88,7 @@ impl DeliveryBuffer {
 pub(super) struct ConsumerOptions {
     pub(super) connection: Arc<PersistentConnection>,
     pub(super) queue: ShortString,
+    pub(super) priority: Option<i16>,
     pub(super) prefetch: u16,
     pub(super) is_dead_letters: bool,
     pub(super) budget: MemoryBudget,
@@ -95,7 +98,8 @@ pub(super) struct ConsumerOptions {
 
 impl RabbitMqConsumer {
     pub(super) async fn start(options: ConsumerOptions, tasks: &TaskTracker) -> Result<Self, BrokerError> {
-        let ConsumerOptions { connection, queue, prefetch, is_dead_letters, budget, share, closing } = options;
+        let ConsumerOptions { connection, queue, priority, prefetch, is_dead_letters, budget, share, closing } =
+            options;
         let buffer = Arc::new(DeliveryBuffer::default());
         let (settle, settlements) = mpsc::unbounded_channel();
         let (wanted, wants) = watch::channel(prefetch.max(1));
@@ -103,6 +107,7 @@ impl RabbitMqConsumer {
         let mut subscriber = Subscriber {
             connection: Arc::clone(&connection),
             queue,
+            priority,
             wants,
             prefetch: Arc::clone(&prefetch),
             sizes: MessageSizes::default(),
@@ -197,6 +202,7 @@ impl Receipt for ChannelReceipt {
 struct Subscriber {
     connection: Arc<PersistentConnection>,
     queue: ShortString,
+    priority: Option<i16>,
     wants: watch::Receiver<u16>,
     /// The prefetch of the current consumer.
     prefetch: Arc<AtomicU16>,
@@ -264,7 +270,11 @@ impl Subscriber {
         channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
         let tag = ShortString::from(""); // RabbitMQ chooses one
-        channel.basic_consume(self.queue.clone(), tag, options, FieldTable::default()).await
+        let mut arguments = FieldTable::default();
+        if let Some(priority) = self.priority {
+            arguments.insert("x-priority".into(), AMQPValue::ShortInt(priority));
+        }
+        channel.basic_consume(self.queue.clone(), tag, options, arguments).await
     }
 
     /// Consumes with another prefetch if the size of messages, or the prefetch asked for, has changed.
