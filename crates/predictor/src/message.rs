@@ -1,7 +1,9 @@
 //! The messages that a predictor receives: a chunk, a part of a replay, or live transactions, by the message's type.
 
+use std::num::NonZeroUsize;
+
 use assay_queue::Message;
-use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart};
+use assay_transaction::{Chunk, Lane, LiveMessage, ReplayPart, UnscoredChunk};
 use tracing::field::Empty;
 use tracing::{Span, error_span};
 
@@ -13,7 +15,7 @@ const OWN_TYPE_PREFIX: &str = "assay.";
 pub(crate) enum IncomingMessage {
     /// Rows of a source, for the first time.
     Chunk {
-        chunk: Chunk,
+        chunk: UnscoredChunk,
         /// The message, whose body is passed on as it came.
         received: Message,
     },
@@ -30,6 +32,16 @@ pub(crate) enum IncomingMessage {
 }
 
 impl IncomingMessage {
+    /// How many requests of so many transactions it needs, if all goes well; at least one.
+    pub(crate) fn requests(&self, batch_size: NonZeroUsize) -> usize {
+        let transactions = match self {
+            Self::Chunk { chunk, .. } => chunk.unknown(),
+            Self::Replay(part) => part.transactions.len(),
+            Self::Live { message, .. } => message.transactions.len(),
+        };
+        transactions.div_ceil(batch_size.get()).max(1)
+    }
+
     /// The span of its work: every JSON log line within it has these fields.
     pub(crate) fn span(&self, lane: Lane) -> Span {
         let lane = lane.as_str();
@@ -50,9 +62,8 @@ pub(crate) fn decode(message: &Message, lane: Lane) -> Result<IncomingMessage, S
         Chunk::MESSAGE_TYPE if lane == Lane::Realtime => {
             return Err("it is a chunk on the realtime lane, where only live transactions belong".to_owned());
         }
-        Chunk::MESSAGE_TYPE => {
-            Chunk::decode_within(&message.body).map(|chunk| IncomingMessage::Chunk { chunk, received: message.clone() })
-        }
+        Chunk::MESSAGE_TYPE => UnscoredChunk::decode_within(&message.body)
+            .map(|chunk| IncomingMessage::Chunk { chunk, received: message.clone() }),
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(IncomingMessage::Replay),
         LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body).map(live),
         other if lane == Lane::Realtime && !other.starts_with(OWN_TYPE_PREFIX) => {

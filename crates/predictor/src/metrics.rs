@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use assay_transaction::{FailureClass, Lane};
+use assay_transaction::{FailureClass, Lane, ScoreOutcome};
 use metrics::{counter, describe_counter};
 
 const CHUNKS: &str = "assay_predictor_chunks_total";
@@ -46,9 +46,11 @@ pub(crate) struct RowCounts {
 }
 
 impl RowCounts {
-    /// Counts so many of the predicted rows as known.
-    pub(crate) fn with_known(self, known: usize) -> Self {
-        Self { predicted: self.predicted.saturating_sub(known), known, ..self }
+    /// The counts of scored transactions.
+    pub(crate) fn of(outcomes: &[ScoreOutcome]) -> Self {
+        let failed: Vec<_> =
+            outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(|failure| failure.class.clone()).collect();
+        Self { predicted: outcomes.len() - failed.len(), failed, invalid: 0, known: 0 }
     }
 }
 

@@ -4,11 +4,11 @@
 //! `BUFFER_TIMEOUT` after its first one; more messages join while it waits for a permit. So under load requests grow in size,
 //! not in number. Each message gets its own result.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use assay_scoring::{ApiPermit, ScoreError, Scorer, Scores};
-use assay_transaction::Entry;
-use futures_util::future::try_join_all;
+use assay_scoring::{ApiPermit, Scorer};
+use assay_transaction::{EncodedTransaction, ScoreOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -23,8 +23,6 @@ const MAX_QUEUED: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct MicroBatches {
     messages: mpsc::Sender<UnscoredMessage>,
-    /// Most rows of a request.
-    max_rows: usize,
 }
 
 /// The scores will never come: the batch has panicked, or the process is stopping.
@@ -34,8 +32,8 @@ pub(crate) struct NotScored;
 /// The transactions of one message.
 #[derive(Debug)]
 struct UnscoredMessage {
-    entries: Vec<Entry>,
-    answer: oneshot::Sender<Scores>,
+    transactions: Vec<EncodedTransaction>,
+    answer: oneshot::Sender<Vec<ScoreOutcome>>,
 }
 
 /// Collects messages into batches.
@@ -63,17 +61,16 @@ impl MicroBatches {
         stop: CancellationToken,
     ) -> (Self, BatchCollector) {
         let (sender, messages) = mpsc::channel(MAX_QUEUED);
-        let max_rows = options.api_batch_size.get();
-        (Self { messages: sender, max_rows }, BatchCollector { messages, scorer, options, max_messages, stop })
+        (Self { messages: sender }, BatchCollector { messages, scorer, options, max_messages, stop })
     }
 
     /// Scores the transactions of one message. Fails at a shutdown, or if its batch panics.
-    pub(crate) async fn score(&self, entries: Vec<Entry>) -> Result<Scores, NotScored> {
-        if entries.is_empty() {
-            return Ok(Scores::default());
+    pub(crate) async fn score(&self, transactions: Vec<EncodedTransaction>) -> Result<Vec<ScoreOutcome>, NotScored> {
+        if transactions.is_empty() {
+            return Ok(Vec::new());
         }
         let (answer, answered) = oneshot::channel();
-        self.messages.send(UnscoredMessage { entries, answer }).await.map_err(|_| NotScored)?;
+        self.messages.send(UnscoredMessage { transactions, answer }).await.map_err(|_| NotScored)?;
         answered.await.map_err(|_| NotScored)
     }
 
@@ -82,24 +79,7 @@ impl MicroBatches {
     pub(crate) fn never_scored() -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, mut messages) = mpsc::channel(MAX_QUEUED);
         let collecting = tokio::spawn(async move { while messages.recv().await.is_some() {} });
-        (Self { messages: sender, max_rows: 100 }, collecting)
-    }
-
-    /// Scores them in requests of their own. Panics if scoring does; fails at a shutdown.
-    pub(crate) async fn score_separately(
-        &self,
-        entries: Vec<Entry>,
-        scorer: &Scorer,
-        stop: &CancellationToken,
-    ) -> Result<Scores, NotScored> {
-        let mut all = Scores::default();
-        for Scores { predicted, failed } in
-            score_in_requests(entries, scorer, None, self.max_rows, stop).await.map_err(|_stopped| NotScored)?
-        {
-            all.predicted.extend(predicted);
-            all.failed.extend(failed);
-        }
-        Ok(all)
+        (Self { messages: sender }, collecting)
     }
 }
 
@@ -113,8 +93,8 @@ impl BatchCollector {
             self.collect(&mut batch).await;
             let permit = self.admit(&mut batch).await;
             let (scorer, stop) = (Arc::clone(&self.scorer), self.stop.clone());
-            let max_rows = self.options.api_batch_size.get();
-            under_way.spawn(async move { batch.score(&scorer, permit, max_rows, &stop).await });
+            let batch_size = self.options.api_batch_size;
+            under_way.spawn(async move { batch.score(&scorer, permit, batch_size, &stop).await });
             while under_way.try_join_next().is_some() {}
         }
         while under_way.join_next().await.is_some() {}
@@ -151,63 +131,31 @@ impl BatchCollector {
 
 impl MicroBatch {
     fn push(&mut self, message: UnscoredMessage) {
-        self.rows += message.entries.len();
+        self.rows += message.transactions.len();
         self.messages.push(message);
     }
 
-    /// Scores all rows, at most `max_rows` a request, and returns each message its result. At a shutdown none is returned.
-    async fn score(mut self, scorer: &Scorer, permit: Option<ApiPermit>, max_rows: usize, stop: &CancellationToken) {
+    /// Scores all rows, and returns each message its outcomes. At a shutdown none is returned.
+    async fn score(
+        mut self,
+        scorer: &Scorer,
+        permit: Option<ApiPermit>,
+        batch_size: NonZeroUsize,
+        stop: &CancellationToken,
+    ) {
         // A message that was deferred meanwhile is delivered again.
         self.messages.retain(|message| !message.answer.is_closed());
-        let mut rows = Vec::with_capacity(self.rows);
-        let mut entries = Vec::with_capacity(self.rows);
+        let mut transactions = Vec::with_capacity(self.rows);
         let mut answers = Vec::with_capacity(self.messages.len());
-        for (message, UnscoredMessage { entries: of_message, answer }) in self.messages.into_iter().enumerate() {
-            for mut entry in of_message {
-                // In the batch a row is numbered by its position, as two messages may both have a row 1.
-                rows.push((message, entry.row));
-                entry.row = rows.len() as u64;
-                entries.push(entry);
-            }
-            answers.push((Scores::default(), answer));
+        for UnscoredMessage { transactions: of_message, answer } in self.messages {
+            answers.push((of_message.len(), answer));
+            transactions.extend(of_message);
         }
-        let Ok(all_scores) = score_in_requests(entries, scorer, permit, max_rows, stop).await else { return };
-        let place = |row: &mut u64| {
-            let at = usize::try_from(*row - 1).unwrap_or(usize::MAX);
-            let (message, own) = rows[at];
-            *row = own;
-            message
-        };
-        for Scores { predicted, failed } in all_scores {
-            for mut scored in predicted {
-                let message = place(&mut scored.entry.row);
-                answers[message].0.predicted.push(scored);
-            }
-            for mut failure in failed {
-                let message = place(&mut failure.entry.row);
-                answers[message].0.failed.push(failure);
-            }
-        }
-        for (scores, answer) in answers {
+        let Ok(outcomes) = scorer.score_live(&transactions, batch_size, permit, stop).await else { return };
+        let mut outcomes = outcomes.into_iter();
+        for (rows, answer) in answers {
             // If the receiver is gone, its message is delivered again.
-            let _ = answer.send(scores);
+            let _ = answer.send(outcomes.by_ref().take(rows).collect());
         }
     }
-}
-
-/// Scores entries, at most `max_rows` a request; the first request uses the permit.
-async fn score_in_requests(
-    mut entries: Vec<Entry>,
-    scorer: &Scorer,
-    permit: Option<ApiPermit>,
-    max_rows: usize,
-    stop: &CancellationToken,
-) -> Result<Vec<Scores>, ScoreError> {
-    let mut permit = permit;
-    let mut requests = Vec::with_capacity(entries.len().div_ceil(max_rows));
-    while !entries.is_empty() {
-        let rest = entries.split_off(entries.len().min(max_rows));
-        requests.push(scorer.score_live(std::mem::replace(&mut entries, rest), permit.take(), stop));
-    }
-    try_join_all(requests).await
 }

@@ -11,7 +11,7 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Live transactions")]
 pub struct LiveOptions {
-    /// Most live transactions that share one request to the ML API
+    /// Most transactions in one request to the ML API
     #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
     pub api_batch_size: NonZeroUsize,
     /// Longest wait of a live transaction for others to share its request

@@ -1,9 +1,10 @@
 //! A predictor from start to shutdown, serving both lanes.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Message, QueueKind, Route, ServeOptions, serve};
+use assay_queue::{BatchItem, Broker, Message, QueueKind, Route, ServeOptions, serve_weighted};
 use assay_scoring::Scorer;
 use assay_transaction::Lane;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,9 @@ use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 /// Most live messages that one predictor processes at a time; the broker bounds their bytes.
 const MAX_LIVE_MESSAGES: usize = 64;
 
+/// The loader's default of `CHUNK_ROWS`: what chunks are expected to have until some are seen.
+const EXPECTED_ROWS: usize = 500;
+
 /// Scores chunks until `shutdown`, then finishes those in progress, within `drain`.
 pub async fn run(
     broker: Arc<dyn Broker>,
@@ -33,21 +37,23 @@ pub async fn run(
     metrics::describe();
     let concurrency = scorer.max_workers();
     info!("scoring with up to {concurrency} requests at a time");
-    let (longest, hold) = (scorer.longest_bisection(), broker.hold_timeout());
-    if longest > hold {
-        warn!(
-            "finding a row that makes the ML API time out may take {longest:?}, but after HOLD_TIMEOUT ({hold:?}) its chunk \
-             starts over: lower API_TIMEOUT or MAX_RETRIES, or raise HOLD_TIMEOUT"
-        );
-    }
+    warn_of_short_hold(&scorer, live.api_batch_size, broker.hold_timeout());
     let stopped = Arc::new(StoppedRuns::default());
     let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let (micro_batches, collector) =
         MicroBatches::new(Arc::clone(&scorer), live.clone(), live_messages, shutdown.clone());
-    let ids = Arc::new(KnownIdScheme::default());
+    let (batch_size, ids, stopped_runs) = (live.api_batch_size, Arc::new(KnownIdScheme::default()), Arc::clone(&stopped));
     let external = Arc::new(ExternalReader::new(live.clone(), Arc::clone(&ids)));
-    let scoring =
-        MessageScorer { broker, scorer, micro_batches, external, progress, stopped: Arc::clone(&stopped), shutdown };
+    let scoring = MessageScorer {
+        broker,
+        scorer,
+        batch_size,
+        micro_batches,
+        external,
+        progress,
+        stopped: stopped_runs,
+        shutdown,
+    };
     let broker = Arc::clone(&scoring.broker);
     let lanes = async {
         let batch = serve_lane(scoring.clone(), Lane::Batch, concurrency, drain);
@@ -64,24 +70,41 @@ pub async fn run(
     served.await
 }
 
-/// Scores the messages of one lane, `concurrency` at a time. The scorer bounds the requests of both lanes and shares its
-/// permits between them, so neither lane waits for the other's messages.
+/// Warns if a chunk can be deferred while its rows at fault are still looked for.
+fn warn_of_short_hold(scorer: &Scorer, batch_size: NonZeroUsize, hold: Duration) {
+    let longest = scorer.longest_bisection(EXPECTED_ROWS, batch_size);
+    if longest > hold {
+        warn!(
+            "finding rows that make the ML API time out may take {longest:?} in a chunk of {EXPECTED_ROWS} rows, but after \
+             HOLD_TIMEOUT ({hold:?}) it starts over: lower API_TIMEOUT or MAX_RETRIES, or raise API_MAX_WORKERS or HOLD_TIMEOUT"
+        );
+    }
+}
+
+/// Scores the messages of one lane, so many at a time. The scorer bounds the requests of both lanes and shares its permits
+/// between them, so neither lane waits for the other's messages.
 async fn serve_lane(
     scoring: MessageScorer,
     lane: Lane,
     concurrency: usize,
     drain: Duration,
 ) -> Result<(), PredictError> {
-    // Batch: one chunk in progress and one ready for each worker, so that other predictors find the rest in the queue. Live
+    let batch_size = scoring.batch_size;
+    // Batch: messages weigh the requests that they need. Twice as many requests as workers are in work, so that no worker is idle
+    // while a chunk's scores are published, and half as many are at hand: other predictors find the rest in the queue. Live
     // messages are all in progress, as they wait for others to share a request with.
-    let prefetch = match lane {
-        Lane::Batch => 2 * concurrency,
-        Lane::Realtime => concurrency,
+    let (concurrency, prefetch, expected_weight) = match lane {
+        Lane::Batch => (2 * concurrency, 3 * concurrency, EXPECTED_ROWS.div_ceil(batch_size.get())),
+        Lane::Realtime => (concurrency, concurrency, 1),
     };
     let options = ServeOptions { concurrency, prefetch: u16::try_from(prefetch).unwrap_or(u16::MAX), drain };
     let route = Route { kind: QueueKind::Transactions, lane };
     let (broker, shutdown) = (Arc::clone(&scoring.broker), scoring.shutdown.clone());
-    let decode = move |message: &Message| decode(message, lane);
+    let decode = move |message: &Message| {
+        let value = decode(message, lane)?;
+        let weight = if lane == Lane::Batch { value.requests(batch_size) } else { 1 };
+        Ok(BatchItem { value, weight })
+    };
     let work = move |message: IncomingMessage| {
         let scoring = scoring.clone();
         async move {
@@ -89,5 +112,5 @@ async fn serve_lane(
             scoring.score(message, lane).instrument(span).await
         }
     };
-    Ok(serve(broker, route, options, shutdown, decode, work).await?)
+    Ok(serve_weighted(broker, route, options, expected_weight, shutdown, decode, work).await?)
 }

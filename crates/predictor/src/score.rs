@@ -1,14 +1,15 @@
 //! Scores one message, and publishes the result for the writer.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use assay_queue::{Broker, ConfirmError, DeliveryOutcome, Message, QueueKind, Route, publish_until_confirmed};
-use assay_scoring::{Scorer, Scores};
+use assay_scoring::Scorer;
 use assay_telemetry::record_run_id;
 use assay_transaction::{
-    Chunk, ChunkScores, FailedRow, Lane, LiveMessage, Predicted, RejectedRow, ReplayPart, RunId, ScoredChunk,
-    ScoredLive, ScoredReplay, Timestamp, WireError,
+    ChunkScores, EncodedTransaction, Entry, FailedRow, Lane, LiveMessage, Predicted, ReplayPart, RunId, ScoreFailure,
+    ScoreOutcome, ScoredLive, ScoredReplay, Timestamp, UnscoredChunk, WireError,
 };
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ const AFTER_PANIC: Duration = Duration::from_secs(1);
 pub(crate) struct MessageScorer {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) scorer: Arc<Scorer>,
+    /// Most transactions of a request.
+    pub(crate) batch_size: NonZeroUsize,
     pub(crate) micro_batches: MicroBatches,
     pub(crate) external: Arc<ExternalReader>,
     pub(crate) progress: Arc<PredictProgress>,
@@ -51,7 +54,7 @@ impl MessageScorer {
     /// Scores a message and publishes the result. `Done` means that the broker has confirmed it.
     pub(crate) async fn score(&self, message: IncomingMessage, lane: Lane) -> DeliveryOutcome {
         let scored = match message {
-            IncomingMessage::Chunk { chunk, received } => Ok(self.score_chunk(chunk, &received, lane).await),
+            IncomingMessage::Chunk { chunk, received } => Ok(self.score_chunk(&chunk, &received, lane).await),
             IncomingMessage::Replay(part) => Ok(self.score_replay(part, lane).await),
             IncomingMessage::Live { message, is_alone } => self.score_live(message, is_alone).await,
             IncomingMessage::External(message) => self.score_external(&message).await,
@@ -81,31 +84,26 @@ impl MessageScorer {
 
     /// `None` at a shutdown, or if the run is stopped meanwhile: the chunk is released, and found stopped at its next
     /// delivery.
-    async fn score_chunk(&self, chunk: Chunk, received: &Message, lane: Lane) -> Option<WriterMessage> {
-        let scored = if let Some(notice) = self.stopped.notice(&chunk.id.run_id) {
-            ScoredChunk::all_failed(chunk, lane, now(), &notice.kind.failure_class(), &notice.reason)
+    async fn score_chunk(&self, chunk: &UnscoredChunk, received: &Message, lane: Lane) -> Option<WriterMessage> {
+        let run_id = &chunk.id.run_id;
+        let (scores, rows) = if let Some(notice) = self.stopped.notice(run_id) {
+            let class = notice.kind.failure_class();
+            let scores = ChunkScores::all_failed(chunk, lane, now(), &class, &notice.reason);
+            let failed = vec![class; scores.failed.len()];
+            (scores, RowCounts { predicted: 0, failed, invalid: chunk.rejected(), known: 0 })
         } else {
             // Rows already stored with the same content are not scored again.
-            let mut chunk = chunk;
-            let stored = chunk.take_known();
-            let Chunk { id, range, ids, transactions, rejected, .. } = chunk;
-            let scores = tokio::select! {
-                scores = self.scorer.score(transactions, &self.shutdown) => scores.ok()?,
-                () = self.stopped.stopped(&id.run_id) => return None,
+            let transactions = chunk.to_score();
+            let outcomes = tokio::select! {
+                outcomes = self.scorer.score(&transactions, self.batch_size, &self.shutdown) => outcomes.ok()?,
+                () = self.stopped.stopped(run_id) => return None,
             };
-            let known = stored.iter().map(|stored| stored.entry.row).collect();
-            let (mut predicted, failed) = (scores.predicted, scores.failed);
-            if !stored.is_empty() {
-                predicted.extend(stored);
-                predicted.sort_by_key(|predicted| predicted.entry.row);
-            }
-            ScoredChunk { id, range, ids, lane, predicted_at: now(), predicted, failed, rejected, known }
+            let rows = RowCounts { invalid: chunk.rejected(), known: chunk.known(), ..RowCounts::of(&outcomes) };
+            (ChunkScores::new(chunk, lane, now(), outcomes), rows)
         };
-        let (id, encoded) = (&scored.id, ChunkScores::of(&scored).encode());
-        let rows = row_counts(&scored.predicted, &scored.failed, &scored.rejected).with_known(scored.known.len());
-        let scores = WriterMessage::new(id.to_string(), ChunkScores::MESSAGE_TYPE, &id.run_id, encoded, rows);
-        let message = scores.message.map(|message| message.enclosing(received));
-        Some(WriterMessage { message, ..scores })
+        let message =
+            WriterMessage::new(chunk.id.to_string(), ChunkScores::MESSAGE_TYPE, run_id, scores.encode(), rows);
+        Some(WriterMessage { message: message.message.map(|scores| scores.enclosing(received)), ..message })
     }
 
     /// A message of an external producer is a live one once it is read.
@@ -120,38 +118,59 @@ impl MessageScorer {
     /// stopped, as it was accepted. `None` at a shutdown.
     async fn score_live(&self, message: LiveMessage, is_alone: bool) -> Result<Option<WriterMessage>, DeliveryOutcome> {
         let LiveMessage { id, ids, transactions, rejected } = message;
-        let scores = if is_alone {
-            self.micro_batches.score_separately(transactions, &self.scorer, &self.shutdown).await
+        let encoded = encoded(&transactions);
+        let outcomes = if is_alone {
+            let scoring = self.scorer.score_live(&encoded, self.batch_size, None, &self.shutdown);
+            scoring.await.map_err(|_stopped| NotScored)
         } else {
-            self.micro_batches.score(transactions).await
+            self.micro_batches.score(encoded).await
         };
-        let Scores { predicted, failed } = match scores {
-            Ok(scores) => scores,
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
             Err(NotScored) if self.shutdown.is_cancelled() => return Ok(None),
             // Its batch has panicked, through any of its messages: a failed attempt, after which each is scored alone. A message
             // that panics alone uses up its own attempts only.
             Err(NotScored) => return Err(DeliveryOutcome::Retry { after: AFTER_PANIC }),
         };
         let run_id = id.run_id();
+        let rows = RowCounts { invalid: rejected.len(), ..RowCounts::of(&outcomes) };
+        let (predicted, failed) = by_outcome(transactions, outcomes);
         let scored = ScoredLive { id, ids, predicted_at: now(), predicted, failed, rejected };
-        let (encoded, rows) = (scored.encode(), row_counts(&scored.predicted, &scored.failed, &scored.rejected));
+        let encoded = scored.encode();
         Ok(Some(WriterMessage::new(scored.id.message, ScoredLive::MESSAGE_TYPE, &run_id, encoded, rows)))
     }
 
     /// A replay is scored even if its run is stopped, as an operator ordered it.
     async fn score_replay(&self, part: ReplayPart, lane: Lane) -> Option<WriterMessage> {
         let ReplayPart { id, ids, transactions } = part;
-        let Scores { predicted, failed } = self.scorer.score(transactions, &self.shutdown).await.ok()?;
-        let rows = row_counts(&predicted, &failed, &[]);
+        let outcomes = self.scorer.score(&encoded(&transactions), self.batch_size, &self.shutdown).await.ok()?;
+        let rows = RowCounts::of(&outcomes);
+        let (predicted, failed) = by_outcome(transactions, outcomes);
         let scored = ScoredReplay { id, ids, lane, predicted_at: now(), predicted, failed };
         let (id, encoded) = (&scored.id, scored.encode());
         Some(WriterMessage::new(id.to_string(), ScoredReplay::MESSAGE_TYPE, &id.run_id, encoded, rows))
     }
 }
 
-fn row_counts(predicted: &[Predicted], failed: &[FailedRow], rejected: &[RejectedRow]) -> RowCounts {
-    let failed = failed.iter().map(|row| row.class.clone()).collect();
-    RowCounts { predicted: predicted.len(), failed, invalid: rejected.len(), known: 0 }
+/// The transactions, which share the bytes of the entries.
+fn encoded(entries: &[Entry]) -> Vec<EncodedTransaction> {
+    entries.iter().map(|entry| entry.transaction.clone()).collect()
+}
+
+/// The scored and the failed ones, each in order.
+fn by_outcome(entries: Vec<Entry>, outcomes: Vec<ScoreOutcome>) -> (Vec<Predicted>, Vec<FailedRow>) {
+    let (mut predicted, mut failed) = (Vec::with_capacity(entries.len()), Vec::new());
+    for (entry, outcome) in entries.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(prediction) => predicted.push(Predicted { entry, prediction }),
+            Err(ScoreFailure { class, reason, attempts }) => {
+                // A transaction without a readable id cannot be matched by it, but still has its row.
+                let transaction_id = entry.transaction.id().unwrap_or_default();
+                failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
+            }
+        }
+    }
+    (predicted, failed)
 }
 
 fn now() -> Timestamp {
@@ -163,7 +182,7 @@ mod tests {
     use assay_ml_api::{Model, ModelServerOptions};
     use assay_queue::InProcess;
     use assay_scoring::ApiOptions;
-    use assay_transaction::{Entry, IdScheme, Prediction};
+    use assay_transaction::{Chunk, IdScheme, Prediction};
     use tokio::net::TcpListener;
 
     use super::*;
@@ -183,8 +202,9 @@ mod tests {
         let (broker, shutdown) = (InProcess::new(10), shutdown.clone());
         let ids = Arc::new(KnownIdScheme::known(IdScheme::V8));
         let external = Arc::new(ExternalReader::new(LiveOptions::default(), ids));
+        let batch_size = LiveOptions::default().api_batch_size;
         let (progress, stopped) = (Arc::default(), Arc::default());
-        MessageScorer { broker, scorer, micro_batches, external, progress, stopped, shutdown }
+        MessageScorer { broker, scorer, batch_size, micro_batches, external, progress, stopped, shutdown }
     }
 
     #[tokio::test]
@@ -215,14 +235,15 @@ mod tests {
             {"row":2,"transaction":{"id":"00000000-0000-0000-0000-000000000002"}}],
             "known":[{"row":2,"prediction":{"prediction":"fraud"}},{"row":1,"prediction":{"prediction":"fraud"}}]}"#;
         let received = Message::new("r/0", Chunk::MESSAGE_TYPE, &"r".parse().unwrap(), body);
-        let chunk = Chunk::decode_within(&received.body).unwrap();
+        let chunk = UnscoredChunk::decode_within(&received.body).unwrap();
         let prediction = Prediction { prediction: "fraud".into(), fraud_score: None, model_version: None };
         let forwarded = |entry: &Entry| Predicted { entry: entry.clone(), prediction: prediction.clone() };
-        let predicted: Vec<_> = chunk.transactions.iter().map(forwarded).collect();
+        let entries = Chunk::decode_within(&received.body).unwrap().transactions;
+        let predicted: Vec<_> = entries.iter().map(forwarded).collect();
         let (micro_batches, collecting) = MicroBatches::never_scored();
         // Nothing listens there.
         let scoring = message_scorer("http://127.0.0.1:1", micro_batches, &CancellationToken::new());
-        let WriterMessage { message, rows } = scoring.score_chunk(chunk, &received, Lane::Batch).await.unwrap();
+        let WriterMessage { message, rows } = scoring.score_chunk(&chunk, &received, Lane::Batch).await.unwrap();
         assert_eq!((rows.predicted, rows.known), (0, 2));
         let message = message.unwrap();
         let scores = ChunkScores::decode(&message.body).unwrap();

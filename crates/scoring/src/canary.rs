@@ -16,6 +16,9 @@ use crate::breaker::OpenReason;
 use crate::failure::Symptom;
 use crate::request::{ClientState, FailedRequest, RequestExecutor, symptom_of_rows};
 
+/// How many events a scored transaction is kept for, as a copy of it costs more than the record of a success.
+const KEPT_FOR: u64 = 1_000;
+
 /// A transaction that is sent to learn whether the model works.
 #[derive(Debug, Clone)]
 pub(crate) struct Canary {
@@ -80,7 +83,7 @@ impl RequestExecutor<'_> {
         Ok(false)
     }
 
-    /// Sends the transaction that was scored last and, if it is refused or there is none, a made-up one.
+    /// Sends a transaction that was scored lately and, if it is refused or there is none, a made-up one.
     pub(crate) async fn run_canaries(self) -> Result<CanaryResult, ScoreError> {
         let mut result = CanaryResult::Refused(Symptom::Incomplete("no transaction to send"));
         for canary in self.shared.successes.last_good().into_iter().chain(Canary::made_up()) {
@@ -99,7 +102,7 @@ impl RequestExecutor<'_> {
         let sent = successes.tick();
         Ok(match self.send(std::iter::once((canary.id, &canary.transaction)), permit).await {
             Ok(rows) if rows.iter().all(Result::is_ok) => {
-                successes.record(sent, canary);
+                successes.record(sent, || canary);
                 breaker.record_success();
                 CanaryResult::Scored
             }
@@ -122,7 +125,8 @@ pub(crate) struct SuccessTracker {
     clock: AtomicU64,
     /// When the newest request that scored a row was sent.
     newest: watch::Sender<Tick>,
-    last_good: Mutex<Option<Canary>>,
+    /// A transaction that was scored, and when it was sent.
+    last_good: Mutex<Option<(Tick, Canary)>>,
     pending: AtomicUsize,
 }
 
@@ -161,9 +165,13 @@ impl SuccessTracker {
         self.pending.load(Ordering::Relaxed) > 0
     }
 
-    /// Records that a request sent at this time scored this transaction.
-    pub(crate) fn record(&self, sent: Tick, scored: Canary) {
-        *self.last_good.lock().unwrap_or_else(PoisonError::into_inner) = Some(scored);
+    /// Records that a request sent at this time scored this transaction, which is kept if the last one is old.
+    pub(crate) fn record(&self, sent: Tick, scored: impl FnOnce() -> Canary) {
+        let mut last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_good.as_ref().is_none_or(|(kept, _)| kept.0 + KEPT_FOR <= sent.0) {
+            *last_good = Some((sent, scored()));
+        }
+        drop(last_good);
         self.newest.send_if_modified(|newest| {
             let is_newer = *newest < sent;
             *newest = (*newest).max(sent);
@@ -181,9 +189,10 @@ impl SuccessTracker {
         let _ = self.newest.subscribe().wait_for(|newest| *newest > time).await;
     }
 
-    /// The transaction that was scored last.
+    /// A transaction that was scored lately.
     pub(crate) fn last_good(&self) -> Option<Canary> {
-        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let last_good = self.last_good.lock().unwrap_or_else(PoisonError::into_inner);
+        last_good.as_ref().map(|(_, canary)| canary.clone())
     }
 }
 
@@ -197,13 +206,26 @@ mod tests {
         let canary = Canary::made_up().unwrap();
         let (sent, refused, later) = (successes.tick(), successes.tick(), successes.tick());
         assert!(!successes.has_success_since(refused) && successes.last_good().is_none());
-        successes.record(sent, canary.clone());
+        successes.record(sent, || canary.clone());
         assert!(!successes.has_success_since(refused));
-        successes.record(later, canary.clone());
+        successes.record(later, || canary.clone());
         assert!(successes.has_success_since(refused));
-        successes.record(sent, canary.clone());
+        successes.record(sent, || canary.clone());
         assert!(successes.has_success_since(refused), "a late response takes nothing back");
         assert_eq!(successes.last_good().unwrap().id, canary.id);
+    }
+
+    #[test]
+    fn a_scored_transaction_is_kept_until_it_is_old() {
+        let successes = SuccessTracker::new();
+        let kept = |sent: u64| {
+            let canary = Canary::made_up().unwrap();
+            successes.record(Tick(sent), || canary.clone());
+            successes.last_good().unwrap().id == canary.id
+        };
+        let first = 7;
+        assert!(kept(first) && !kept(first + 1) && !kept(first - 1) && !kept(first + KEPT_FOR - 1));
+        assert!(kept(first + KEPT_FOR) && !kept(first + KEPT_FOR + 1));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The scorer: what the predictor calls to score transactions.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use assay_connect::ExposeSecret as _;
-use assay_transaction::{Entry, FailedRow, FailureClass, Lane, Predicted};
+use assay_transaction::{EncodedTransaction, FailureClass, Lane, ScoreOutcome};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Mutex, watch};
@@ -34,15 +35,6 @@ pub struct Scorer {
     shared: ClientState,
     max_workers: usize,
     api_timeout: Duration,
-}
-
-/// The result of a call: each entry is in exactly one of the lists.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Scores {
-    /// Scored, in the order of the call.
-    pub predicted: Vec<Predicted>,
-    /// Not scored, in the order of the call.
-    pub failed: Vec<FailedRow>,
 }
 
 impl Scorer {
@@ -140,22 +132,29 @@ impl Scorer {
         }
     }
 
-    /// Scores every entry, however long that takes: outages, a broken model and wrong settings are waited out.
+    /// Scores every transaction, in requests of at most `batch_size` that are sent at the same time, however long that takes:
+    /// outages, a broken model and wrong settings are waited out. Returns an outcome for each, in order.
     ///
-    /// Once `stop` fires no further request is sent; those in flight may still complete the call. Safe to drop: the entries
+    /// Once `stop` fires no further request is sent; those in flight may still complete the call. Safe to drop: the transactions
     /// can be scored again.
-    pub async fn score(&self, entries: Vec<Entry>, stop: &CancellationToken) -> Result<Scores, ScoreError> {
-        self.score_in(Lane::Batch, entries, None, stop).await
+    pub async fn score(
+        &self,
+        transactions: &[EncodedTransaction],
+        batch_size: NonZeroUsize,
+        stop: &CancellationToken,
+    ) -> Result<Vec<ScoreOutcome>, ScoreError> {
+        self.score_in(Lane::Batch, transactions, batch_size, None, stop).await
     }
 
     /// As [`Scorer::score`], for live transactions; the first request uses `permit`.
     pub async fn score_live(
         &self,
-        entries: Vec<Entry>,
+        transactions: &[EncodedTransaction],
+        batch_size: NonZeroUsize,
         permit: Option<ApiPermit>,
         stop: &CancellationToken,
-    ) -> Result<Scores, ScoreError> {
-        self.score_in(Lane::Realtime, entries, permit, stop).await
+    ) -> Result<Vec<ScoreOutcome>, ScoreError> {
+        self.score_in(Lane::Realtime, transactions, batch_size, permit, stop).await
     }
 
     /// Waits for a permit of the realtime lane; more rows can be collected meanwhile. `is_full`: the rows fill a request. Safe
@@ -167,36 +166,38 @@ impl Scorer {
     async fn score_in(
         &self,
         lane: Lane,
-        entries: Vec<Entry>,
+        transactions: &[EncodedTransaction],
+        batch_size: NonZeroUsize,
         permit: Option<ApiPermit>,
         stop: &CancellationToken,
-    ) -> Result<Scores, ScoreError> {
-        let mut outcomes = Vec::with_capacity(entries.len());
-        let mut rows = Vec::with_capacity(entries.len());
-        for (position, entry) in entries.into_iter().enumerate() {
-            if let Ok(id) = entry.transaction.id() {
-                rows.push(PendingRow { position, id, entry, attempts: 0 });
+    ) -> Result<Vec<ScoreOutcome>, ScoreError> {
+        let mut finished = Vec::with_capacity(transactions.len());
+        let mut rows = Vec::with_capacity(transactions.len());
+        for (position, transaction) in transactions.iter().enumerate() {
+            if let Ok(id) = transaction.id() {
+                rows.push(PendingRow { position, id });
             } else {
                 // Its response could not be matched. The loader never sends such a row.
                 let reason = "the transaction has no id to match the response by".to_owned();
-                let row = PendingRow { position, id: Uuid::nil(), entry, attempts: 0 };
-                outcomes.push(row.failed(FailureClass::Rejected, reason));
+                finished.push(PendingRow { position, id: Uuid::nil() }.failed(FailureClass::Rejected, reason, 0));
             }
         }
         let reserved_permit = std::sync::Mutex::new(permit);
-        let executor = RequestExecutor { shared: &self.shared, lane, reserved_permit: &reserved_permit, stop };
-        let groups = split_into_requests(rows, &self.shared.size_limit);
+        let executor =
+            RequestExecutor { shared: &self.shared, transactions, lane, reserved_permit: &reserved_permit, stop };
+        let groups = split_into_requests(rows, transactions, batch_size, &self.shared.size_limit);
         let mut executing: FuturesUnordered<_> = groups.into_iter().map(|group| executor.execute(group)).collect();
         while let Some(outcome) = executing.next().await {
             let outcome = outcome?;
-            outcomes.extend(outcome.finished);
+            finished.extend(outcome.finished);
             executing.extend(outcome.halves.into_iter().flatten().map(|half| executor.execute(half)));
         }
         drop(executing);
-        let scores = in_order(outcomes);
-        self.shared.counters.scored.add(scores.predicted.len());
-        self.shared.counters.failed.add(scores.failed.len());
-        Ok(scores)
+        let outcomes = in_order(finished);
+        let scored = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        self.shared.counters.scored.add(scored);
+        self.shared.counters.failed.add(outcomes.len() - scored);
+        Ok(outcomes)
     }
 
     /// Time until the next probe.
@@ -210,12 +211,15 @@ impl Scorer {
         self.max_workers
     }
 
-    /// How long a chunk of 100 rows may take, outages aside, if one row always makes the API time out: with all retries as a
-    /// whole, then by halves, then with all retries alone.
-    pub fn longest_bisection(&self) -> Duration {
-        const HALVINGS: u32 = 6;
-        let attempts = 2 * (self.shared.max_retries + 1);
-        self.api_timeout * (attempts + HALVINGS)
+    /// How long a chunk of so many rows may take, outages aside, if one row of each of its requests always makes the API time
+    /// out: a request takes all retries as a whole, then its halves in turn, then all retries of the row alone; and only so
+    /// many requests are in flight at a time.
+    pub fn longest_bisection(&self, rows: usize, batch_size: NonZeroUsize) -> Duration {
+        let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let halvings = length(batch_size.get().min(rows).max(1)).next_power_of_two().ilog2().saturating_sub(1);
+        let rounds = rows.div_ceil(batch_size.get()).div_ceil(self.max_workers.max(1));
+        let attempts = 2 * (self.shared.max_retries + 1) + halvings;
+        self.api_timeout.saturating_mul(attempts.saturating_mul(length(rounds)))
     }
 
     /// The counts so far.
@@ -249,14 +253,8 @@ impl Scorer {
     }
 }
 
-fn in_order(mut outcomes: Vec<FinishedRow>) -> Scores {
-    outcomes.sort_unstable_by_key(|outcome| outcome.position);
-    let mut scores = Scores::default();
-    for outcome in outcomes {
-        match outcome.result {
-            Ok(predicted) => scores.predicted.push(predicted),
-            Err(failed) => scores.failed.push(failed),
-        }
-    }
-    scores
+/// Each position is there once, as each row has one owner.
+fn in_order(mut finished: Vec<FinishedRow>) -> Vec<ScoreOutcome> {
+    finished.sort_by_key(|row| row.position);
+    finished.into_iter().map(|row| row.outcome).collect()
 }

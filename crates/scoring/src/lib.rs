@@ -1,11 +1,12 @@
-//! The client of the ML API: turns the valid transactions of a chunk into predictions, whatever the API responds.
+//! The client of the ML API: turns the transactions of a chunk into predictions, whatever the API responds. It knows no rows: callers
+//! keep what belongs to a transaction, and receive outcomes in order.
 //!
-//! [`Scorer::score`] (`client`) splits its entries into requests (`split`). Each request (`request`) waits at the circuit
+//! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`) waits at the circuit
 //! breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes), and goes out
 //! through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request means, `api::health` asks the health
 //! check if there is one, and `canary` keeps a broken model from failing rows.
 //!
-//! Guarantees: every entry comes back exactly once; a row fails only if the model is known to work; an outage, a broken
+//! Guarantees: every transaction has exactly one outcome; a row fails only if the model is known to work; an outage, a broken
 //! model or a wrong setting is waited out, and fails no row. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
 mod api;
@@ -26,7 +27,7 @@ mod tests;
 #[doc(hidden)]
 pub use api::protocol::read_response;
 pub use breaker::ApiState;
-pub use client::{Scorer, Scores};
+pub use client::Scorer;
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::{ApiEndpoint, ApiOptions};

@@ -98,6 +98,8 @@ enum NextStep {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestExecutor<'a> {
     pub(crate) shared: &'a ClientState,
+    /// The transactions of the call, by position.
+    pub(crate) transactions: &'a [EncodedTransaction],
     /// Whose permits are used.
     pub(crate) lane: Lane,
     /// A permit acquired before the call, for the first request.
@@ -105,7 +107,11 @@ pub(crate) struct RequestExecutor<'a> {
     pub(crate) stop: &'a CancellationToken,
 }
 
-impl RequestExecutor<'_> {
+impl<'a> RequestExecutor<'a> {
+    fn transaction(self, row: &PendingRow) -> &'a EncodedTransaction {
+        &self.transactions[row.position]
+    }
+
     /// Requests a group until each of its rows has an outcome, or until it is to be halved.
     pub(crate) async fn execute(self, mut group: RowGroup) -> Result<GroupOutcome, ScoreError> {
         let mut finished = Vec::with_capacity(group.rows.len());
@@ -152,8 +158,9 @@ impl RequestExecutor<'_> {
                 }
                 NextStep::Fail => {
                     group.count_attempt();
-                    let fail =
-                        |row: PendingRow| row.failed(failure_class(failed.symptom), failure_reason(failed.symptom));
+                    let (class, reason) = (failure_class(failed.symptom), failure_reason(failed.symptom));
+                    let attempts = group.attempts;
+                    let fail = |row: PendingRow| row.failed(class.clone(), reason.clone(), attempts);
                     finished.extend(group.rows.into_iter().map(fail));
                     return Ok(GroupOutcome { finished, halves: None });
                 }
@@ -238,13 +245,13 @@ impl RequestExecutor<'_> {
             let (first, rows) = (rows.start, &group.rows[rows]);
             let is_whole = rows.len() == group.rows.len();
             let sent = successes.tick();
-            let response = self.send(rows.iter().map(|row| (row.id, &row.entry.transaction)), permit).await;
+            let response = self.send(rows.iter().map(|row| (row.id, self.transaction(row))), permit).await;
             let at = successes.tick();
             let error = match response {
                 Ok(results) => {
                     let scored = rows.iter().zip(&results).find(|(_, result)| result.is_ok());
                     if let Some((row, _)) = scored {
-                        successes.record(sent, Canary { id: row.id, transaction: row.entry.transaction.clone() });
+                        successes.record(sent, || Canary { id: row.id, transaction: self.transaction(row).detached() });
                         if probe.is_some() {
                             breaker.close();
                         }
@@ -299,7 +306,7 @@ impl RequestExecutor<'_> {
 
     /// Makes later requests smaller than one that was too large.
     fn shrink_later_requests(self, group: &RowGroup) {
-        let too_large = protocol::write_request(group.rows.iter().map(|row| &row.entry.transaction)).len();
+        let too_large = protocol::write_request(group.rows.iter().map(|row| self.transaction(row))).len();
         if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
             info!(
                 "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
@@ -441,15 +448,14 @@ fn take_scored(
     finished: &mut Vec<FinishedRow>,
 ) -> Option<Symptom> {
     let symptom = results.iter().find_map(|result| result.as_ref().err()).map(|why| Symptom::Incomplete(why));
-    let rest = group.rows.split_off(first + results.len());
-    let requested = group.rows.split_off(first);
-    for (row, result) in requested.into_iter().zip(results) {
-        match result {
-            Ok(prediction) => finished.push(row.predicted(prediction)),
-            Err(_) => group.rows.push(row),
+    let mut results = results.into_iter();
+    let rest = group.rows.split_off(first);
+    for row in rest {
+        match results.next() {
+            Some(Ok(prediction)) => finished.push(row.predicted(prediction)),
+            Some(Err(_)) | None => group.rows.push(row),
         }
     }
-    group.rows.extend(rest);
     symptom
 }
 

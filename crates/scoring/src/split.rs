@@ -1,9 +1,10 @@
 //! Which rows share a request: at first, and after the API failed on them.
 
-use std::collections::HashMap;
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use assay_transaction::{Entry, FailedRow, FailureClass, Predicted, Prediction};
+use assay_transaction::{EncodedTransaction, FailureClass, Prediction, ScoreFailure, ScoreOutcome};
 use uuid::Uuid;
 
 /// A transaction whose outcome is still open. Each has one owner at a time, and so gets exactly one outcome.
@@ -13,26 +14,22 @@ pub(crate) struct PendingRow {
     pub(crate) position: usize,
     /// Its id, as the API will name it.
     pub(crate) id: Uuid,
-    pub(crate) entry: Entry,
-    /// Requests with this row that the API failed on; outages do not count.
-    pub(crate) attempts: u32,
 }
 
 /// A row with its outcome.
 #[derive(Debug)]
 pub(crate) struct FinishedRow {
     pub(crate) position: usize,
-    pub(crate) result: Result<Predicted, FailedRow>,
+    pub(crate) outcome: ScoreOutcome,
 }
 
 impl PendingRow {
     pub(crate) fn predicted(self, prediction: Prediction) -> FinishedRow {
-        FinishedRow { position: self.position, result: Ok(Predicted { entry: self.entry, prediction }) }
+        FinishedRow { position: self.position, outcome: Ok(prediction) }
     }
 
-    pub(crate) fn failed(self, class: FailureClass, reason: String) -> FinishedRow {
-        let Self { position, id, entry, attempts } = self;
-        FinishedRow { position, result: Err(FailedRow { entry, transaction_id: id, class, reason, attempts }) }
+    pub(crate) fn failed(self, class: FailureClass, reason: String, attempts: u32) -> FinishedRow {
+        FinishedRow { position: self.position, outcome: Err(ScoreFailure { class, reason, attempts }) }
     }
 }
 
@@ -40,6 +37,8 @@ impl PendingRow {
 #[derive(Debug)]
 pub(crate) struct RowGroup {
     pub(crate) rows: Vec<PendingRow>,
+    /// Requests with these rows that the API failed on; outages do not count.
+    pub(crate) attempts: u32,
     /// Whether it is half of a group that the API failed on. A half is not retried but halved further, as its halves are a
     /// retry too; only a single row is retried.
     pub(crate) is_half: bool,
@@ -51,17 +50,16 @@ impl RowGroup {
         self.rows.len() == 1
     }
 
-    /// Counts one more attempt for each row.
+    /// Counts one more attempt.
     pub(crate) fn count_attempt(&mut self) {
-        for row in &mut self.rows {
-            row.attempts = row.attempts.saturating_add(1);
-        }
+        self.attempts = self.attempts.saturating_add(1);
     }
 
     /// Both halves. Repeated halving of `n` rows reaches every single row in `ceil(log2 n)` steps.
     pub(crate) fn halve(mut self) -> [Self; 2] {
         let upper = self.rows.split_off(self.rows.len() / 2);
-        [Self { rows: self.rows, is_half: true }, Self { rows: upper, is_half: true }]
+        let half = |rows| Self { rows, attempts: self.attempts, is_half: true };
+        [half(self.rows), half(upper)]
     }
 }
 
@@ -86,44 +84,36 @@ impl SizeLimit {
     }
 }
 
-/// Groups rows so that no request has an id twice, and each body is within the limit. A row larger than the limit goes
-/// alone.
-pub(crate) fn split_into_requests(rows: Vec<PendingRow>, limit: &SizeLimit) -> Vec<RowGroup> {
-    let limit = limit.get();
-    let mut seen: HashMap<_, usize> = HashMap::with_capacity(rows.len());
-    let mut rounds: Vec<Vec<PendingRow>> = Vec::new();
-    for row in rows {
-        let before = seen.entry(row.id).or_default();
-        if *before == rounds.len() {
-            rounds.push(Vec::new());
-        }
-        rounds[*before].push(row);
-        *before += 1;
-    }
-    rounds
-        .into_iter()
-        .flat_map(|round| split_by_size(round, limit))
-        .map(|rows| RowGroup { rows, is_half: false })
-        .collect()
-}
-
-fn split_by_size(rows: Vec<PendingRow>, limit: usize) -> Vec<Vec<PendingRow>> {
-    let mut groups: Vec<Vec<PendingRow>> = Vec::new();
-    let mut size = 0;
-    for row in rows {
-        let more = row.entry.transaction.as_json().len() + 1;
-        match groups.last_mut() {
-            Some(group) if size + more < limit => {
-                size += more;
-                group.push(row);
-            }
-            _ => {
-                size = more;
-                groups.push(vec![row]);
+/// Cuts rows into requests of at most `max_rows`, so that none has an id twice and each body is within the limit. A row larger
+/// than the limit goes alone.
+pub(crate) fn split_into_requests(
+    rows: Vec<PendingRow>,
+    transactions: &[EncodedTransaction],
+    max_rows: NonZeroUsize,
+    limit: &SizeLimit,
+) -> Vec<RowGroup> {
+    let bytes = |row: &PendingRow| transactions.get(row.position).map_or(0, |transaction| transaction.as_bytes().len());
+    let (limit, are_distinct) = (limit.get(), rows.is_sorted_by(|one, next| one.id < next.id));
+    let mut requests = Vec::with_capacity(rows.len().div_ceil(max_rows.get()));
+    let mut waiting = VecDeque::from(rows);
+    while !waiting.is_empty() {
+        let mut request = Vec::with_capacity(waiting.len().min(max_rows.get()));
+        let (mut size, mut ids, mut put_off) = (0_usize, HashSet::new(), Vec::new());
+        // As many with an id that the request has are put off at most, so that a chunk of a single id takes no longer.
+        while request.len() < max_rows.get() && put_off.len() < max_rows.get() {
+            let next = waiting.pop_front_if(|row| request.is_empty() || size + bytes(row) + 1 < limit);
+            let Some(row) = next else { break };
+            if are_distinct || ids.insert(row.id) {
+                size += bytes(&row) + 1;
+                request.push(row);
+            } else {
+                put_off.push(row);
             }
         }
+        put_off.into_iter().rev().for_each(|row| waiting.push_front(row));
+        requests.push(RowGroup { rows: request, attempts: 0, is_half: false });
     }
-    groups
+    requests
 }
 
 #[cfg(test)]
@@ -132,13 +122,15 @@ mod tests {
 
     use super::*;
 
-    fn rows(ids: &[u128]) -> Vec<PendingRow> {
-        let row = |(position, id): (usize, &u128)| {
-            let id = Uuid::from_u128(*id);
-            let transaction = serde_json::from_str(&format!(r#"{{"id":"{id}"}}"#)).unwrap();
-            PendingRow { position, id, entry: Entry { row: 1, external_id: None, transaction }, attempts: 0 }
-        };
-        ids.iter().enumerate().map(row).collect()
+    fn transaction(id: u128) -> EncodedTransaction {
+        serde_json::from_str(&format!(r#"{{"id":"{}"}}"#, Uuid::from_u128(id))).unwrap()
+    }
+
+    fn split(ids: &[u128], max_rows: usize, limit: &SizeLimit) -> Vec<RowGroup> {
+        let row = |(position, id): (usize, &u128)| PendingRow { position, id: Uuid::from_u128(*id) };
+        let transactions: Vec<_> = ids.iter().copied().map(transaction).collect();
+        let max_rows = NonZeroUsize::new(max_rows).unwrap();
+        split_into_requests(ids.iter().enumerate().map(row).collect(), &transactions, max_rows, limit)
     }
 
     fn positions(groups: &[RowGroup]) -> Vec<Vec<usize>> {
@@ -147,35 +139,69 @@ mod tests {
 
     #[test]
     fn no_request_has_an_id_twice() {
-        let none = SizeLimit::none();
-        let cases: [(&[u128], &[&[usize]]); 4] = [
-            (&[], &[]),
-            (&[1, 2, 3], &[&[0, 1, 2]]),
-            (&[1, 2, 1, 3, 2], &[&[0, 1, 3], &[2, 4]]),
-            (&[1, 1, 1], &[&[0], &[1], &[2]]),
+        let cases: [(&[u128], usize, &[&[usize]]); 7] = [
+            (&[], 9, &[]),
+            (&[1, 2, 3], 9, &[&[0, 1, 2]]),
+            (&[3, 2, 1], 9, &[&[0, 1, 2]]),
+            (&[1, 2, 1, 3, 2], 9, &[&[0, 1, 3], &[2, 4]]),
+            (&[1, 1, 1], 9, &[&[0], &[1], &[2]]),
+            // What is put off joins the next request.
+            (&[1, 2, 1, 3, 4], 3, &[&[0, 1, 3], &[2, 4]]),
+            (&[1, 2, 3, 1, 2, 3], 3, &[&[0, 1, 2], &[3, 4, 5]]),
         ];
-        for (ids, expected) in cases {
-            assert_eq!(positions(&split_into_requests(rows(ids), &none)), expected, "{ids:?}");
+        for (ids, max_rows, expected) in cases {
+            assert_eq!(positions(&split(ids, max_rows, &SizeLimit::none())), expected, "{ids:?}");
         }
+    }
+
+    #[test]
+    fn no_request_has_more_rows_than_allowed() {
+        let ids: Vec<u128> = (0..10).collect();
+        let lengths = |max_rows| -> Vec<usize> {
+            split(&ids, max_rows, &SizeLimit::none()).iter().map(|group| group.rows.len()).collect()
+        };
+        assert_eq!(lengths(4), [4, 4, 2]);
+        assert_eq!((lengths(5), lengths(10), lengths(100)), (vec![5, 5], vec![10], vec![10]));
+        assert_eq!(lengths(1), [1; 10]);
     }
 
     #[test]
     fn the_limit_holds_for_bodies_of_more_than_one_row() {
         let limit = SizeLimit::none();
-        let one = rows(&[1])[0].entry.transaction.as_json().len();
+        let one = transaction(1).as_json().len();
         // The brackets and commas of the body count too.
         assert_eq!(limit.lower_below(2 * (3 * one + 4)), Some(3 * one + 4));
         assert_eq!(limit.lower_below(10 * one * 2), None);
-        assert_eq!(positions(&split_into_requests(rows(&[1, 2, 3, 4]), &limit)), [vec![0, 1, 2], vec![3]]);
+        assert_eq!(positions(&split(&[1, 2, 3, 4], 9, &limit)), [vec![0, 1, 2], vec![3]]);
         assert_eq!(limit.lower_below(2), Some(1));
-        assert_eq!(positions(&split_into_requests(rows(&[1, 2]), &limit)), [vec![0], vec![1]]);
+        assert_eq!(positions(&split(&[1, 2], 9, &limit)), [vec![0], vec![1]]);
     }
 
     proptest! {
         #[test]
+        fn every_row_is_in_one_request(
+            ids in proptest::collection::vec(0_u128..30, 0..120),
+            max_rows in 1_usize..40,
+            limit in 1_usize..3_000,
+        ) {
+            let size = SizeLimit::none();
+            size.lower_below(2 * limit);
+            let groups = split(&ids, max_rows, &size);
+            let mut all: Vec<usize> = groups.iter().flat_map(|group| &group.rows).map(|row| row.position).collect();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..ids.len()).collect::<Vec<_>>());
+            for RowGroup { rows, .. } in &groups {
+                let distinct: HashSet<Uuid> = rows.iter().map(|row| row.id).collect();
+                prop_assert!((1..=max_rows).contains(&rows.len()) && distinct.len() == rows.len());
+                let body = 1 + rows.iter().map(|row| transaction(row.id.as_u128()).as_bytes().len() + 1).sum::<usize>();
+                prop_assert!(rows.len() == 1 || body <= limit, "{body} bytes of {limit}");
+            }
+        }
+
+        #[test]
         fn halving_reaches_every_row_in_log2_steps(n in 1_usize..300) {
             let ids: Vec<u128> = (0..n as u128).collect();
-            let mut groups = split_into_requests(rows(&ids), &SizeLimit::none());
+            let mut groups = split(&ids, n, &SizeLimit::none());
             let mut steps = 0;
             while groups.iter().any(|group| !group.is_single()) {
                 steps += 1;

@@ -105,7 +105,8 @@ async fn a_server_error_counts_as_unavailable() {
         assert_eq!(reason, "HTTP status 500 Internal Server Error, for every transaction");
         stop.cancel();
     };
-    let (ended, ()) = within(async { tokio::join!(scorer.score(entries(1..9, "", &[]), &stop), wait) }).await;
+    let (ended, ()) =
+        within(async { tokio::join!(super::score_until(&scorer, entries(1..9, "", &[]), &stop), wait) }).await;
     assert_eq!(ended, Err(ScoreError::Stopped));
 }
 

@@ -10,16 +10,27 @@ mod start;
 mod stub;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use assay_connect::RetryPolicy;
-use assay_transaction::Entry;
+use assay_transaction::{Entry, FailedRow, Predicted, ScoreFailure};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::options::Policy;
-use crate::{ApiOptions, Scorer, Scores};
+use crate::{ApiOptions, ScoreError, Scorer};
+
+/// Rows of a request: as many as the largest test has in a chunk.
+const BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(100).unwrap();
+
+/// What became of entries: each is in exactly one of the lists.
+#[derive(Debug, PartialEq, Default)]
+struct Scores {
+    predicted: Vec<Predicted>,
+    failed: Vec<FailedRow>,
+}
 
 /// Short waits, for quick tests.
 fn quick() -> Policy {
@@ -71,7 +82,33 @@ fn entries(rows: std::ops::Range<u64>, kind: &str, bad: &[u64]) -> Vec<Entry> {
 }
 
 async fn score(scorer: &Scorer, entries: Vec<Entry>) -> Scores {
-    within(scorer.score(entries, &CancellationToken::new())).await.unwrap()
+    within(score_until(scorer, entries, &CancellationToken::new())).await.unwrap()
+}
+
+async fn score_until(scorer: &Scorer, entries: Vec<Entry>, stop: &CancellationToken) -> Result<Scores, ScoreError> {
+    score_in_requests(scorer, entries, BATCH_SIZE, stop).await
+}
+
+async fn score_in_requests(
+    scorer: &Scorer,
+    entries: Vec<Entry>,
+    batch_size: NonZeroUsize,
+    stop: &CancellationToken,
+) -> Result<Scores, ScoreError> {
+    let transactions: Vec<_> = entries.iter().map(|entry| entry.transaction.clone()).collect();
+    let outcomes = scorer.score(&transactions, batch_size, stop).await?;
+    assert_eq!(outcomes.len(), entries.len());
+    let mut scores = Scores::default();
+    for (entry, outcome) in entries.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(prediction) => scores.predicted.push(Predicted { entry, prediction }),
+            Err(ScoreFailure { class, reason, attempts }) => {
+                let transaction_id = entry.transaction.id().unwrap_or_default();
+                scores.failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
+            }
+        }
+    }
+    Ok(scores)
 }
 
 /// Fails a test that hangs.

@@ -91,7 +91,8 @@ async fn retry_after_is_respected() {
                 assert!((Duration::from_secs(500)..=Duration::from_mins(10)).contains(&left), "{left:?}");
                 stop.cancel();
             };
-            let (ended, ()) = within(async { tokio::join!(scorer.score(entries(0..9, "", &[]), &stop), wait) }).await;
+            let (ended, ()) =
+                within(async { tokio::join!(super::score_until(&scorer, entries(0..9, "", &[]), &stop), wait) }).await;
             assert_eq!(ended, Err(ScoreError::Stopped));
             assert_eq!((stub.requests().len(), stub.health_requests()), (1, 0));
         }
@@ -165,7 +166,9 @@ async fn stop_ends_every_kind_of_wait() {
         let stub = Stub::with_health(move |_| reply(), |_| Reply::Status(503));
         let scorer = scorer(&stub.url());
         let (mut state, stop) = (scorer.state(), CancellationToken::new());
-        let work = join_all((0..10).map(|chunk| scorer.score(entries(chunk * 4..chunk * 4 + 4, "", &[]), &stop)));
+        let work = join_all(
+            (0..10).map(|chunk| super::score_until(&scorer, entries(chunk * 4..chunk * 4 + 4, "", &[]), &stop)),
+        );
         let end = async {
             state.wait_for(|state| !state.is_ready()).await.unwrap();
             stop.cancel();
@@ -173,7 +176,7 @@ async fn stop_ends_every_kind_of_wait() {
         let (ended, ()) = within(async { tokio::join!(work, end) }).await;
         assert!(ended.iter().all(|ended| *ended == Err(ScoreError::Stopped)));
         let before = stub.requests().len();
-        assert_eq!(scorer.score(entries(0..4, "", &[]), &stop).await, Err(ScoreError::Stopped));
+        assert_eq!(super::score_until(&scorer, entries(0..4, "", &[]), &stop).await, Err(ScoreError::Stopped));
         assert_eq!(stub.requests().len(), before, "nothing is sent after a stop");
     }
 }
@@ -186,7 +189,7 @@ async fn requests_in_flight_at_a_stop_may_complete() {
         stopping.cancel();
         Reply::Scores
     });
-    let found = within(scorer(&stub.url()).score(entries(0..9, "", &[]), &stop)).await.unwrap();
+    let found = within(super::score_until(&scorer(&stub.url()), entries(0..9, "", &[]), &stop)).await.unwrap();
     assert_outcomes(&found, 0..9, &[]);
 }
 

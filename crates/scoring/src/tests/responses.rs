@@ -180,3 +180,33 @@ fn a_scorer_needs_an_address() {
     assert_eq!(Scorer::from_options(&right).unwrap().max_workers(), 5);
     assert!(Scorer::with_policy("https://ml-api", &options(), quick()).is_ok());
 }
+
+#[tokio::test]
+async fn a_chunk_is_sent_in_requests_at_the_same_time() {
+    let stub = Stub::serve(|_| Reply::Scores);
+    let batch_size = std::num::NonZeroUsize::new(30).unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let scorer = scorer(&stub.url());
+    let found = super::within(super::score_in_requests(&scorer, entries(1..101, "", &[]), batch_size, &stop)).await;
+    assert_outcomes(&found.unwrap(), 1..101, &[]);
+    let mut lengths: Vec<usize> = stub.requests().iter().map(|request| request.ids().len()).collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [10, 30, 30, 30]);
+    assert_eq!(scorer.stats().retries, 0);
+}
+
+#[test]
+fn the_longest_bisection_counts_requests() {
+    let options = ApiOptions { max_retries: 3, api_max_workers: 2, ..options() };
+    let scorer = Scorer::with_policy("http://ml-api", &options, quick()).unwrap();
+    let timeouts = |rows: usize, batch_size: usize| {
+        let batch_size = std::num::NonZeroUsize::new(batch_size).unwrap();
+        scorer.longest_bisection(rows, batch_size).as_secs_f64() / options.api_timeout.as_secs_f64()
+    };
+    // Four attempts of 100 rows, six halves, four attempts of the row.
+    for (rows, batch_size, expected) in
+        [(100, 100, 14), (20, 100, 12), (500, 100, 3 * 14), (200, 100, 14), (3, 1, 2 * 8)]
+    {
+        assert!((timeouts(rows, batch_size) - f64::from(expected)).abs() < 1e-9, "{rows} rows, {batch_size} a request");
+    }
+}

@@ -177,3 +177,18 @@ async fn a_row_that_stalls_the_model_is_found() {
     assert_eq!(found.failed[0].class, FailureClass::Suspect);
     assert!(found.failed[0].reason.contains("although /health responds"), "{}", found.failed[0].reason);
 }
+
+#[tokio::test]
+async fn each_request_of_a_chunk_is_bisected_by_itself() {
+    let stub = Stub::serve(|request| if request.has("bad") { Reply::Status(422) } else { Reply::Scores });
+    let scorer = scorer(&stub.url());
+    let batch_size = std::num::NonZeroUsize::new(20).unwrap();
+    let bad = [3, 19, 20, 71];
+    let stop = tokio_util::sync::CancellationToken::new();
+    let found = super::score_in_requests(&scorer, entries(0..N, "bad", &bad), batch_size, &stop);
+    assert_outcomes(&within(found).await.unwrap(), 0..N, &bad);
+    assert!(stub.requests().iter().all(|request| request.ids().len() <= 20));
+    // Two of the five requests are scored as they are.
+    let whole = stub.requests().iter().filter(|request| request.ids().len() == 20).count();
+    assert_eq!(whole, 5);
+}

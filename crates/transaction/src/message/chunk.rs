@@ -1,6 +1,5 @@
 //! Chunks: contiguous ranges of a source's rows, as the loader sends them to the predictors, `assay.chunk.v1`.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::encoded::EncodedTransaction;
-use crate::{IdScheme, Predicted, Prediction, RejectedRow, RunId, ValidRow, WireError};
+use crate::{IdScheme, Prediction, RejectedRow, RunId, ValidRow, WireError};
 
 /// The queue of a stage a chunk goes through, so that neither kind of work waits behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,26 +108,6 @@ pub struct KnownRow {
     pub prediction: Prediction,
 }
 
-impl Chunk {
-    /// Takes out the transactions that need not be scored, each with its stored prediction.
-    pub fn take_known(&mut self) -> Vec<Predicted> {
-        let mut known: HashMap<u64, Prediction> =
-            self.known.drain(..).map(|known| (known.row, known.prediction)).collect();
-        if known.is_empty() {
-            return Vec::new();
-        }
-        let (mut taken, mut rest) = (Vec::with_capacity(known.len()), Vec::new());
-        for entry in self.transactions.drain(..) {
-            match known.remove(&entry.row) {
-                Some(prediction) => taken.push(Predicted { entry, prediction }),
-                None => rest.push(entry),
-            }
-        }
-        self.transactions = rest;
-        taken
-    }
-}
-
 /// A chunk as it is read: transactions stay where they are in its body.
 #[derive(Deserialize)]
 struct ReceivedChunk<'a> {
@@ -193,7 +172,7 @@ impl Chunk {
 mod tests {
     use super::*;
     use crate::message::example::entry;
-    use crate::{FailedRow, FailureClass, RejectReason, ScoredChunk, Timestamp};
+    use crate::{FailedRow, FailureClass, Predicted, RejectReason, ScoredChunk, Timestamp};
 
     fn example() -> Chunk {
         let entry = |row| Entry { external_id: Some("4711".into()), ..entry(row) };
@@ -256,21 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn known_rows_are_pinned_and_taken_out() {
+    fn known_rows_are_pinned() {
         let mut chunk = example();
         chunk.known = vec![KnownRow { row: 103, prediction: prediction() }];
         let body = String::from_utf8(chunk.encode().unwrap()).unwrap();
         let expected =
             r#""known":[{"row":103,"prediction":{"prediction":"fraud","fraud_score":0.97,"model_version":"demo-1"}}]}"#;
         assert!(body.ends_with(expected), "{body}");
-        let mut read = Chunk::decode(body.as_bytes()).unwrap();
-        assert_eq!(read, chunk);
-        let [first, second] = <[Entry; 2]>::try_from(example().transactions).unwrap();
-        assert_eq!(read.take_known(), [Predicted { entry: second, prediction: prediction() }]);
-        assert_eq!((read.transactions, read.known), (vec![first], vec![]));
-        // A row that is not among the transactions changes nothing.
-        let mut strange = Chunk { known: vec![KnownRow { row: 102, prediction: prediction() }], ..example() };
-        assert_eq!((strange.take_known(), strange.transactions), (vec![], example().transactions));
+        assert_eq!(Chunk::decode(body.as_bytes()).unwrap(), chunk);
     }
 
     #[test]

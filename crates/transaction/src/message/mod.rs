@@ -12,6 +12,7 @@ mod scored;
 mod scores;
 mod stop;
 mod transaction;
+mod unscored;
 
 use crate::value::redact::json_problem;
 
@@ -28,6 +29,7 @@ pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
 pub use scores::{ChunkScores, FailedScore, ScoredLabel};
 pub use stop::StopNotice;
 pub use transaction::{Transaction, has_attributes};
+pub use unscored::{ScoreFailure, ScoreOutcome, UnscoredChunk};
 
 /// A body that is not a readable message of Assay. The text is short and quotes nothing, as it goes to logs and to the
 /// headers of dead letters.

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::unscored::UnscoredRow;
 use crate::{
-    Chunk, ChunkId, FailedRow, FailureClass, IdScheme, KnownRow, Lane, Predicted, Prediction, RowRange, ScoredChunk,
-    Timestamp, WireError,
+    Chunk, ChunkId, EncodedTransaction, FailedRow, FailureClass, IdScheme, KnownRow, Lane, Predicted, Prediction,
+    RowRange, ScoreFailure, ScoreOutcome, ScoredChunk, Timestamp, UnscoredChunk, WireError,
 };
 
 /// A label, with the version of the model that gave it.
@@ -97,38 +98,52 @@ impl Labels {
     }
 }
 
+impl FailedScore {
+    fn new(row: u64, transaction: &EncodedTransaction, failure: ScoreFailure) -> Self {
+        let ScoreFailure { class, reason, attempts } = failure;
+        // A transaction without a readable id cannot be matched by it, but still has its row.
+        Self { row, transaction_id: transaction.id().unwrap_or_default(), class, reason, attempts }
+    }
+}
+
 impl ChunkScores {
-    /// The scores of a scored chunk.
-    pub fn of(scored: &ScoredChunk) -> Self {
+    /// The scores of a chunk: an outcome for each transaction that is [to be scored](UnscoredChunk::to_score), in that order.
+    pub fn new(chunk: &UnscoredChunk, lane: Lane, at: Timestamp, outcomes: Vec<ScoreOutcome>) -> Self {
+        let mut scores = Self::without_answers(chunk, lane, at);
         let mut labels = Labels::default();
-        let known: std::collections::HashSet<u64> = scored.known.iter().copied().collect();
-        let answer = |predicted: &Predicted| {
-            let row = predicted.entry.row;
-            let answer = (!known.contains(&row))
-                .then(|| (labels.index(&predicted.prediction), predicted.prediction.fraud_score));
-            (row, answer)
-        };
-        let mut answers: Vec<_> = scored.predicted.iter().map(answer).collect();
-        answers.extend(scored.failed.iter().map(|failed| (failed.entry.row, None)));
-        answers.sort_by_key(|(row, _)| *row);
-        let failed = scored.failed.iter().map(|failed| FailedScore {
-            row: failed.entry.row,
-            transaction_id: failed.transaction_id,
-            class: failed.class.clone(),
-            reason: failed.reason.clone(),
-            attempts: failed.attempts,
-        });
-        Self {
-            id: scored.id.clone(),
-            range: scored.range,
-            ids: scored.ids,
-            lane: scored.lane,
-            predicted_at: scored.predicted_at,
-            labels: labels.labels,
-            answers: answers.into_iter().map(|(_, answer)| answer).collect(),
-            failed: failed.collect(),
-            without_known: scored.known.is_empty(),
+        let mut outcomes = outcomes.into_iter();
+        scores.answers.reserve_exact(chunk.rows.len());
+        for (UnscoredRow { row, is_known }, transaction) in chunk.rows.iter().zip(&chunk.transactions) {
+            let answer = match if *is_known { None } else { outcomes.next() } {
+                Some(Ok(prediction)) => Some((labels.index(&prediction), prediction.fraud_score)),
+                Some(Err(failure)) => {
+                    scores.failed.push(FailedScore::new(*row, transaction, failure));
+                    None
+                }
+                None => None,
+            };
+            scores.answers.push(answer);
         }
+        Self { labels: labels.labels, ..scores }
+    }
+
+    /// The scores of a chunk that will not be scored: all of its transactions fail.
+    pub fn all_failed(chunk: &UnscoredChunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
+        let failure = || ScoreFailure { class: class.clone(), reason: reason.to_owned(), attempts: 0 };
+        let rows = chunk.rows.iter().zip(&chunk.transactions);
+        Self {
+            answers: vec![None; chunk.rows.len()],
+            failed: rows.map(|(row, transaction)| FailedScore::new(row.row, transaction, failure())).collect(),
+            without_known: chunk.known() > 0,
+            ..Self::without_answers(chunk, lane, at)
+        }
+    }
+
+    fn without_answers(chunk: &UnscoredChunk, lane: Lane, predicted_at: Timestamp) -> Self {
+        let UnscoredChunk { id, range, ids, .. } = chunk;
+        let (labels, answers, failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (id, range, ids) = (id.clone(), *range, *ids);
+        Self { id, range, ids, lane, predicted_at, labels, answers, failed, without_known: false }
     }
 
     /// The scored chunk, with the enclosed body of the chunk.
@@ -234,10 +249,30 @@ mod tests {
         }
     }
 
+    fn body() -> Bytes {
+        chunk().encode().unwrap().into()
+    }
+
+    fn unscored() -> UnscoredChunk {
+        UnscoredChunk::decode_within(&body()).unwrap()
+    }
+
+    /// The scores that make [`scored`] of [`chunk`].
+    fn scores() -> ChunkScores {
+        let failure = ScoreFailure { class: FailureClass::Rejected, reason: "422".into(), attempts: 2 };
+        let outcomes = vec![
+            Ok(prediction("legitimate", Some(0.125))),
+            Ok(prediction("fraud", None)),
+            Ok(prediction("legitimate", Some(0.0))),
+            Err(failure),
+        ];
+        ChunkScores::new(&unscored(), Lane::Batch, scored(chunk()).predicted_at, outcomes)
+    }
+
     #[test]
     fn scored_v2_is_pinned() {
-        let body = Bytes::from(chunk().encode().unwrap());
-        let head = ChunkScores::of(&scored(chunk())).encode().unwrap();
+        let body = body();
+        let head = scores().encode().unwrap();
         insta::assert_snapshot!(String::from_utf8(head.clone()).unwrap());
         let read = ChunkScores::decode(&head).unwrap().with_chunk(&body).unwrap();
         assert_eq!(read, scored(chunk()));
@@ -248,16 +283,30 @@ mod tests {
     fn a_chunk_that_is_not_scored_has_no_known_rows() {
         let at = Timestamp::parse(b"2026-01-11T10:00:00Z", TimeZone::UTC).unwrap();
         let failed = ScoredChunk::all_failed(chunk(), Lane::Batch, at, &FailureClass::Cancelled, "cancelled");
-        let body = Bytes::from(chunk().encode().unwrap());
-        let read = ChunkScores::of(&failed).with_chunk(&body).unwrap();
+        let scores = ChunkScores::all_failed(&unscored(), Lane::Batch, at, &FailureClass::Cancelled, "cancelled");
+        let read = scores.with_chunk(&body()).unwrap();
         assert_eq!(read, failed);
         assert_eq!(read.failed.len(), 5);
     }
 
     #[test]
+    fn a_label_is_written_once() {
+        let names = ["a", "b", "c", "b", "a", "c", "c"];
+        let mut labels = Labels::default();
+        let indices: Vec<u32> = names.iter().map(|name| labels.index(&prediction(name, None))).collect();
+        assert_eq!(indices, [0, 1, 2, 1, 0, 2, 2]);
+        assert_eq!(labels.labels.len(), 3);
+    }
+
+    #[test]
+    fn a_transaction_without_an_outcome_is_noticed() {
+        let scores = ChunkScores::new(&unscored(), Lane::Batch, scores().predicted_at, Vec::new());
+        assert!(scores.with_chunk(&body()).unwrap_err().to_string().contains("neither"));
+    }
+
+    #[test]
     fn scores_of_another_chunk_are_refused() {
-        let body = Bytes::from(chunk().encode().unwrap());
-        let scores = || ChunkScores::of(&scored(chunk()));
+        let body = body();
         let other = ChunkId { chunk: 2, ..chunk().id };
         for (bad, why) in [
             (ChunkScores { id: other, ..scores() }, "another chunk"),
