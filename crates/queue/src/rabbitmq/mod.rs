@@ -66,7 +66,7 @@ pub(crate) struct RabbitMq {
     dead_budget: MemoryBudget,
     shares: PrefetchShares,
     /// Of its consumer of live transactions.
-    priority: i16,
+    priority: i32,
     consumers: TaskTracker,
     closing: CancellationToken,
 }
@@ -120,7 +120,7 @@ impl RabbitMq {
         &self,
         connection: Arc<PersistentConnection>,
         queue: ShortString,
-        priority: Option<i16>,
+        priority: Option<i32>,
         prefetch: u16,
         budget: Option<&MemoryBudget>,
     ) -> Result<Box<dyn Consumer>, BrokerError> {
@@ -135,8 +135,8 @@ impl RabbitMq {
 
 /// A priority that other processes hardly have. Live transactions go to one predictor first, and to the next one when that holds
 /// its prefetch: so they share requests to the ML API across the fleet, and take no more of them from a batch than they need.
-fn any_priority() -> i16 {
-    i16::try_from(RandomState::new().hash_one(()) % 10_000).unwrap_or_default()
+fn any_priority() -> i32 {
+    i32::try_from(RandomState::new().hash_one(()) % 1_000_000_000).unwrap_or_default()
 }
 
 #[async_trait]

@@ -88,7 +88,7 @@ impl DeliveryBuffer {
 pub(super) struct ConsumerOptions {
     pub(super) connection: Arc<PersistentConnection>,
     pub(super) queue: ShortString,
-    pub(super) priority: Option<i16>,
+    pub(super) priority: Option<i32>,
     pub(super) prefetch: u16,
     pub(super) is_dead_letters: bool,
     pub(super) budget: MemoryBudget,
@@ -202,7 +202,7 @@ impl Receipt for ChannelReceipt {
 struct Subscriber {
     connection: Arc<PersistentConnection>,
     queue: ShortString,
-    priority: Option<i16>,
+    priority: Option<i32>,
     wants: watch::Receiver<u16>,
     /// The prefetch of the current consumer.
     prefetch: Arc<AtomicU16>,
@@ -272,7 +272,7 @@ impl Subscriber {
         let tag = ShortString::from(""); // RabbitMQ chooses one
         let mut arguments = FieldTable::default();
         if let Some(priority) = self.priority {
-            arguments.insert("x-priority".into(), AMQPValue::ShortInt(priority));
+            arguments.insert("x-priority".into(), AMQPValue::LongInt(priority));
         }
         channel.basic_consume(self.queue.clone(), tag, options, arguments).await
     }

@@ -5,4 +5,5 @@ mod consumer_timeout;
 mod events;
 mod malformed_input;
 mod poison;
+mod priorities;
 mod upgrade;
