@@ -1,8 +1,10 @@
 //! Transactions a second through the client, with a nearly free API in the same process, at 100 a request, by the number of
 //! requests in flight: `cargo bench -p assay-scoring`.
 
+use std::num::NonZeroUsize;
+
 use assay_scoring::{ApiOptions, Scorer};
-use assay_transaction::Entry;
+use assay_transaction::EncodedTransaction;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// The default of `API_BATCH_SIZE`.
-const ROWS: usize = 100;
+const ROWS: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 /// Requests an iteration.
 const REQUESTS: usize = 50;
 
@@ -22,19 +24,18 @@ fn main() {
     divan::main();
 }
 
-fn entries() -> Vec<Entry> {
-    let entry = |row: usize| {
+fn transactions() -> Vec<EncodedTransaction> {
+    let transaction = |row: usize| {
         let id = Uuid::from_u128(row as u128);
         let transaction = format!(
             r#"{{"id":"{id}","description":"Carrefour City Paris 11","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":"Carrefour","operation_type":"card_payment","side":"debit","attributes":{{"country":"FR"}}}}"#
         );
-        let transaction = serde_json::from_str(&transaction).expect("it is JSON");
-        Entry { row: row as u64 + 1, external_id: None, transaction }
+        serde_json::from_str(&transaction).expect("it is JSON")
     };
-    (0..ROWS).map(entry).collect()
+    (0..ROWS.get()).map(transaction).collect()
 }
 
-/// The response to these entries, as the reference API writes it.
+/// The response to these transactions, as the reference API writes it.
 fn answer() -> Bytes {
     let item = |row: usize| {
         let id = Uuid::from_u128(row as u128);
@@ -42,7 +43,7 @@ fn answer() -> Bytes {
             r#"{{"transaction_id":"{id}","prediction":"legitimate","fraud_score":0.0312,"model_version":"demo-1"}}"#
         )
     };
-    format!("[{}]", (0..ROWS).map(item).collect::<Vec<_>>().join(",")).into()
+    format!("[{}]", (0..ROWS.get()).map(item).collect::<Vec<_>>().join(",")).into()
 }
 
 #[divan::bench(args = [1, 5, 20])]
@@ -56,11 +57,11 @@ fn score(bencher: Bencher<'_, '_>, workers: u16) {
     let scorer = Scorer::new(&url, &ApiOptions { api_max_workers: workers, ..ApiOptions::default() })
         .expect("the address is right");
     let stop = CancellationToken::new();
-    let chunk = entries();
-    bencher.counter(ItemsCount::new(ROWS * REQUESTS)).with_inputs(|| vec![chunk.clone(); REQUESTS]).bench_values(
-        |chunks| {
-            let answers = runtime.block_on(join_all(chunks.into_iter().map(|chunk| scorer.score(chunk, &stop))));
-            assert!(answers.iter().all(|scores| scores.as_ref().is_ok_and(|scores| scores.predicted.len() == ROWS)));
-        },
-    );
+    let transactions = transactions();
+    bencher.counter(ItemsCount::new(ROWS.get() * REQUESTS)).bench_local(|| {
+        let requests = (0..REQUESTS).map(|_| scorer.score(&transactions, ROWS, &stop));
+        let outcomes = runtime.block_on(join_all(requests));
+        let is_scored = |outcomes: &Vec<_>| outcomes.len() == ROWS.get() && outcomes.iter().all(Result::is_ok);
+        assert!(outcomes.iter().all(|outcomes| outcomes.as_ref().is_ok_and(is_scored)));
+    });
 }

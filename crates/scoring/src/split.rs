@@ -98,7 +98,8 @@ pub(crate) fn split_into_requests(
     let mut waiting = VecDeque::from(rows);
     while !waiting.is_empty() {
         let mut request = Vec::with_capacity(waiting.len().min(max_rows.get()));
-        let (mut size, mut ids, mut put_off) = (0_usize, HashSet::new(), Vec::new());
+        let (mut size, mut put_off) = (0_usize, Vec::new());
+        let mut ids = HashSet::with_capacity(if are_distinct { 0 } else { request.capacity() });
         // As many with an id that the request has are put off at most, so that a chunk of a single id takes no longer.
         while request.len() < max_rows.get() && put_off.len() < max_rows.get() {
             let next = waiting.pop_front_if(|row| request.is_empty() || size + bytes(row) + 1 < limit);

@@ -120,10 +120,15 @@ impl Limits {
     /// How many messages of the mean weight are held: as many as the weight allows, but one more than can be in work; at most as
     /// many as if each weighed one.
     fn prefetch(&self) -> u16 {
-        let mean = self.mean.max(Self::SCALE);
-        let in_work = if self.concurrency == 1 { 1 } else { (self.concurrency * Self::SCALE).div_ceil(mean).max(2) };
-        let held = (self.held * Self::SCALE).div_ceil(mean).max(in_work + 1).min(self.held);
+        let in_work = if self.concurrency == 1 { 1 } else { self.messages(self.concurrency).max(2) };
+        let held = self.messages(self.held).max(in_work + 1).min(self.held);
         u16::try_from(held).unwrap_or(u16::MAX)
+    }
+
+    /// How many messages of the mean weight make that weight.
+    fn messages(&self, weight: usize) -> usize {
+        let mean = self.mean.max(Self::SCALE);
+        (weight * Self::SCALE + mean / 2) / mean
     }
 }
 
