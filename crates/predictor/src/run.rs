@@ -70,12 +70,12 @@ pub async fn run(
     served.await
 }
 
-/// Warns if a chunk can be deferred while its rows at fault are still looked for.
+/// Warns if a chunk can be deferred while a row at fault is still looked for.
 fn warn_of_short_hold(scorer: &Scorer, batch_size: NonZeroUsize, hold: Duration) {
     let longest = scorer.longest_bisection(EXPECTED_ROWS, batch_size);
     if longest > hold {
         warn!(
-            "finding rows that make the ML API time out may take {longest:?} in a chunk of {EXPECTED_ROWS} rows, but after \
+            "finding a row that makes the ML API time out may take {longest:?} in a chunk of {EXPECTED_ROWS} rows, but after \
              HOLD_TIMEOUT ({hold:?}) it starts over: lower API_TIMEOUT or MAX_RETRIES, or raise API_MAX_WORKERS or HOLD_TIMEOUT"
         );
     }

@@ -211,15 +211,15 @@ impl Scorer {
         self.max_workers
     }
 
-    /// How long a chunk of so many rows may take, outages aside, if one row of each of its requests always makes the API time
-    /// out: a request takes all retries as a whole, then its halves in turn, then all retries of the row alone; and only so
-    /// many requests are in flight at a time.
+    /// How long a chunk of so many rows may take, outages aside, if one row always makes the API time out: its request takes all
+    /// retries as a whole, then its halves in turn, then all retries of the row alone. The chunk's other requests take up to a
+    /// time-out each, as many at a time as there are permits.
     pub fn longest_bisection(&self, rows: usize, batch_size: NonZeroUsize) -> Duration {
-        let length = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let halvings = length(batch_size.get().min(rows).max(1)).next_power_of_two().ilog2().saturating_sub(1);
-        let rounds = rows.div_ceil(batch_size.get()).div_ceil(self.max_workers.max(1));
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let halvings = count(batch_size.get().min(rows).max(1)).next_power_of_two().ilog2().saturating_sub(1);
+        let rounds = count(rows.div_ceil(batch_size.get()).div_ceil(self.max_workers.max(1)));
         let attempts = 2 * (self.shared.max_retries + 1) + halvings;
-        self.api_timeout.saturating_mul(attempts.saturating_mul(length(rounds)))
+        self.api_timeout.saturating_mul(attempts.saturating_add(rounds.saturating_sub(1)))
     }
 
     /// The counts so far.
