@@ -70,7 +70,7 @@ mod tests {
     const SCORED: &str = r#"{"run_id":"r","chunk":0,"first_row":1,"rows":0,"lane":"batch","predicted_at":"2026-01-11T10:00:00Z","predicted":[]}"#;
     const REPLAYED: &str =
         r#"{"run_id":"r","replay":1,"part":0,"lane":"batch","predicted_at":"2026-01-11T10:00:00Z","predicted":[]}"#;
-    const LIVE: &str = r#"{"producer":"till","day":"2026-01-11","message":"m","digest":"67e55044-10b1-426f-9247-bb680e5fe0c8","predicted_at":"2026-01-11T10:00:00Z","rejected":[{"row":1,"line":1,"reason":"id_empty","message":"","raw":""}]}"#;
+    const LIVE: &str = r#"{"producer":"till","day":"2026-01-11","message":"m","digest":"67e55044-10b1-426f-9247-bb680e5fe0c8","predicted_at":"2026-01-11T10:00:00Z","rejected":[{"row":1,"line":1,"reason":"id_empty","message":"","raw":{"text":""}}]}"#;
 
     #[test]
     fn a_message_of_another_scheme_of_ids_is_refused() {
