@@ -78,3 +78,20 @@ pub(crate) fn decode(message: &Message, lane: Lane) -> Result<IncomingMessage, S
     }
     .map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LiveOptions;
+
+    #[test]
+    fn a_chunk_comes_by_the_batch_lane_only() {
+        let body = r#"{"run_id":"run","chunk":0,"first_row":1,"rows":1,"transactions":[{"row":1,
+            "transaction":{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8"}}]}"#;
+        let chunk = Message::new("run/0", Chunk::MESSAGE_TYPE, &"run".parse().unwrap(), body);
+        let external = ExternalReader::new(LiveOptions::default());
+        assert!(matches!(decode(&chunk, Lane::Batch, &external), Ok(IncomingMessage::Chunk(_))));
+        let refused = decode(&chunk, Lane::Realtime, &external).unwrap_err();
+        assert!(refused.contains("a chunk on the realtime lane"), "{refused}");
+    }
+}
