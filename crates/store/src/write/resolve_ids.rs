@@ -70,16 +70,17 @@ pub(crate) struct IdResolver<'a> {
 impl<'a> IdResolver<'a> {
     /// Takes rows in (run, chunk, row) order.
     pub(crate) fn new(rows: &'a [&'a StagedRow<'a>]) -> Self {
-        let mut order: Vec<usize> = (0..rows.len()).collect();
-        order.sort_by_key(|row| rows[*row].transaction.id);
+        // Side by side, as rows are far from each other in memory.
+        let mut ids: Vec<(Uuid, usize)> = rows.iter().enumerate().map(|(at, row)| (row.transaction.id, at)).collect();
+        ids.sort_unstable();
         let mut groups: Vec<IdGroup> = Vec::with_capacity(rows.len());
-        for (place, row) in order.iter().enumerate() {
-            let id = rows[*row].transaction.id;
+        for (place, (id, _)) in ids.iter().enumerate() {
             match groups.last_mut() {
-                Some(group) if group.id == id => group.end = place + 1,
-                _ => groups.push(IdGroup { id, next: place, end: place + 1, content: StoredContent::Unknown }),
+                Some(group) if group.id == *id => group.end = place + 1,
+                _ => groups.push(IdGroup { id: *id, next: place, end: place + 1, content: StoredContent::Unknown }),
             }
         }
+        let order = ids.into_iter().map(|(_, row)| row).collect();
         Self { rows, order, groups, resolutions: vec![Resolution::Pending; rows.len()] }
     }
 

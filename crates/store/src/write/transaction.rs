@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use assay_transaction::{
     Entry, Lane, Prediction, RejectedRow, ReplayId, RowRange, RunId, ScoredChunk, Timestamp, Transaction,
-    has_attributes,
+    TransactionView, has_attributes,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::ledger::sealing::RunEnd;
 use crate::values::{to_json, unsigned};
 use crate::{ReplayCounts, StoreError};
 
-/// A scored row, decoded.
+/// A scored row, which borrows from the message that brought it.
 pub(crate) struct StagedRow<'a> {
     pub(crate) run_id: &'a RunId,
     pub(crate) lane: Lane,
@@ -24,10 +24,7 @@ pub(crate) struct StagedRow<'a> {
     pub(crate) candidate: usize,
     pub(crate) entry: &'a Entry,
     pub(crate) prediction: &'a Prediction,
-    /// Without its attributes, of which a row may have thousands.
-    pub(crate) transaction: Transaction,
-    /// The further columns as JSON, if there are any.
-    pub(crate) attributes: Option<&'a str>,
+    pub(crate) transaction: TransactionView<'a>,
 }
 
 impl StagedRow<'_> {
@@ -40,9 +37,10 @@ impl StagedRow<'_> {
         (self.run_id.as_str(), self.entry.row)
     }
 
-    /// The transaction with its attributes.
+    /// The transaction with its attributes. For the time of a comparison only: many rows in this form would take many times their
+    /// memory.
     pub(crate) fn whole(&self) -> Transaction {
-        with_attributes(&self.transaction, self.attributes)
+        self.transaction.to_transaction()
     }
 
     /// As it is stored with the transaction.
@@ -80,17 +78,12 @@ impl StoredTransaction {
         (&self.run_id, self.row)
     }
 
-    /// The transaction with its attributes.
+    /// The transaction with its attributes, for the time of a comparison only.
     pub(crate) fn whole(&self) -> Transaction {
-        with_attributes(&self.transaction, self.attributes.as_deref())
+        // They were checked.
+        let attributes = self.attributes.as_deref().and_then(|json| serde_json::from_str(json).ok());
+        Transaction { attributes: attributes.unwrap_or_default(), ..self.transaction.clone() }
     }
-}
-
-/// For the time of a comparison only: many rows in this form would take many times their memory.
-fn with_attributes(transaction: &Transaction, json: Option<&str>) -> Transaction {
-    // Staged and stored attributes were checked.
-    let attributes = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    Transaction { attributes, ..transaction.clone() }
 }
 
 /// The stored attributes of a transaction, if there are any; an error if this version cannot read them.

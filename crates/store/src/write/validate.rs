@@ -1,5 +1,5 @@
-//! Which chunks reach the database: those that account for each of their rows once. Their scored rows are decoded here, before
-//! a transaction is open.
+//! Which chunks reach the database: those that account for each of their rows once. Their scored rows are read here, before a
+//! transaction is open.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -56,7 +56,7 @@ impl<'a> ValidatedChunks<'a> {
                     Validation::Refused(range_mismatch(chunk, chunks[*before].range))
                 }
             } else {
-                match decode(chunk, chunks.len(), &mut rows) {
+                match stage(chunk, chunks.len(), &mut rows) {
                     Ok(()) => {
                         seen.insert(&chunk.id, chunks.len());
                         chunks.push(chunk);
@@ -125,7 +125,7 @@ fn check_rows(chunk: &ScoredChunk) -> Result<(), String> {
     Ok(())
 }
 
-fn decode<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow<'a>>) -> Result<(), String> {
+fn stage<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow<'a>>) -> Result<(), String> {
     let before = rows.len();
     for predicted in &chunk.predicted {
         let row = predicted.entry.row;
@@ -142,7 +142,7 @@ fn decode<'a>(chunk: &'a ScoredChunk, candidate: usize, rows: &mut Vec<StagedRow
     Ok(())
 }
 
-/// Decodes a scored row.
+/// Reads a scored row.
 pub(crate) fn stage_row<'a>(
     run_id: &'a RunId,
     lane: Lane,
@@ -157,9 +157,8 @@ pub(crate) fn stage_row<'a>(
             return Err(format!("its {name} has more than {MAX_LABEL} characters"));
         }
     }
-    let (transaction, attributes) =
-        entry.transaction.decode_with_raw_attributes().map_err(|error| error.to_string())?;
-    Ok(StagedRow { run_id, lane, predicted_at, candidate, entry, prediction, transaction, attributes })
+    let transaction = entry.transaction.view().map_err(|error| error.to_string())?;
+    Ok(StagedRow { run_id, lane, predicted_at, candidate, entry, prediction, transaction })
 }
 
 /// The invalid rows of a chunk.

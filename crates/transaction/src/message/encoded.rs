@@ -1,14 +1,12 @@
 //! A transaction as JSON: the bytes that the loader encodes once, and that every later stage passes on.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::message::transaction::has_attributes;
-use crate::{Amount, Timestamp, Transaction, WireError};
+use super::view::TransactionView;
+use crate::{Transaction, WireError};
 
 /// A transaction in the exact bytes the ML API receives: encoded once by the loader, and passed through. A decoded chunk and its
 /// transactions share one buffer.
@@ -66,47 +64,15 @@ impl EncodedTransaction {
         serde_json::from_slice::<Id>(&self.0).map(|found| found.id).map_err(unreadable)
     }
 
-    /// The transaction without attributes, and its attributes as a JSON object, none if there are none. They are
-    /// checked to be texts by name, and not decoded: a row may have thousands of them.
-    pub fn decode_with_raw_attributes(&self) -> Result<(Transaction, Option<&str>), WireError> {
-        let TransactionWithRawAttributes {
-            attributes,
-            id,
-            description,
-            amount,
-            timestamp,
-            merchant,
-            operation_type,
-            side,
-        } = serde_json::from_slice(&self.0).map_err(unreadable)?;
-        let attributes = match attributes {
-            Some(json) if has_attributes(json.get()).map_err(unreadable)? => Some(json.get()),
-            _ => None,
-        };
-        let rest = BTreeMap::new();
-        let transaction =
-            Transaction { id, description, amount, timestamp, merchant, operation_type, side, attributes: rest };
-        Ok((transaction, attributes))
+    /// The transaction as it lies here, without a copy of its texts.
+    pub fn view(&self) -> Result<TransactionView<'_>, WireError> {
+        TransactionView::read(self.as_json()).map_err(unreadable)
     }
 
     /// The whole transaction.
     pub fn decode(&self) -> Result<Transaction, WireError> {
         serde_json::from_slice(&self.0).map_err(unreadable)
     }
-}
-
-#[derive(Deserialize)]
-struct TransactionWithRawAttributes<'a> {
-    id: Uuid,
-    description: String,
-    amount: Amount,
-    timestamp: Timestamp,
-    #[serde(default)]
-    merchant: Option<String>,
-    operation_type: String,
-    side: String,
-    #[serde(borrow, default)]
-    attributes: Option<&'a RawValue>,
 }
 
 impl Serialize for EncodedTransaction {
@@ -133,7 +99,7 @@ mod tests {
         assert_eq!(encoded.as_json(), spaced);
         assert_eq!(encoded.id().unwrap().to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
         assert!(encoded.decode().is_err(), "a transaction has more fields");
-        assert!(encoded.decode_with_raw_attributes().is_err());
+        assert!(encoded.view().is_err());
     }
 
     #[test]
@@ -149,15 +115,14 @@ mod tests {
             (r#","attributes":{"country":"F\u0052","b":""}"#, Some(r#"{"country":"F\u0052","b":""}"#)),
         ] {
             let encoded = whole(attributes);
-            let (part, json) = encoded.decode_with_raw_attributes().unwrap();
-            assert_eq!(json, expected);
-            let attributes = json.map(|json| serde_json::from_str(json).unwrap()).unwrap_or_default();
-            assert_eq!(Transaction { attributes, ..part }, encoded.decode().unwrap());
+            let view = encoded.view().unwrap();
+            assert_eq!(view.attributes, expected);
+            assert_eq!(view.to_transaction(), encoded.decode().unwrap());
         }
         for attributes in [r#"{"a":1}"#, r#"{"a":null}"#, r#"{"a":{"b":"c"}}"#, "[]", "7", r#"{"a":"\ud800"}"#] {
             let encoded = whole(&format!(r#","attributes":{attributes}"#));
             assert!(encoded.decode().is_err(), "{attributes}");
-            assert!(encoded.decode_with_raw_attributes().is_err(), "{attributes}");
+            assert!(encoded.view().is_err(), "{attributes}");
         }
     }
 }

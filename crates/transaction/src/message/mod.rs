@@ -13,6 +13,7 @@ mod scores;
 mod stop;
 mod transaction;
 mod unscored;
+mod view;
 
 use crate::value::redact::json_problem;
 
@@ -30,6 +31,7 @@ pub use scores::{ChunkScores, FailedScore, ScoredLabel};
 pub use stop::StopNotice;
 pub use transaction::{Transaction, has_attributes};
 pub use unscored::{ScoreFailure, ScoreOutcome, UnscoredChunk};
+pub use view::TransactionView;
 
 /// A body that is not a readable message of Assay. The text is short and quotes nothing, as it goes to logs and to the
 /// headers of dead letters.

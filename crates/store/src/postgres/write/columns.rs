@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use assay_transaction::{Amount, Transaction};
+use assay_transaction::{Amount, Transaction, TransactionView};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::Row as _;
@@ -42,8 +42,9 @@ pub(super) fn processing_types(rows: &[&StagedRow<'_>]) -> Vec<&'static str> {
 
 /// Binds $1 to $9.
 pub(super) fn bind_content<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> Bound<'q> {
-    let texts =
-        |of: fn(&Transaction) -> &str| -> Vec<&'q str> { rows.iter().map(|row| of(&row.transaction)).collect() };
+    let texts = |of: for<'r> fn(&'r TransactionView<'_>) -> &'r str| {
+        rows.iter().map(|row| of(&row.transaction)).collect::<Vec<_>>()
+    };
     let amounts: Vec<Decimal> = rows.iter().map(|row| row.transaction.amount.as_decimal()).collect();
     let timestamps: Vec<DateTime<Utc>> = rows.iter().map(|row| row.transaction.timestamp.as_datetime()).collect();
     query
@@ -55,7 +56,7 @@ pub(super) fn bind_content<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> 
         .bind(rows.iter().map(|row| row.transaction.merchant.as_deref()).collect::<Vec<_>>())
         .bind(texts(|transaction| &transaction.operation_type))
         .bind(texts(|transaction| &transaction.side))
-        .bind(rows.iter().map(|row| row.attributes).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.transaction.attributes).collect::<Vec<_>>())
 }
 
 /// Binds $1 to $6.

@@ -1,11 +1,12 @@
 //! The transaction that writes chunks. Each statement takes all of its rows at once: by COPY, or as arrays.
 //!
 //! - `columns`: rows as arrays, one for each column
-//! - `copy_encoder`: rows in the binary format of COPY; `copy_mode`: whether COPY is worth a try
+//! - `copy_encoder`: rows by COPY, `copy_tuples` its binary format; `copy_mode`: whether COPY is worth a try
 
 mod columns;
 mod copy_encoder;
 mod copy_mode;
+mod copy_tuples;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -17,13 +17,13 @@ pub(super) fn bind_content<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Boun
     query
         .bind(content.id.to_string())
         .bind(row.external_id())
-        .bind(content.description.as_str())
+        .bind(&*content.description)
         .bind(content.amount.to_string())
         .bind(content.timestamp.to_string())
         .bind(content.merchant.as_deref())
-        .bind(content.operation_type.as_str())
-        .bind(content.side.as_str())
-        .bind(row.attributes)
+        .bind(&*content.operation_type)
+        .bind(&*content.side)
+        .bind(content.attributes)
 }
 
 pub(super) fn bind_transaction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> Bound<'q> {
