@@ -20,10 +20,16 @@ use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 
 /// Prefetched live messages.
 const MAX_LIVE_MESSAGES: u16 = 64;
-/// Prefetched chunks at first: more are held if they have few rows, fewer if they are large.
+/// Prefetched chunks of a worker at first: more are held if they have few rows, fewer if they are large.
 const MAX_CHUNKS: usize = 100;
-/// Bytes of the messages of a lane that are being written. As many are collected meanwhile.
-const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Rows of a chunk as a loader cuts them by default.
+const CHUNK_ROWS: usize = 500;
+/// Bytes of the messages of a lane that are being written. As many are collected meanwhile, within the memory of the lane.
+const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// So many times the rows of `DB_ROW_BATCH_SIZE` are written at once, if they are there when the batch before is written.
+const BACKLOG: usize = 4;
+/// If no chunk comes for so long, the ones at hand are written: a small run is not to wait for rows that do not exist.
+const MAX_PAUSE: Duration = Duration::from_millis(10);
 /// Interval between two log lines about written transactions.
 const LOG_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -80,14 +86,15 @@ async fn serve_lane(
     drain: Duration,
     shutdown: CancellationToken,
 ) -> Result<(), WriteError> {
-    let rows = options.db_row_batch_size.get();
-    let (max_wait, prefetch, workers) = match writer.lane {
-        Lane::Batch => (options.flush_interval, prefetch(rows, options.db_max_workers), options.db_max_workers),
-        // Live messages have few rows.
-        Lane::Realtime => (options.realtime_flush_interval, MAX_LIVE_MESSAGES, 2),
+    let enough_weight = options.db_row_batch_size.get();
+    let max_weight = enough_weight.saturating_mul(BACKLOG);
+    let (max_wait, max_pause, prefetch, workers) = match writer.lane {
+        Lane::Batch => (options.flush_interval, MAX_PAUSE, prefetch(max_weight), options.db_max_workers),
+        // Live messages have few rows, and come one by one.
+        Lane::Realtime => (options.realtime_flush_interval, options.realtime_flush_interval, MAX_LIVE_MESSAGES, 2),
     };
     let max_bytes = MAX_BATCH_BYTES / usize::from(workers);
-    let batches = BatchOptions { max_weight: rows, max_bytes, max_wait, prefetch, drain };
+    let batches = BatchOptions { enough_weight, max_weight, max_bytes, max_wait, max_pause, prefetch, drain };
     let route = Route { kind: QueueKind::Scored, lane: writer.lane };
     let ids = writer.store.ids();
     let decode = move |message: &Message| decode(message, ids);
@@ -98,10 +105,9 @@ async fn serve_lane(
     Ok(serve_batches(broker, route, batches, shutdown, decode, work).await?)
 }
 
-/// Prefetched chunks per worker at first: enough for some batches of chunks with 100 rows.
-fn prefetch(rows: usize, workers: u8) -> u16 {
-    let all = (rows.saturating_mul(usize::from(workers)) / 20).clamp(20, MAX_CHUNKS);
-    u16::try_from(all / usize::from(workers)).unwrap_or(u16::MAX)
+/// Prefetched chunks of a worker at first: enough for a full batch in work, and another one that is collected.
+fn prefetch(rows: usize) -> u16 {
+    u16::try_from((rows.saturating_mul(2) / CHUNK_ROWS).clamp(20, MAX_CHUNKS)).unwrap_or(u16::MAX)
 }
 
 async fn log_periodically(progress: &WriteProgress) -> std::convert::Infallible {

@@ -1,9 +1,10 @@
 //! Serving a queue in batches: how the writer consumes.
 //!
-//! Guarantees: one batch is in work at a time, while the next one is collected. A batch is complete once it weighs enough, its
-//! messages have enough bytes, its first item has waited long enough, or the prefetch is used up. If items are too light for
-//! the prefetch, more of them are held from then on. Each item has its own outcome. A batch whose work panics is worked on again
-//! item by item, so that one bad item takes no other down.
+//! Guarantees: one batch is in work at a time, while the next one is collected. So batches grow with the backlog: a batch goes to work
+//! once it weighs enough, and takes more only as long as another one is in work, until it is full. A lighter one goes once its first
+//! item has waited long enough, no more items seem to come, or the prefetch is used up. If items are too light for the prefetch, more
+//! of them are held from then on. Each item has its own outcome. A batch whose work panics is worked on again item by item, so that
+//! one bad item takes no other down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,15 +30,19 @@ pub struct BatchItem<T> {
     pub weight: usize,
 }
 
-/// When [`serve_batches`] considers a batch complete.
+/// When [`serve_batches`] works on a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchOptions {
-    /// Weight at which a batch is complete. The item that exceeds it is still part of the batch.
+    /// Weight at which a batch is worked on, if no other one is in work.
+    pub enough_weight: usize,
+    /// Weight at which a batch is full. The item that exceeds it is still part of the batch.
     pub max_weight: usize,
-    /// Bytes of messages at which a batch is complete. The message that exceeds it is still part of the batch.
+    /// Bytes of messages at which a batch is full. The message that exceeds it is still part of the batch.
     pub max_bytes: usize,
     /// Longest wait of the first item of a batch while no other batch is in work.
     pub max_wait: Duration,
+    /// Wait for a further item while no other batch is in work; longer if the items of the batch came more slowly.
+    pub max_pause: Duration,
     /// Messages held, in work or not: fewer if they are large, more if so many do not weigh enough.
     pub prefetch: u16,
     /// How long running work may take to end after shutdown.
@@ -106,9 +111,6 @@ where
     async fn run(&mut self, consumer: &mut dyn Consumer) -> Option<Pace> {
         let service = self.service;
         loop {
-            if self.batch.is_full() {
-                self.raise_prefetch(consumer);
-            }
             if self.in_work.is_none() && self.batch.is_due() {
                 let (deliveries, values) = self.batch.take();
                 let outcomes = Box::pin(service.process(messages(&deliveries), values));
@@ -117,12 +119,14 @@ where
             let in_work = self.in_work.as_ref().map_or(0, |batch| batch.deliveries.len());
             // The prefetch is used up: nothing more arrives before something is settled.
             let is_exhausted = self.batch.deliveries.len() + in_work >= usize::from(consumer.prefetch());
-            if is_exhausted && self.in_work.is_none() && !self.batch.deliveries.is_empty() {
+            if is_exhausted && !self.batch.is_full() {
                 self.raise_prefetch(consumer);
-                self.batch.due_at = Some(Instant::now());
-                continue;
             }
             let is_idle = self.in_work.is_none();
+            if is_exhausted && is_idle && !self.batch.deliveries.is_empty() {
+                self.batch.is_complete = true;
+                continue;
+            }
             let done: OptionFuture<_> =
                 self.in_work.as_mut().map(|batch| timeout_at(batch.deadline, &mut batch.outcomes)).into();
             tokio::select! {
@@ -134,7 +138,7 @@ where
                         return Some(next);
                     }
                 }
-                () = wait_until(self.batch.due_at), if is_idle => {}
+                () = wait_until(self.batch.due_at()), if is_idle => {}
                 delivery = consumer.next(), if !self.batch.is_full() && !is_exhausted => {
                     let delivery = delivery?;
                     match service.decode(&delivery.message) {
@@ -168,7 +172,7 @@ where
 impl<T, D, W> BatchWorker<'_, T, D, W> {
     fn raise_prefetch(&self, consumer: &mut dyn Consumer) {
         if self.pace == Pace::Full {
-            consumer.set_prefetch(self.batch.messages_needed(self.prefetch));
+            consumer.set_prefetch(self.batch.messages_held(self.prefetch));
         }
     }
 
@@ -251,24 +255,30 @@ struct Batch<T> {
     values: Vec<T>,
     weight: usize,
     bytes: usize,
-    max_weight: usize,
-    max_bytes: usize,
-    max_wait: Duration,
-    /// `None` for an empty batch.
-    due_at: Option<Instant>,
+    /// When the first and the latest item came; `None` for an empty batch.
+    came: Option<(Instant, Instant)>,
+    /// Whether nothing more can come.
+    is_complete: bool,
+    /// Messages and weight of all batches so far.
+    seen: (usize, usize),
+    options: BatchOptions,
 }
 
 impl<T> Batch<T> {
+    /// An item is the last one after a pause of so many times the mean one.
+    const LONG_PAUSE: u32 = 4;
+
     fn new(options: &BatchOptions, hold: Duration) -> Self {
-        let BatchOptions { max_weight, max_bytes, max_wait, .. } = *options;
+        let options = BatchOptions { max_wait: options.max_wait.min(hold), ..*options };
         let (deliveries, values) = (Vec::new(), Vec::new());
-        let max_wait = max_wait.min(hold);
-        Self { deliveries, values, weight: 0, bytes: 0, max_weight, max_bytes, max_wait, due_at: None }
+        Self { deliveries, values, weight: 0, bytes: 0, came: None, is_complete: false, seen: (0, 0), options }
     }
 
     fn push(&mut self, delivery: Delivery, item: BatchItem<T>) {
-        self.due_at.get_or_insert_with(|| Instant::now() + self.max_wait);
+        let now = Instant::now();
+        self.came = Some((self.came.map_or(now, |(first, _)| first), now));
         self.weight = self.weight.saturating_add(item.weight);
+        self.seen = (self.seen.0 + 1, self.seen.1.saturating_add(item.weight));
         self.bytes += delivery.message.bytes();
         self.deliveries.push(delivery);
         self.values.push(item.value);
@@ -276,21 +286,99 @@ impl<T> Batch<T> {
 
     fn take(&mut self) -> (Vec<Delivery>, Vec<T>) {
         (self.weight, self.bytes) = (0, 0);
-        self.due_at = None;
+        (self.came, self.is_complete) = (None, false);
         (std::mem::take(&mut self.deliveries), std::mem::take(&mut self.values))
     }
 
     fn is_full(&self) -> bool {
-        !self.deliveries.is_empty() && (self.weight >= self.max_weight || self.bytes >= self.max_bytes)
+        let BatchOptions { max_weight, max_bytes, .. } = self.options;
+        !self.deliveries.is_empty() && (self.weight >= max_weight || self.bytes >= max_bytes)
     }
 
-    /// How many messages like these make a complete batch; at least `least`. The consumer bounds their bytes itself.
-    fn messages_needed(&self, least: u16) -> u16 {
-        let needed = self.max_weight.saturating_mul(self.deliveries.len()).div_ceil(self.weight.max(1));
-        u16::try_from(needed).unwrap_or(u16::MAX).max(least)
+    /// How many messages like those seen make two full batches, one in work and one collected; at least `least`. The consumer
+    /// bounds their bytes itself.
+    fn messages_held(&self, least: u16) -> u16 {
+        let (messages, weight) = self.seen;
+        let held = self.options.max_weight.saturating_mul(2).saturating_mul(messages).div_ceil(weight.max(1));
+        u16::try_from(held).unwrap_or(u16::MAX).max(least)
+    }
+
+    /// When it goes to work although it does not weigh enough; `None` if it is empty.
+    fn due_at(&self) -> Option<Instant> {
+        let (first, latest) = self.came?;
+        let pauses = u32::try_from(self.deliveries.len() - 1).unwrap_or(u32::MAX);
+        let usual_pause = (latest - first).checked_div(pauses).unwrap_or_default();
+        let pause = (usual_pause * Self::LONG_PAUSE).max(self.options.max_pause).min(self.options.max_wait);
+        Some((first + self.options.max_wait).min(latest + pause))
     }
 
     fn is_due(&self) -> bool {
-        self.is_full() || self.due_at.is_some_and(|at| at <= Instant::now())
+        let is_enough = !self.deliveries.is_empty() && self.weight >= self.options.enough_weight;
+        is_enough || self.is_full() || self.is_complete || self.due_at().is_some_and(|at| at <= Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::{Receipt, Settlement};
+    use crate::memory::MemoryBudget;
+
+    struct NoReceipt;
+
+    impl Receipt for NoReceipt {
+        fn settle(self: Box<Self>, _: Settlement) {}
+    }
+
+    /// Adds an item of weight 10.
+    async fn push(batch: &mut Batch<()>) {
+        let message = Message::new("m", "assay.test.v1", &"run".parse().unwrap(), "{}");
+        let taken = MemoryBudget::new(1).take(0).await;
+        batch
+            .push(Delivery::new(message, false, None, Box::new(NoReceipt), taken), BatchItem { value: (), weight: 10 });
+    }
+
+    fn batch() -> Batch<()> {
+        let (max_wait, max_pause) = (Duration::from_millis(200), Duration::from_millis(10));
+        let (enough_weight, max_weight, max_bytes, prefetch) = (1_000, 4_000, usize::MAX, 10);
+        let drain = Duration::ZERO;
+        let options = BatchOptions { enough_weight, max_weight, max_bytes, max_wait, max_pause, prefetch, drain };
+        Batch::new(&options, Duration::from_mins(5))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_light_batch_goes_once_no_more_items_seem_to_come() {
+        // The pauses between items; how long after the last one the batch is due.
+        for (pauses, expected) in [
+            (vec![], 10),
+            (vec![2, 2], 10),
+            (vec![5; 4], 20),
+            (vec![20; 3], 80),
+            (vec![40; 4], 40),
+            (vec![190], 10),
+            (vec![250], 0),
+        ] {
+            let mut batch = batch();
+            assert_eq!(batch.due_at(), None);
+            push(&mut batch).await;
+            for pause in &pauses {
+                tokio::time::sleep(Duration::from_millis(*pause)).await;
+                push(&mut batch).await;
+            }
+            let due_in = batch.due_at().unwrap().saturating_duration_since(Instant::now());
+            assert_eq!(due_in.as_millis(), expected, "{pauses:?}");
+            assert_eq!(batch.is_due(), expected == 0);
+            batch.take();
+            assert!(batch.due_at().is_none() && !batch.is_due());
+        }
+    }
+
+    #[tokio::test]
+    async fn two_full_batches_are_held() {
+        let mut batch = batch();
+        push(&mut batch).await;
+        assert_eq!((batch.messages_held(10), batch.messages_held(1_000)), (800, 1_000));
+        batch.take();
+        assert_eq!(batch.messages_held(10), 800, "of the kind that came before");
     }
 }

@@ -12,6 +12,8 @@ use crate::fixture::{ROUTE, Running, ids, message, next, on_both, publish, until
 on_both! {
     a_batch_is_complete_once_it_weighs_enough(100);
     a_batch_waits_no_longer_than_max_wait(100);
+    a_batch_does_not_wait_for_items_that_do_not_come(100);
+    a_batch_grows_while_another_is_in_work(100);
     a_batch_does_not_wait_for_more_than_the_prefetch(100);
     light_items_raise_the_prefetch_until_a_batch_is_complete(100);
     a_batch_is_complete_once_its_messages_have_enough_bytes(100);
@@ -25,12 +27,19 @@ on_both! {
 
 const NEVER: Duration = Duration::from_hours(1);
 pub(crate) const OPTIONS: BatchOptions = BatchOptions {
+    enough_weight: 5,
     max_weight: 5,
     max_bytes: usize::MAX,
     max_wait: NEVER,
+    max_pause: NEVER,
     prefetch: 20,
     drain: Duration::from_secs(20),
 };
+
+/// The same for batches of that weight.
+fn heavy(weight: usize) -> BatchOptions {
+    BatchOptions { enough_weight: weight, max_weight: weight, ..OPTIONS }
+}
 
 pub(crate) type Item = (String, u32);
 
@@ -123,7 +132,7 @@ async fn a_batch_is_complete_once_it_weighs_enough(broker: Arc<dyn Broker>) {
 }
 
 async fn a_batch_waits_no_longer_than_max_wait(broker: Arc<dyn Broker>) {
-    let options = BatchOptions { max_weight: 1000, max_wait: Duration::from_millis(20), ..OPTIONS };
+    let options = BatchOptions { max_wait: Duration::from_millis(20), ..heavy(1000) };
     let mut serving = Serving::start(&broker, options, done);
     serving.let_end(3);
     publish(&*broker, ROUTE, 3).await;
@@ -136,8 +145,37 @@ async fn a_batch_waits_no_longer_than_max_wait(broker: Arc<dyn Broker>) {
     until_depth(&*broker, ROUTE, 0, 0).await;
 }
 
+async fn a_batch_does_not_wait_for_items_that_do_not_come(broker: Arc<dyn Broker>) {
+    let mut serving =
+        Serving::start(&broker, BatchOptions { max_pause: Duration::from_millis(20), ..heavy(1000) }, done);
+    serving.let_end(3);
+    let mut worked_on = serving.batches_of(&broker, 3).await.concat();
+    worked_on.sort();
+    assert_eq!(worked_on, ids(0..3));
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
+async fn a_batch_grows_while_another_is_in_work(broker: Arc<dyn Broker>) {
+    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 8, ..heavy(2) }, done);
+    publish(&*broker, ROUTE, 15).await;
+    assert_eq!(serving.batch().await, ids(0..2), "nothing else is in work");
+    for id in ids(0..10) {
+        assert_eq!(serving.decoded.recv().await, Some(id));
+    }
+    serving.let_end(1);
+    assert_eq!(serving.batch().await, ids(2..10), "it is full");
+    for id in ids(10..15) {
+        assert_eq!(serving.decoded.recv().await, Some(id));
+    }
+    serving.let_end(2);
+    assert_eq!(serving.batch().await, ids(10..15));
+    serving.end().await;
+    until_depth(&*broker, ROUTE, 0, 0).await;
+}
+
 async fn a_batch_does_not_wait_for_more_than_the_prefetch(broker: Arc<dyn Broker>) {
-    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 1000, prefetch: 3, ..OPTIONS }, done);
+    let mut serving = Serving::start(&broker, BatchOptions { prefetch: 3, ..heavy(1000) }, done);
     publish(&*broker, ROUTE, 6).await;
     assert_eq!(serving.batch().await, ids(0..3));
     serving.let_end(2);
@@ -145,7 +183,7 @@ async fn a_batch_does_not_wait_for_more_than_the_prefetch(broker: Arc<dyn Broker
 }
 
 async fn light_items_raise_the_prefetch_until_a_batch_is_complete(broker: Arc<dyn Broker>) {
-    let options = BatchOptions { max_weight: 40, max_wait: Duration::from_millis(500), prefetch: 3, ..OPTIONS };
+    let options = BatchOptions { max_wait: Duration::from_millis(500), prefetch: 3, ..heavy(40) };
     let mut serving = Serving::start(&broker, options, done);
     serving.let_end(1000);
     // The first batches show how many messages make a complete one.
@@ -155,7 +193,7 @@ async fn light_items_raise_the_prefetch_until_a_batch_is_complete(broker: Arc<dy
 }
 
 async fn a_batch_is_complete_once_its_messages_have_enough_bytes(broker: Arc<dyn Broker>) {
-    let options = BatchOptions { max_weight: 1000, max_bytes: 7, prefetch: 50, ..OPTIONS };
+    let options = BatchOptions { max_bytes: 7, prefetch: 50, ..heavy(1000) };
     let mut serving = Serving::start(&broker, options, done);
     serving.let_end(2);
     publish(&*broker, ROUTE, 8).await;
@@ -181,12 +219,10 @@ async fn the_next_batch_is_collected_while_one_is_in_work(broker: Arc<dyn Broker
 }
 
 async fn each_item_has_its_own_outcome(broker: Arc<dyn Broker>) {
-    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 4, ..OPTIONS }, |(id, attempt)| {
-        match (id.as_str(), attempt) {
-            ("1", 0) => DeliveryOutcome::Retry { after: Duration::ZERO },
-            ("2", _) => DeliveryOutcome::DeadLetter { reason: "a conflict".to_owned() },
-            _ => DeliveryOutcome::Done,
-        }
+    let mut serving = Serving::start(&broker, heavy(4), |(id, attempt)| match (id.as_str(), attempt) {
+        ("1", 0) => DeliveryOutcome::Retry { after: Duration::ZERO },
+        ("2", _) => DeliveryOutcome::DeadLetter { reason: "a conflict".to_owned() },
+        _ => DeliveryOutcome::Done,
     });
     serving.let_end(1);
     publish(&*broker, ROUTE, 4).await;
@@ -206,7 +242,7 @@ async fn each_item_has_its_own_outcome(broker: Arc<dyn Broker>) {
 }
 
 async fn a_batch_that_panics_is_worked_on_item_by_item(broker: Arc<dyn Broker>) {
-    let mut serving = Serving::start(&broker, BatchOptions { max_weight: 3, ..OPTIONS }, |(id, attempt)| {
+    let mut serving = Serving::start(&broker, heavy(3), |(id, attempt)| {
         assert!(id != "1" || *attempt > 0, "on purpose");
         DeliveryOutcome::Done
     });
