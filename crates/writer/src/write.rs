@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use assay_queue::DeliveryOutcome;
-use assay_store::{ChunkOutcome, IdConflict, Numbering, Store, UnnumberedMessage};
+use assay_store::{ChunkOutcome, IdConflict, Numbering, Store, UnnumberedMessage, WriteReport};
 use assay_transaction::{ChunkId, Lane, ScoredChunk, ScoredLive, ScoredReplay};
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -43,13 +43,19 @@ impl BatchWriter {
                 ScoredMessage::Live(message) => live.push((position, message)),
             }
         }
-        for (position, numbered) in self.number_live(live).await {
-            match numbered {
-                Ok(chunk) => {
-                    positions.push(position);
-                    chunks.push(chunk);
+        if let Some(written) = self.write_live(&live).await {
+            for ((position, _), outcome) in live.iter().zip(written) {
+                outcomes[*position] = outcome;
+            }
+        } else {
+            for (position, numbered) in self.number_live(live).await {
+                match numbered {
+                    Ok(chunk) => {
+                        positions.push(position);
+                        chunks.push(chunk);
+                    }
+                    Err(outcome) => outcomes[position] = outcome,
                 }
-                Err(outcome) => outcomes[position] = outcome,
             }
         }
         if !chunks.is_empty() {
@@ -61,6 +67,19 @@ impl BatchWriter {
             outcomes[position] = self.write_replay(&part).await;
         }
         outcomes
+    }
+
+    /// Numbers live messages and writes them in one database transaction, which nearly always can be; `None` if it cannot.
+    async fn write_live(&self, live: &[(usize, ScoredLive)]) -> Option<Vec<DeliveryOutcome>> {
+        if live.is_empty() {
+            return None;
+        }
+        let messages: Vec<_> = live.iter().map(|(_, message)| message.clone()).collect();
+        let write = || timed(self.store.write_live(&messages, self.id_conflict));
+        match retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, write).await {
+            Ok(written) => written.map(|(chunks, written)| self.wrote(&chunks, written)),
+            Err(_) => Some(live.iter().map(|_| DeliveryOutcome::Release).collect()),
+        }
     }
 
     /// Assigns row numbers to live messages, and commits them first: a redelivered message keeps its numbers.
@@ -86,24 +105,27 @@ impl BatchWriter {
     }
 
     async fn write_chunks(&self, chunks: &[ScoredChunk]) -> Vec<DeliveryOutcome> {
-        let write = || async {
-            let began = Instant::now();
-            let written = self.store.write(chunks, self.id_conflict).await;
-            metrics::write_took(began.elapsed());
-            written
-        };
+        let write = || timed(self.store.write(chunks, self.id_conflict));
         let Ok(written) = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, write).await else {
             return chunks.iter().map(|_| DeliveryOutcome::Release).collect();
         };
+        let outcomes = self.wrote(chunks, written);
+        // A live run is sealed an hour after its day: the sweep closes it.
+        let runs: BTreeSet<_> =
+            chunks.iter().filter(|chunk| chunk.lane == Lane::Batch).map(|chunk| &chunk.id.run_id).collect();
+        for run_id in runs {
+            close_if_complete(&*self.store, run_id, &self.progress).await;
+        }
+        outcomes
+    }
+
+    /// Counts and announces what was written.
+    fn wrote(&self, chunks: &[ScoredChunk], written: WriteReport) -> Vec<DeliveryOutcome> {
         let recorded =
             chunks.iter().zip(&written.outcomes).filter(|(_, outcome)| matches!(outcome, ChunkOutcome::Recorded));
         metrics::wrote(chunks, &written);
         self.feed.announce(chunks, &written);
         self.progress.add(recorded.map(|(chunk, _)| chunk.range.rows).sum(), written.transactions);
-        let runs: BTreeSet<_> = chunks.iter().map(|chunk| &chunk.id.run_id).collect();
-        for run_id in runs {
-            close_if_complete(&*self.store, run_id, &self.progress).await;
-        }
         written.outcomes.into_iter().zip(chunks).map(|(outcome, chunk)| delivery_outcome(outcome, chunk)).collect()
     }
 
@@ -127,6 +149,14 @@ impl BatchWriter {
     fn name(&self) -> String {
         format!("the {} lane", self.lane.as_str())
     }
+}
+
+/// Measures a write, successful or not.
+async fn timed<T>(write: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let written = write.await;
+    metrics::write_took(began.elapsed());
+    written
 }
 
 fn delivery_outcome(outcome: ChunkOutcome, chunk: &ScoredChunk) -> DeliveryOutcome {

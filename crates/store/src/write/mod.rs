@@ -16,7 +16,7 @@ pub(crate) mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_transaction::{ScoredChunk, ScoredReplay, Tally};
+use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay, Tally};
 use async_trait::async_trait;
 
 use crate::{DeadLetter, ReplayCounts, StoreError};
@@ -76,6 +76,16 @@ pub trait ChunkWriter: Send + Sync {
     /// Of several rows with one id, the first stored one wins; within one call, the first in (run, chunk, row) order. A row
     /// whose data the database refuses becomes a failed transaction, class `database`, and all others are stored.
     async fn write(&self, chunks: &[ScoredChunk], on_conflict: IdConflict) -> Result<WriteReport, StoreError>;
+
+    /// Numbers live messages and records them as chunks, both in one transaction; returns the chunks with the result. `None` if that
+    /// cannot be, and nothing has changed: a message comes too late for its run or is refused, or the database refuses a row.
+    /// Then [`LiveLedger::number`](crate::LiveLedger::number) them first. As with [`ChunkWriter::write`], the same call may be
+    /// repeated after any error.
+    async fn write_live(
+        &self,
+        messages: &[ScoredLive],
+        on_conflict: IdConflict,
+    ) -> Result<Option<(Vec<ScoredChunk>, WriteReport)>, StoreError>;
 
     /// Gives replayed rows their new outcomes, in one transaction: scored ones are stored as [`ChunkWriter::write`] does, those
     /// that failed again keep failing, with their attempts added up. A row that is no longer failed changes nothing, and

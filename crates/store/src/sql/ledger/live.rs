@@ -74,26 +74,16 @@ pub(crate) async fn number(
     now: DateTime<Utc>,
 ) -> Result<Vec<Numbering>, StoreError> {
     let mut answers: Vec<Option<Numbering>> = messages.iter().map(|_| None).collect();
-    let pending = |(at, message): (usize, &UnnumberedMessage<'_>)| UnplacedMessage {
-        at,
-        id: Cow::Owned(message.id.clone()),
-        rows: message.rows,
-    };
-    let mut left: Vec<UnplacedMessage<'_>> = messages.iter().enumerate().map(pending).collect();
+    let mut left = unplaced(messages);
     // First each in its own run. A message too late for that is searched in the runs of the days since, and placed
     // today.
     for step in 0..=LATE_DAYS {
         let is_late = step > 0;
-        let mut by_run: BTreeMap<RunId, Vec<UnplacedMessage<'_>>> = BTreeMap::new();
-        for pending in std::mem::take(&mut left) {
-            by_run.entry(pending.id.run_id()).or_default().push(pending);
-        }
-        if by_run.is_empty() {
+        if left.is_empty() {
             break;
         }
-        // In the order of their runs, which stay locked until the commit: two writers cannot deadlock.
         let mut transaction = pool.begin_with(WRITING).await?;
-        for (run_id, pending) in by_run {
+        for (run_id, pending) in by_run(std::mem::take(&mut left)) {
             let is_today = pending.first().is_some_and(|first| first.id.day >= Day::of(now));
             let refused =
                 number_in(&mut transaction, &run_id, pending, !is_late || is_today, is_late, &mut answers).await?;
@@ -111,6 +101,40 @@ pub(crate) async fn number(
     }
     let unanswered = || StoreError::transient("a live message got no place");
     answers.into_iter().map(|answer| answer.ok_or_else(unanswered)).collect()
+}
+
+/// Numbers messages, each in its own run, within an open transaction; `None` if one of them gets no place there.
+pub(crate) async fn number_in_own_runs(
+    connection: &mut Connection,
+    messages: &[UnnumberedMessage<'_>],
+) -> Result<Option<Vec<LivePlacement>>, StoreError> {
+    let mut answers: Vec<Option<Numbering>> = messages.iter().map(|_| None).collect();
+    for (run_id, pending) in by_run(unplaced(messages)) {
+        number_in(connection, &run_id, pending, true, false, &mut answers).await?;
+    }
+    let place = |answer| match answer {
+        Some(Numbering::Place(place)) => Some(place),
+        Some(Numbering::Refused { .. }) | None => None,
+    };
+    Ok(answers.into_iter().map(place).collect())
+}
+
+fn unplaced<'a>(messages: &[UnnumberedMessage<'a>]) -> Vec<UnplacedMessage<'a>> {
+    let pending = |(at, message): (usize, &UnnumberedMessage<'a>)| UnplacedMessage {
+        at,
+        id: Cow::Borrowed(message.id),
+        rows: message.rows,
+    };
+    messages.iter().enumerate().map(pending).collect()
+}
+
+/// In the order of their runs, which stay locked until the commit: two writers cannot deadlock.
+fn by_run(messages: Vec<UnplacedMessage<'_>>) -> BTreeMap<RunId, Vec<UnplacedMessage<'_>>> {
+    let mut by_run: BTreeMap<RunId, Vec<UnplacedMessage<'_>>> = BTreeMap::new();
+    for pending in messages {
+        by_run.entry(pending.id.run_id()).or_default().push(pending);
+    }
+    by_run
 }
 
 /// Numbers messages in one run. With `may_begin`, the run begins with them, and new ones get a place while it is

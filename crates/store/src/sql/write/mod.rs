@@ -3,17 +3,21 @@
 
 mod statements;
 
-use assay_transaction::{ScoredChunk, ScoredReplay};
+use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay};
 use async_trait::async_trait;
 
 use super::bounded;
 use super::dialect::{self, Database};
+use super::ledger::live;
 use super::operations::dead_letters;
 use crate::write::Attempt;
 use crate::write::chunks::write_chunks;
 use crate::write::replay::{StagedReplay, write_replay};
 use crate::write::validate::ValidatedChunks;
-use crate::{ChunkWriter, DeadLetter, ErrorClass, IdConflict, ReplayCounts, StoreError, WriteReport};
+use crate::{
+    ChunkOutcome, ChunkWriter, DeadLetter, ErrorClass, IdConflict, ReplayCounts, StoreError, UnnumberedMessage,
+    WriteReport,
+};
 
 impl Database {
     async fn attempt(
@@ -23,6 +27,31 @@ impl Database {
         attempt: Attempt,
     ) -> Result<WriteReport, StoreError> {
         write_chunks(self.begin_write(attempt).await?, validated, on_conflict, attempt).await
+    }
+
+    async fn attempt_live(
+        &self,
+        messages: &[ScoredLive],
+        on_conflict: IdConflict,
+    ) -> Result<Option<(Vec<ScoredChunk>, WriteReport)>, StoreError> {
+        let unnumbered: Vec<_> =
+            messages.iter().map(|message| UnnumberedMessage { id: &message.id, rows: message.rows() }).collect();
+        let mut transaction = self.begin_write(Attempt::Upsert).await?;
+        // The places before the runs themselves, as in every transaction that locks both.
+        let Some(places) = live::number_in_own_runs(&mut transaction.transaction, &unnumbered).await? else {
+            return Ok(None);
+        };
+        let numbered = messages.iter().zip(places).map(|(message, place)| message.clone().into_chunk(place));
+        let chunks: Vec<ScoredChunk> = numbered.collect();
+        let validated = ValidatedChunks::new(&chunks);
+        if validated.chunks.is_empty() {
+            return Ok(None);
+        }
+        let candidates = write_chunks(transaction, &validated, on_conflict, Attempt::Upsert).await?;
+        // Without a new chunk it was rolled back, and so were the places.
+        let is_written = candidates.outcomes.contains(&ChunkOutcome::Recorded);
+        let report = validated.report(candidates, false);
+        Ok(is_written.then_some((chunks, report)))
     }
 
     async fn attempt_replay(
@@ -52,6 +81,17 @@ impl ChunkWriter for Database {
                 Ok(validated.report(candidates, true))
             }
             result => Ok(validated.report(result?, false)),
+        }
+    }
+
+    async fn write_live(
+        &self,
+        messages: &[ScoredLive],
+        on_conflict: IdConflict,
+    ) -> Result<Option<(Vec<ScoredChunk>, WriteReport)>, StoreError> {
+        match bounded(self.attempt_live(messages, on_conflict)).await {
+            Err(error) if error.class() == ErrorClass::Data => Ok(None),
+            result => result,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The ledger of live runs.
 
 use assay_store::{ChunkOutcome, IdConflict, LiveCount, Numbering, StopOutcome, Store, UnnumberedMessage};
-use assay_transaction::{Day, LiveId, LivePlacement, RunState, ScoredChunk};
+use assay_transaction::{Day, LiveId, LivePlacement, RunState, ScoredChunk, ScoredLive};
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 
@@ -18,6 +18,9 @@ on_both! {
     an_uncounted_run_accepts_what_is_placed,
     a_live_run_is_not_stopped_before_its_day_is_over,
     a_past_day_with_lost_rows_ends_by_order,
+    live_messages_are_numbered_and_written_at_once,
+    what_cannot_be_numbered_and_written_at_once_changes_nothing,
+    writers_number_and_write_each_message_once,
 }
 
 const DAY: &str = "2026-01-11";
@@ -192,4 +195,60 @@ async fn a_past_day_with_lost_rows_ends_by_order(database: &Database) {
     let operations = store.operations(Some(&run_id(RUN)), 10).await.unwrap();
     let recorded: Vec<_> = operations.iter().map(|it| (it.action.as_str(), it.reason.as_deref())).collect();
     assert_eq!(recorded, [("cancel", Some("the disk is gone"))]);
+}
+
+/// A scored message of rows with these ids.
+fn scored(id: &LiveId, rows: &[u128]) -> ScoredLive {
+    let ScoredChunk { predicted_at, predicted, failed, rejected, .. } = chunk_of_ids(RUN, 0, 1, rows);
+    ScoredLive { id: id.clone(), predicted_at, predicted, failed, rejected }
+}
+
+async fn write_live(store: &dyn Store, messages: &[ScoredLive]) -> Option<Vec<(u64, u64, ChunkOutcome)>> {
+    let (chunks, written) = store.write_live(messages, IdConflict::Fail).await.unwrap()?;
+    let places = chunks.into_iter().map(|chunk| (chunk.id.chunk, chunk.range.first_row));
+    Some(places.zip(written.outcomes).map(|((chunk, row), outcome)| (chunk, row, outcome)).collect())
+}
+
+async fn live_messages_are_numbered_and_written_at_once(database: &Database) {
+    let store = &*database.store;
+    let [a, b, c] = ["a", "b", "c"].map(|name| id(name, name.as_bytes(), false));
+    let [first, second, third] = [scored(&a, &[1, 2]), scored(&b, &[3]), scored(&c, &[4, 1])];
+    let written = write_live(store, &[first.clone(), second.clone(), first.clone()]).await.unwrap();
+    let recorded = ChunkOutcome::Recorded;
+    assert_eq!(written, [(0, 1, recorded.clone()), (1, 3, recorded.clone()), (0, 1, ChunkOutcome::AlreadyRecorded)]);
+    assert_eq!(write_live(store, &[second.clone()]).await, None, "nothing is new");
+    assert_eq!(places(&number(store, &[(&b, 1)]).await), [(1, 3)]);
+    let written = write_live(store, &[second, third]).await.unwrap();
+    assert_eq!(written, [(1, 3, ChunkOutcome::AlreadyRecorded), (2, 4, recorded)]);
+    assert_eq!(store.seal_live(&a.run_id()).await.unwrap(), RunState::Complete);
+    let audit = store.audit(&a.run_id()).await.unwrap().unwrap();
+    assert_eq!((audit.run.sealed.unwrap().rows_read, audit.breaches()), (5, Vec::new()));
+    assert_eq!((audit.tally.predicted, audit.tally.duplicate), (4, 1));
+}
+
+async fn what_cannot_be_numbered_and_written_at_once_changes_nothing(database: &Database) {
+    let store = &*database.store;
+    let first = id("a", b"a", false);
+    write_live(store, &[scored(&first, &[1])]).await.unwrap();
+    let new = scored(&id("new", b"new", false), &[2]);
+    let same_name = scored(&id("a", b"other content", false), &[3]);
+    assert_eq!(write_live(store, &[new.clone(), same_name]).await, None);
+    assert_eq!(store.live_run(&first.run_id()).await.unwrap().unwrap().numbered, 1);
+    assert_eq!(store.seal_live(&first.run_id()).await.unwrap(), RunState::Complete);
+    let today = LiveId { day: Day::of(now()), ..id("b", b"b", false) };
+    assert_eq!(write_live(store, &[scored(&today, &[4]), new]).await, None, "one of them is too late");
+    assert_eq!(store.live_run(&today.run_id()).await.unwrap(), None);
+}
+
+async fn writers_number_and_write_each_message_once(database: &Database) {
+    let store = &*database.store;
+    let messages: Vec<ScoredLive> =
+        (0..12).map(|message| scored(&id(&message.to_string(), &[], false), &[2 * message, 2 * message + 1])).collect();
+    // Each twice, as after a redelivery.
+    let all = messages.iter().chain(&messages);
+    let written = join_all(all.map(async |message| write_live(store, std::slice::from_ref(message)).await)).await;
+    let mut places: Vec<_> = written.into_iter().flatten().flatten().map(|(chunk, row, _)| (chunk, row)).collect();
+    places.sort_unstable();
+    assert_eq!(places, (0..12).map(|chunk| (chunk, 2 * chunk + 1)).collect::<Vec<_>>());
+    assert_eq!(store.seal_live(&messages[0].id.run_id()).await.unwrap(), RunState::Complete);
 }
