@@ -80,7 +80,7 @@ CASES = {
     "20,000 columns": (columns, {}),
     "small rows, then large": (mixed, {}),
     "large invalid rows": (invalid, {}),
-    "chunks of 10 rows": (usual, {"API_BATCH_SIZE": "10"}),
+    "chunks of 10 rows": (usual, {"CHUNK_ROWS": "10"}),
     "many workers": (noisy, {"API_MAX_WORKERS": "32", "DB_MAX_WORKERS": "16"}),
     "live messages of 1 MB": (None, {}),
 }

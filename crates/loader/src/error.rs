@@ -53,7 +53,7 @@ pub enum LoadError {
     Wire(#[from] WireError),
     /// The broker accepts no message as large as a chunk.
     #[error(
-        "chunk {chunk} has {bytes} bytes, more than the broker accepts: raise its max_message_size, or load the source again with --force and a lower API_BATCH_SIZE"
+        "chunk {chunk} has {bytes} bytes, more than the broker accepts: raise its max_message_size, or load the source again with --force and a lower CHUNK_ROWS"
     )]
     ChunkTooLarge {
         /// Its number.

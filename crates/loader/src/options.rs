@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use assay_source::{FormatOptions, SourceLayout, SourceUrl};
+use assay_source::{FormatOptions, Inspection, SourceLayout, SourceUrl};
 use assay_transaction::{Budgets, Columns, Mapping, Namespace, Ratio, RunId, RunSettings, TimeZone, parse_duration};
 use clap::Args;
 
@@ -11,6 +11,12 @@ use crate::totals::TotalsOptions;
 
 /// Bytes that the names of empty attributes may take in a chunk: a CSV source has each name once, a chunk has it in every row.
 const MAX_ATTRIBUTE_BYTES: u32 = RunSettings::CHUNK_BYTES.get();
+
+/// Most rows of a chunk, unless set: from here on, larger messages save RabbitMQ and PostgreSQL little.
+const CHUNK_ROWS: NonZeroU32 = NonZeroU32::new(500).unwrap();
+
+/// A source has so many chunks, where that leaves each as many rows as a request: a small one keeps several predictors busy.
+const LEAST_CHUNKS: u64 = 20;
 
 /// Settings of a load.
 #[derive(Debug, Clone, Args)]
@@ -43,9 +49,13 @@ pub struct LoadOptions {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Reading")]
 pub struct ReadOptions {
-    /// Rows per chunk: the most transactions in one request to the ML API
+    /// Most transactions in one request to the ML API
     #[arg(long, env = "API_BATCH_SIZE", default_value = "100", value_name = "ROWS")]
     pub api_batch_size: NonZeroU32,
+    /// Most rows of a chunk, which travels as one message; a small source has fewer, but no fewer than `API_BATCH_SIZE` [default: 500, or
+    /// `API_BATCH_SIZE` if that is more]
+    #[arg(long, env = "CHUNK_ROWS", value_name = "ROWS")]
+    pub chunk_rows: Option<NonZeroU32>,
     /// Time zone of timestamps without an offset, such as Europe/Paris
     #[arg(long, env = "TIME_ZONE", default_value = "UTC", value_name = "ZONE")]
     pub time_zone: TimeZone,
@@ -59,12 +69,12 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
-    /// The settings of a run of an inspected source, without budgets and with a durable broker.
-    pub fn settings(&self, layout: SourceLayout, url: &SourceUrl) -> RunSettings {
+    /// The settings of a run of an inspected source of that size, without budgets and with a durable broker.
+    pub fn settings(&self, inspected: &Inspection, size: u64, url: &SourceUrl) -> RunSettings {
         let namespace = self.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
-        let chunk_rows = self.chunk_rows(&layout.header, layout.mapping.as_deref());
+        let chunk_rows = self.rows_for(inspected.estimated_rows(size)).min(rows_beside_names(&inspected.layout));
         let standard = RunSettings::standard(Namespace::new(&namespace));
-        layout.freeze(RunSettings { chunk_rows, time_zone: self.time_zone, ..standard })
+        inspected.layout.clone().freeze(RunSettings { chunk_rows, time_zone: self.time_zone, ..standard })
     }
 
     /// The namespace of the setting, or else of the mapping.
@@ -78,15 +88,27 @@ impl ReadOptions {
         self.namespace().is_some()
     }
 
-    /// Rows per chunk: as set, or fewer if the names of many columns take much room.
-    fn chunk_rows(&self, header: &[String], mapping: Option<&Mapping>) -> NonZeroU32 {
-        let columns = Columns::from_names(header.to_vec(), mapping);
-        // An unusable header is reported when rows are read.
-        let row_bytes = columns.map_or(0, |columns| columns.attribute_bytes());
-        let row_bytes = u32::try_from(row_bytes).unwrap_or(u32::MAX);
-        let most = MAX_ATTRIBUTE_BYTES.checked_div(row_bytes).unwrap_or(u32::MAX);
-        self.api_batch_size.min(NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN))
+    /// Most rows of a chunk of any source.
+    pub(crate) fn most_chunk_rows(&self) -> NonZeroU32 {
+        self.chunk_rows.unwrap_or(CHUNK_ROWS.max(self.api_batch_size))
     }
+
+    /// Rows per chunk for a source with about this many rows.
+    fn rows_for(&self, rows: u64) -> NonZeroU32 {
+        let spread = u32::try_from(rows.div_ceil(LEAST_CHUNKS)).unwrap_or(u32::MAX);
+        let spread = NonZeroU32::new(spread).unwrap_or(NonZeroU32::MIN);
+        self.most_chunk_rows().min(spread.max(self.api_batch_size))
+    }
+}
+
+/// Most rows of a chunk for which the names of all attributes have room.
+fn rows_beside_names(layout: &SourceLayout) -> NonZeroU32 {
+    let columns = Columns::from_names(layout.header.clone(), layout.mapping.as_deref());
+    // An unusable header is reported when rows are read.
+    let row_bytes = columns.map_or(0, |columns| columns.attribute_bytes());
+    let row_bytes = u32::try_from(row_bytes).unwrap_or(u32::MAX);
+    let most = MAX_ATTRIBUTE_BYTES.checked_div(row_bytes).unwrap_or(u32::MAX);
+    NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN)
 }
 
 impl LoadOptions {
@@ -132,6 +154,7 @@ pub struct WaitOptions {
 
 #[cfg(test)]
 mod tests {
+    use assay_source::{ByteStream, inspect};
     use assay_transaction::REQUIRED_COLUMNS;
     use clap::Parser;
 
@@ -143,12 +166,39 @@ mod tests {
         read: ReadOptions,
     }
 
+    fn options(arguments: &[&str]) -> ReadOptions {
+        Options::parse_from([&["test"], arguments].concat()).read
+    }
+
     #[test]
-    fn chunks_of_many_long_names_have_fewer_rows() {
+    fn a_small_source_has_twenty_chunks_of_at_least_one_request() {
+        let cases: [(&[&str], u64, u32); 14] = [
+            (&[], 0, 100),
+            (&[], 20, 100),
+            (&[], 2_000, 100),
+            (&[], 2_001, 101),
+            (&[], 5_000, 250),
+            (&[], 10_000, 500),
+            (&[], u64::MAX, 500),
+            (&["--api-batch-size", "10"], 2_000, 100),
+            (&["--api-batch-size", "10"], 100, 10),
+            (&["--api-batch-size", "800"], 1_000_000, 800),
+            (&["--chunk-rows", "2000"], 1_000_000, 2_000),
+            (&["--chunk-rows", "2000"], 10_000, 500),
+            // As set, even if a request could hold more.
+            (&["--chunk-rows", "10"], 1_000_000, 10),
+            (&["--chunk-rows", "10"], 0, 10),
+        ];
+        for (arguments, rows, expected) in cases {
+            assert_eq!(options(arguments).rows_for(rows).get(), expected, "{arguments:?}, {rows} rows");
+        }
+    }
+
+    #[tokio::test]
+    async fn chunks_of_many_long_names_have_fewer_rows() {
         let cases = [
-            // Attributes, characters of each name, API_BATCH_SIZE, rows.
-            (0, 0, u32::MAX, u32::MAX),
-            (0, 0, 100, 100),
+            // Attributes, characters of each name, CHUNK_ROWS, rows.
+            (0, 0, 800, 800),
             (24, 20, 800, 800),
             (180, 20, 100, 100),
             (294, 20, 1_000, 68),
@@ -159,12 +209,16 @@ mod tests {
             let required = REQUIRED_COLUMNS.map(str::to_owned);
             let header: Vec<String> =
                 required.into_iter().chain((0..attributes).map(|number| format!("{number:0length$}"))).collect();
-            let options = Options::parse_from(["test", "--api-batch-size", &asked.to_string()]);
-            assert_eq!(
-                options.read.chunk_rows(&header, None).get(),
-                rows,
-                "{attributes} names of {length}, {asked} asked for"
-            );
+            let layout = SourceLayout { header, ..layout().await };
+            let most = NonZeroU32::new(asked).unwrap().min(rows_beside_names(&layout));
+            assert_eq!(most.get(), rows, "{attributes} names of {length}, {asked} asked for");
         }
+    }
+
+    /// Of a source with the required columns.
+    async fn layout() -> SourceLayout {
+        let head = format!("{}\n", REQUIRED_COLUMNS.join(","));
+        let mut stream: ByteStream = Box::pin(std::io::Cursor::new(head.into_bytes()));
+        inspect(&mut stream, &FormatOptions::default()).await.unwrap().layout
     }
 }

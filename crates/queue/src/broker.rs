@@ -206,7 +206,7 @@ pub enum PublishError {
     #[error("no queue takes the message: the queue was deleted, and is about to be declared again")]
     Unroutable,
     /// The message exceeds the broker's limit; a retry does not help.
-    #[error("the message of {bytes} bytes is larger than the broker takes: lower API_BATCH_SIZE")]
+    #[error("the message of {bytes} bytes is larger than the broker takes: lower CHUNK_ROWS")]
     TooLarge {
         /// The size of the body.
         bytes: usize,

@@ -65,7 +65,7 @@ pub enum ConfirmError {
     #[error("stopped before the broker confirmed the message")]
     Stopped,
     /// The message exceeds the broker's limit.
-    #[error("the message of {bytes} bytes is larger than the broker takes: lower API_BATCH_SIZE")]
+    #[error("the message of {bytes} bytes is larger than the broker takes: lower CHUNK_ROWS")]
     TooLarge {
         /// The size of the body.
         bytes: usize,

@@ -9,7 +9,7 @@ async fn loaded() -> Stack {
     let file = Rows::valid(21).replace("Card payment 7,", "refuse me,").with(&row(3)).with(",,,,,,").with(&row(24));
     let object = stack.s3.put("transactions", "a.csv", &file);
     let _stages = stack.start_stages();
-    let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "first");
+    let loader = stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "first");
     loader.run().await.expect_exit(1);
     law::holds_for_one_run(&stack.database).await;
     stack
@@ -102,7 +102,7 @@ async fn all_runs_are_audited_and_a_broken_one_is_named() {
 async fn an_unfinished_run_is_audited_by_its_recorded_rows() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
-    stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    stack.loader(&object).env("BATCH_RUN_ID", "first").env("CHUNK_ROWS", "10").run().await.expect_exit(0);
     let audit = stack.assay(["audit", "first"]).run().await;
     audit.expect_exit(0).expect_says("run first (sealed): not finished; audit passed for the recorded rows");
     audit.expect_says("0 of 3 recorded");

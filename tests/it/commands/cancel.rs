@@ -9,7 +9,7 @@ async fn a_run_without_a_loader_is_sealed_and_ends() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let small = |program: Program| program.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2");
-    let loader = small(stack.loader(&object)).env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20");
+    let loader = small(stack.loader(&object)).env("CHUNK_ROWS", "10").env("ROW_BATCH_SIZE", "20");
     let loader = loader.env("BATCH_RUN_ID", "first").start();
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
     loader.kill().await;

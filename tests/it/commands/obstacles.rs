@@ -14,7 +14,7 @@ async fn in_the_way(stack: &Stack, run: &str) -> Vec<String> {
 async fn the_obstacles_of_a_run_are_named() {
     let stack = Stack::new(Script::Broken(500)).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
-    let loader = stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
+    let loader = stack.loader(&object).env("BATCH_RUN_ID", "first").env("CHUNK_ROWS", "10");
     loader.run().await.expect_exit(0);
     let lines = in_the_way(&stack, "first").await;
     assert!(lines[0].starts_with("no predictor consumes transactions.batch: start one"), "{lines:?}");
@@ -50,7 +50,7 @@ async fn a_lost_loader_is_named_with_the_command_to_resume() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let loader = stack.loader(&object).env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2");
-    let loader = loader.env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20").env("BATCH_RUN_ID", "first").start();
+    let loader = loader.env("CHUNK_ROWS", "10").env("ROW_BATCH_SIZE", "20").env("BATCH_RUN_ID", "first").start();
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
     loader.kill().await;
     let lost = "UPDATE runs SET lease_until = now() - interval '1 second'";

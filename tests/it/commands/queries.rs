@@ -26,7 +26,7 @@ async fn loaded() -> (Stack, String, [assay_tests::Running; 2]) {
     let object = stack.s3.put("transactions", "a.csv", file());
     // One request at a time, so that the first of two rows with one id is stored.
     let stages = [stack.predictor().env("API_MAX_WORKERS", "1").start(), stack.writer().start()];
-    let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "first");
+    let loader = stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "first");
     loader.run().await.expect_exit(1);
     let tally = law::holds_for_one_run(&stack.database).await;
     assert_eq!(tally, Tally { predicted: 21, invalid: 1, failed: 1, duplicate: 1 });

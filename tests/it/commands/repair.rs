@@ -9,7 +9,7 @@ async fn chunks_that_the_database_lost_are_published_again() {
     let file = Rows::valid(100);
     let object = stack.s3.put("transactions", "a.csv", &file);
     let _stages = stack.start_stages();
-    let loader = stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
+    let loader = stack.loader(&object).arg("--wait").env("BATCH_RUN_ID", "first").env("CHUNK_ROWS", "10");
     loader.run().await.expect_exit(0);
     let asked = stack.ml_api.bodies().len();
     // As in a database that was restored from a backup.
@@ -48,7 +48,7 @@ async fn chunks_that_the_database_lost_are_published_again() {
 async fn a_stalled_run_is_complete_after_its_repair() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
-    let loader = || stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
+    let loader = || stack.loader(&object).env("BATCH_RUN_ID", "first").env("CHUNK_ROWS", "10");
     loader().run().await.expect_exit(0);
     // The queue is purged, and one chunk is an unreadable dead letter.
     assert_eq!(stack.broker.purge("transactions.batch").await, 3);

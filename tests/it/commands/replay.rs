@@ -17,7 +17,7 @@ async fn loaded() -> (Stack, [assay_tests::Running; 2]) {
     let stack = Stack::new(Script::Refuse).await;
     let object = stack.s3.put("transactions", "a.csv", file());
     let stages = stack.start_stages();
-    let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "20").env("BATCH_RUN_ID", "first");
+    let loader = stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "20").env("BATCH_RUN_ID", "first");
     loader.run().await.expect_exit(1);
     assert_eq!(law::holds_for_one_run(&stack.database).await, REFUSED);
     (stack, stages)

@@ -20,7 +20,7 @@ async fn every_command_works_without_settings() {
     std::fs::write(folder.join("a.csv"), &file).unwrap();
     let run = Program::new("assay").args(["run", "a.csv"]).within(folder);
     // One request at a time, so that the first of two rows with one id is stored.
-    let run = run.env("ML_API_URL", ml_api.url()).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
+    let run = run.env("ML_API_URL", ml_api.url()).env("BATCH_RUN_ID", "first").env("CHUNK_ROWS", "10");
     let run = run.env("API_MAX_WORKERS", "1");
     run.run().await.expect_exit(1);
     let database = folder.join("assay.db");

@@ -7,7 +7,7 @@ use serde_json::json;
 async fn a_published_row_is_in_a_queue() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(30));
-    let loader = stack.loader(&object).env("BATCH_RUN_ID", "first").env("API_BATCH_SIZE", "10");
+    let loader = stack.loader(&object).env("BATCH_RUN_ID", "first").env("CHUNK_ROWS", "10");
     loader.run().await.expect_exit(0);
 
     let row = stack.assay(["row", "first", "15"]).run().await;
@@ -49,7 +49,7 @@ async fn a_row_beyond_the_checkpoint_may_not_be_published() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let small = |program: Program| program.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2");
-    let loader = small(stack.loader(&object)).env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20");
+    let loader = small(stack.loader(&object)).env("CHUNK_ROWS", "10").env("ROW_BATCH_SIZE", "20");
     let mut loader = loader.arg("--wait").env("BATCH_RUN_ID", "first").start();
     // The queue is full and has no consumer.
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;

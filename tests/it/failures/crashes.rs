@@ -64,7 +64,7 @@ async fn a_resumed_run_keeps_its_settings() {
     stuck_loader(&stack, &object).await.kill().await;
     let _stages = [stack.predictor().with_small_queues().start(), stack.writer().with_small_queues().start()];
     let other =
-        stack.loader(&object).with_small_queues().env("API_BATCH_SIZE", "7").env("ID_NAMESPACE", "other").arg("--wait");
+        stack.loader(&object).with_small_queues().env("CHUNK_ROWS", "7").env("ID_NAMESPACE", "other").arg("--wait");
     other.env("ROW_BATCH_SIZE", "33").run().await.expect_exit(0);
     nothing_is_lost_or_doubled(&stack, &file).await;
     assert_eq!(stack.database.count("SELECT chunks_total FROM runs").await, 30, "chunks of ten rows, all along");
@@ -88,7 +88,7 @@ async fn chunks_of_a_killed_predictor_are_scored_by_the_next() {
     let (stack, file, object) = stack_with_file(Script::Hold).await;
     let _writer = stack.writer().start();
     let predictor = stack.predictor().start();
-    let loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").start();
+    let loader = stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "10").start();
     stack.ml_api.asked(1).await;
     predictor.kill().await;
 
@@ -102,7 +102,7 @@ async fn chunks_of_a_killed_predictor_are_scored_by_the_next() {
 async fn a_stopped_predictor_finishes_its_chunks() {
     let (stack, file, object) = stack_with_file(Script::Hold).await;
     let mut predictor = stack.predictor().start();
-    stack.loader(&object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "10").run().await.expect_exit(0);
     stack.ml_api.asked(1).await;
     predictor.terminate();
     predictor.says("shutting down").await;
@@ -144,7 +144,7 @@ async fn a_hanging_checkpoint_delays_no_chunk() {
     stack.database.execute(HANGING_CHECKPOINTS).await;
     let mut locked = stack.database.pool().begin().await.unwrap();
     sqlx::query("SELECT pg_advisory_xact_lock(1)").execute(&mut *locked).await.unwrap();
-    let loader = stack.loader(&object).env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20");
+    let loader = stack.loader(&object).env("CHUNK_ROWS", "10").env("ROW_BATCH_SIZE", "20");
     let mut loader = loader.env("PUBLISH_WINDOW", "2").start();
     loader.says("Batch 14: published 20 transactions").await;
     assert_eq!(stack.database.count("SELECT checkpoint_chunk FROM runs").await, 0);
@@ -162,7 +162,7 @@ async fn scored_and_locked<'a>(
     object: &str,
     lock: &'static str,
 ) -> (assay_tests::Running, Transaction<'a, Postgres>) {
-    stack.loader(object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    stack.loader(object).env("CHUNK_ROWS", "10").run().await.expect_exit(0);
     let predictor = stack.predictor().start();
     let mut transaction = stack.database.pool().begin().await.unwrap();
     sqlx::query(lock).execute(&mut *transaction).await.unwrap();

@@ -10,7 +10,7 @@ const LETTERS: &str = "SELECT concat_ws('|', queue, run_id, outcome, reason) FRO
 async fn published(stack: &Stack) -> (String, Rows) {
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
-    stack.loader(&object).env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
     (object, file)
 }
 

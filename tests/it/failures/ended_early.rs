@@ -6,7 +6,7 @@ use assay_tests::{Program, Rows, Script, Stack, law};
 async fn a_cancelled_run_ends_and_its_chunks_are_not_scored_any_more() {
     let stack = Stack::new(Script::Hold).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
-    stack.loader(&object).env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
     let _stages = stack.start_stages();
     stack.ml_api.asked(5).await;
     // The chunks in work are freed by the notice, though the API still holds their requests.
@@ -30,8 +30,7 @@ async fn a_cancelled_run_ends_and_its_chunks_are_not_scored_any_more() {
 async fn a_loader_is_notified_that_its_run_is_cancelled() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(3_000));
-    let loader =
-        stack.loader(&object).env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20").env("BATCH_RUN_ID", "run");
+    let loader = stack.loader(&object).env("CHUNK_ROWS", "10").env("ROW_BATCH_SIZE", "20").env("BATCH_RUN_ID", "run");
     // A short queue without consumers: the loader waits for room.
     let loader = loader.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2").env("DRAIN_TIMEOUT", "1s").start();
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
@@ -53,8 +52,7 @@ async fn too_many_failures_abort_a_run() {
     });
     let object = stack.s3.put("transactions", "a.csv", &file);
     let _stages = stack.start_stages();
-    let loader =
-        stack.loader(&object).arg("--wait").env("MAX_FAILED_RATIO", "0.02").env("API_BATCH_SIZE", "20").start();
+    let loader = stack.loader(&object).arg("--wait").env("MAX_FAILED_RATIO", "0.02").env("CHUNK_ROWS", "20").start();
     // A part of it is scored, with its share of failures, and enough to tell; the rest has to wait until the budget is seen to be spent.
     stack.ml_api.asked(2_000).await;
     stack.ml_api.set(Script::Hold);
@@ -71,7 +69,7 @@ async fn the_drain_has_a_deadline_and_the_rest_is_redelivered() {
     let stack = Stack::new(Script::Hold).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     let predictor = stack.predictor().env("DRAIN_TIMEOUT", "1s").start();
-    stack.loader(&object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "10").run().await.expect_exit(0);
     stack.ml_api.asked(1).await;
     predictor.terminate();
     predictor.end().await.expect_exit(0);
@@ -85,7 +83,7 @@ async fn the_drain_has_a_deadline_and_the_rest_is_redelivered() {
 async fn a_second_signal_ends_every_program_at_once() {
     let stack = Stack::new(Script::Hold).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
-    let mut loader = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").env("DRAIN_TIMEOUT", "1h").start();
+    let mut loader = stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "10").env("DRAIN_TIMEOUT", "1h").start();
     let mut predictor = stack.predictor().env("DRAIN_TIMEOUT", "1h").start();
     stack.ml_api.asked(1).await;
     let mut writer = stack.writer().env("DRAIN_TIMEOUT", "1h").start();

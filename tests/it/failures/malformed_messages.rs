@@ -21,7 +21,7 @@ fn unreadable(kind: &str) -> Vec<Vec<u8>> {
 async fn an_unreadable_message_becomes_a_dead_letter_and_the_run_continues() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
-    stack.loader(&object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "10").run().await.expect_exit(0);
     let mut expected = 0;
     for (queue, kind, corpus) in
         [("transactions.batch", "assay.chunk.v1", "chunk"), ("predictions.batch", "assay.scored.v1", "scored")]

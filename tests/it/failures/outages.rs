@@ -17,7 +17,7 @@ async fn nothing_failed(stack: &Stack, file: &Rows) {
 /// Loads a file, and has it scored, so that only writing is left to do.
 async fn scored(stack: &Stack, file: &Rows) -> Running {
     let object = stack.s3.put("transactions", "a.csv", file);
-    stack.loader(&object).env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "10").run().await.expect_exit(0);
     stack.predictor().start()
 }
 

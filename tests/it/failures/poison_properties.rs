@@ -20,7 +20,7 @@ async fn poison(stack: &Stack, exchange: &str, key: &[u8]) -> i64 {
 async fn poison_on_every_route_fails_alone() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(100));
-    stack.loader(&object).env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
     let chunk = stack.broker.take("transactions.batch").await;
     let mut letters = 0;
     let ways = [

@@ -79,7 +79,7 @@ async fn restored_to_a_sealed_run() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
-    let chunks_of_ten = |program: Program| program.env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "first");
+    let chunks_of_ten = |program: Program| program.env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "first");
     chunks_of_ten(stack.loader(&object)).run().await.expect_exit(0);
     back_up(&stack.database).await;
     let _stages = stack.start_stages();
@@ -99,7 +99,7 @@ async fn restored_to_before_a_run() {
     let file = Rows::valid(ROWS);
     let object = stack.s3.put("transactions", "a.csv", &file);
     back_up(&stack.database).await;
-    let chunks_of_ten = |program: Program| program.env("API_BATCH_SIZE", "10").env("BATCH_RUN_ID", "first");
+    let chunks_of_ten = |program: Program| program.env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "first");
     chunks_of_ten(stack.loader(&object)).run().await.expect_exit(0);
     restore(&stack.database).await;
 

@@ -20,7 +20,7 @@ async fn published(stack: &Stack) -> String {
     let other = row(2).replace("Card payment", "Another");
     let file = Rows::valid(ROWS).with(&row(1)).with(&other).with("x,y,z,,,,");
     let object = stack.s3.put("transactions", "a.csv", &file);
-    stack.loader(&object).env("API_BATCH_SIZE", "20").run().await.expect_exit(0);
+    stack.loader(&object).env("CHUNK_ROWS", "20").run().await.expect_exit(0);
     object
 }
 

@@ -112,7 +112,7 @@ async fn every_rule_rejects_its_rows_and_keeps_their_details() {
     let _stages = stack.start_stages();
     let invalid = file.rejected.len() as u64;
     let valid = u64::try_from(file.rows).unwrap() - invalid;
-    let loader = stack.loader(&object).arg("--wait").env("TIME_ZONE", "Europe/Paris").env("API_BATCH_SIZE", "10");
+    let loader = stack.loader(&object).arg("--wait").env("TIME_ZONE", "Europe/Paris").env("CHUNK_ROWS", "10");
     // Set, as two broken texts of so few would make it doubtful.
     let loader = loader.env("ENCODING", "utf-8");
     let ended = loader.run().await;

@@ -150,7 +150,7 @@ async fn a_killed_or_stopped_run_resumes_when_it_is_started_again() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(300);
     let folder = Folder::with("a.csv", &file);
-    let run = || folder.run("a.csv").env("API_BATCH_SIZE", "10").env("ML_API_URL", stack.ml_api.url());
+    let run = || folder.run("a.csv").env("CHUNK_ROWS", "10").env("ML_API_URL", stack.ml_api.url());
     stack.ml_api.set(Script::Hold);
     let killed = run().start();
     stack.ml_api.asked(1).await;

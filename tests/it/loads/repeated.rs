@@ -43,7 +43,7 @@ async fn two_loaders_of_one_object_make_one_run() {
     let file = Rows::valid(600);
     let object = stack.s3.put("transactions", "a.csv", &file);
     let _stages = stack.start_stages();
-    let loader = || stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").env("ROW_BATCH_SIZE", "20");
+    let loader = || stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "10").env("ROW_BATCH_SIZE", "20");
     let loaders = [loader().start(), loader().start()];
     for loader in loaders {
         loader.end().await.expect_exit(0);
@@ -122,7 +122,7 @@ async fn an_id_twice_in_one_file_is_a_duplicate_or_a_conflict() {
     let object = stack.s3.put("transactions", "a.csv", file);
     let _stages = stack.start_stages();
     // Chunks of ten rows: row 13 repeats one of the chunk before, row 14 one of its own.
-    let loaded = stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").run().await;
+    let loaded = stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "10").run().await;
     loaded.expect_exit(1).expect_says("Pipeline complete: 12 processed, 1 failed, 0 invalid");
     let tally = law::holds_for_one_run(&stack.database).await;
     assert_eq!(tally, Tally { predicted: 12, failed: 1, duplicate: 2, invalid: 0 });

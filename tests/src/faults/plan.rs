@@ -86,7 +86,7 @@ impl Plan {
         let chunks = file.rows.div_ceil(chunk_rows);
         let slowness = SLOW_RUN * u32::try_from(workers).expect("few") / u32::try_from(chunks).expect("few");
         let settings = vec![
-            ("API_BATCH_SIZE", chunk_rows.to_string()),
+            ("CHUNK_ROWS", chunk_rows.to_string()),
             ("ROW_BATCH_SIZE", dice.pick(&[100, 250, 400]).to_string()),
             ("QUEUE_MAX_LENGTH", queue_length.to_string()),
             ("PUBLISH_WINDOW", dice.pick(&[2, 8, 64]).to_string()),

@@ -80,10 +80,7 @@ impl Program {
     /// predictors is stuck after a few chunks.
     #[must_use]
     pub fn with_small_queues(self) -> Self {
-        self.env("QUEUE_MAX_LENGTH", "5")
-            .env("PUBLISH_WINDOW", "2")
-            .env("API_BATCH_SIZE", "10")
-            .env("ROW_BATCH_SIZE", "20")
+        self.env("QUEUE_MAX_LENGTH", "5").env("PUBLISH_WINDOW", "2").env("CHUNK_ROWS", "10").env("ROW_BATCH_SIZE", "20")
     }
 
     /// Takes a variable out of its environment.

@@ -43,14 +43,14 @@ impl Reader {
     pub(super) async fn read(&mut self, bytes: &[u8], flags: &[&'static str]) -> Result<Vec<Row>, String> {
         std::fs::write(&self.path, bytes).expect("the folder of the test can be written");
         let options = self.options.entry(flags.to_vec()).or_insert_with(|| {
-            let fixed = ["mutations", "--id-namespace", "mutations", "--api-batch-size", "7"];
+            let fixed = ["mutations", "--id-namespace", "mutations", "--chunk-rows", "7"];
             Flags::parse_from(fixed.iter().chain(flags)).read
         });
         let url = SourceUrl::File(self.path.clone());
         let told = |error: assay_source::SourceError| error.to_string();
         let found = self.sources.identify(&url).await.map_err(told)?;
-        let layout = self.sources.inspect(&url, &found, &options.format).await.map_err(told)?.layout;
-        let settings = options.settings(layout, &url);
+        let inspected = self.sources.inspect(&url, &found, &options.format).await.map_err(told)?;
+        let settings = options.settings(&inspected, found.size, &url);
         let from = Checkpoint::first(settings.start.expect("a new run knows where its rows begin"));
         let rules = Rules::of_run(&settings).map_err(|error| error.to_string())?;
         let row_bytes = RowBytes::of_run(&settings, rules.columns());

@@ -57,7 +57,8 @@ pub async fn rows_at_fault(played: RowsAtFault) -> Figures {
     let began = Instant::now();
     let _stages = [size(stack.predictor()), size(stack.predictor()), stack.writer()]
         .map(|stage| stage.env("MAX_RETRIES", RETRIES.to_string()).start());
-    let loaded = size(stack.loader(&object)).arg("--wait").start().end_within(2 * DEADLINE).await;
+    let loader = size(stack.loader(&object)).env("CHUNK_ROWS", CHUNK.to_string());
+    let loaded = loader.arg("--wait").start().end_within(2 * DEADLINE).await;
     let took = began.elapsed();
 
     let tally = Tally { predicted: played.rows - faults.len() as u64, failed: faults.len() as u64, ..Tally::default() };

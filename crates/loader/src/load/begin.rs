@@ -285,17 +285,19 @@ async fn settle(
     latest: Option<&Run>,
 ) -> Result<RunSettings, LoadError> {
     let format = FormatOptions { trailer: options.totals.trailer.clone(), ..options.read.format.clone() };
-    let layout = inspect(&dependencies.sources, url, found, &format).await?.layout;
+    let inspected = inspect(&dependencies.sources, url, found, &format).await?;
     let settings = RunSettings {
         durable_broker: dependencies.broker.survives_restart(),
         budgets: options.budgets(),
-        ..options.read.settings(layout, url)
+        ..options.read.settings(&inspected, found.size, url)
     };
     let namespace = latest.filter(|_| !options.read.names_namespace()).map(|run| run.settings.namespace);
     let settings = RunSettings { namespace: namespace.unwrap_or(settings.namespace), ..settings };
-    let (rows, asked) = (settings.chunk_rows, options.read.api_batch_size);
-    if rows < asked {
-        info!("{url} has long rows of many columns: its chunks have {rows} rows, not the {asked} of API_BATCH_SIZE");
+    let (rows, least) = (settings.chunk_rows, options.read.api_batch_size.min(options.read.most_chunk_rows()));
+    if rows < least {
+        info!(
+            "{url} has long rows of many columns: its chunks have {rows} rows, fewer than a request may have ({least})"
+        );
     }
     options.totals.freeze(&dependencies.sources, url, settings).await
 }

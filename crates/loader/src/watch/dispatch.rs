@@ -244,7 +244,7 @@ impl Dispatcher {
         let namespace = self.load.read.namespace().map_or_else(|| url.default_namespace(), str::to_owned);
         // No row will ever be read with these settings.
         let settings = RunSettings {
-            chunk_rows: self.load.read.api_batch_size,
+            chunk_rows: self.load.read.most_chunk_rows(),
             time_zone: self.load.read.time_zone,
             durable_broker: broker.survives_restart(),
             ..RunSettings::standard(Namespace::new(&namespace))

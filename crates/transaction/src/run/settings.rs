@@ -14,7 +14,7 @@ use crate::{
 /// The settings frozen when a run starts, so that every later read of the source makes the same chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunSettings {
-    /// Most rows of a chunk: `API_BATCH_SIZE`.
+    /// Most rows of a chunk: `CHUNK_ROWS`, or fewer if the source is small.
     pub chunk_rows: NonZeroU32,
     /// Bytes at which a chunk is full.
     pub chunk_bytes: NonZeroU32,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU32;
 
 use assay_loader::{LoadError, ReadOptions};
 use assay_source::{Inspection, S3Options, SourceRow, SourceUrl, Sources};
@@ -56,8 +57,9 @@ pub(crate) async fn inspect(arguments: &InspectArguments) -> Result<Exit, Comman
         .inspect(url, &found, &read.format)
         .await
         .map_err(|cause| LoadError::Layout { location: url.to_string(), cause: Box::new(cause) })?;
-    let settings = read.settings(inspected.layout.clone(), url);
-    let report = InspectReport::new(found.identity.location, found.size, &inspected, &settings)?;
+    let settings = read.settings(&inspected, found.size, url);
+    let request_rows = read.api_batch_size.min(settings.chunk_rows);
+    let report = InspectReport::new(found.identity.location, found.size, &inspected, &settings, request_rows)?;
     print(&report, arguments.json)?;
     Ok(Exit::Done)
 }
@@ -123,7 +125,13 @@ enum ValueKind {
 }
 
 impl InspectReport {
-    fn new(source: String, bytes: u64, inspected: &Inspection, settings: &RunSettings) -> Result<Self, CommandError> {
+    fn new(
+        source: String,
+        bytes: u64,
+        inspected: &Inspection,
+        settings: &RunSettings,
+        request_rows: NonZeroU32,
+    ) -> Result<Self, CommandError> {
         let columns =
             Columns::from_names(settings.header.clone(), settings.mapping.as_deref()).map_err(LoadError::from)?;
         let mut seen: Vec<ColumnReport> =
@@ -163,10 +171,17 @@ impl InspectReport {
             sampled_rows: inspected.sample_rows(),
             rejected,
             first_rejects,
-            api_calls: count.div_ceil(u64::from(settings.chunk_rows.get())),
-            api_batch_size: settings.chunk_rows.get(),
+            api_calls: api_calls(count, settings.chunk_rows, request_rows),
+            api_batch_size: request_rows.get(),
         })
     }
+}
+
+/// Requests for these rows: those of each chunk are its own.
+fn api_calls(rows: u64, chunk_rows: NonZeroU32, request_rows: NonZeroU32) -> u64 {
+    let chunk_rows = u64::from(chunk_rows.get());
+    let requests = |rows: u64| rows.div_ceil(u64::from(request_rows.get()));
+    rows / chunk_rows * requests(chunk_rows) + requests(rows % chunk_rows)
 }
 
 fn rejection(rules: &Rules, row: &SourceRow<'_>) -> Option<Rejection> {
