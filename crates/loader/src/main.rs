@@ -39,8 +39,7 @@ async fn load(arguments: &Arguments, shutdown: &CancellationToken, health: &Heal
     let dependencies = dependencies?;
     observe(health, &dependencies);
     let ended = load_all(arguments, &dependencies, shutdown).await;
-    dependencies.broker.close().await;
-    dependencies.store.close().await;
+    tokio::join!(dependencies.broker.close(), dependencies.store.close());
     ended
 }
 
@@ -107,10 +106,14 @@ fn observe(health: &Health, dependencies: &Dependencies) {
 
 async fn connect(options: &LoaderConnections, common: &CommonArgs, operator: &str) -> Result<Dependencies, LoadError> {
     let startup = common.startup.startup_timeout;
+    let sources = Sources::new(&options.s3)?;
+    let connecting = async { Ok(assay_store::connect(&options.database, "loader", startup).await?) };
+    let opening = async { Ok::<_, LoadError>(assay_queue::connect(&options.broker, "loader", startup).await?) };
+    let (store, broker) = tokio::try_join!(connecting, opening)?;
     Ok(Dependencies {
-        sources: Sources::new(&options.s3)?,
-        store: assay_store::connect(&options.database, "loader", startup).await?,
-        broker: assay_queue::connect(&options.broker, "loader", startup).await?,
+        sources,
+        store,
+        broker,
         startup,
         drain: common.shutdown.drain_timeout,
         lease_owner: LeaseOwner::new(),

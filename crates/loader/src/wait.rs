@@ -16,8 +16,12 @@ use crate::load::read::ReadBatch;
 use crate::load::stored::PAGE;
 use crate::{LoadError, LoadProgress};
 
-/// Interval between two queries of the ledger.
+/// Interval between two queries of the ledger while the source is read.
 const POLL: Duration = Duration::from_millis(250);
+/// Intervals afterwards: a small source is stored within milliseconds, a large one is asked about less often.
+const FASTEST_POLL: Duration = Duration::from_millis(5);
+/// Share of the time already waited that may pass between two queries.
+const POLL_SHARE: u32 = 8;
 /// Interval between two checks for dead letters.
 const DEAD_LETTER_POLL: Duration = Duration::from_secs(2);
 /// Time after the start before a missing consumer is logged: the other programs are starting, too.
@@ -94,7 +98,8 @@ pub(crate) async fn until_finished(
     shutdown: &CancellationToken,
 ) -> Result<(Run, Tally), LoadError> {
     let (store, run_id) = (following.store, following.run_id);
-    let deadline = Instant::now() + timeout;
+    let began = Instant::now();
+    let deadline = began + timeout;
     let mut next_letter_check = Instant::now();
     loop {
         let run = store.run(run_id).await;
@@ -119,7 +124,7 @@ pub(crate) async fn until_finished(
             Err(error) => return Err(error.into()),
         }
         tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep((began.elapsed() / POLL_SHARE).clamp(FASTEST_POLL, POLL)) => {}
             () = shutdown.cancelled() => {
                 let rows = following.progress.rows_published();
                 return Err(LoadError::Stopped { run_id: run_id.clone(), rows, again: again.to_owned() });

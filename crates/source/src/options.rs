@@ -65,6 +65,13 @@ pub(crate) struct S3Settings {
     pub(crate) timeout: Duration,
 }
 
+impl S3Settings {
+    /// Whether no request is sent by TLS: not to the server, nor to a service that knows the credentials.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.credentials.is_some() && self.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http:"))
+    }
+}
+
 impl S3Options {
     /// Checks the settings and reads the files among them. An empty value is the same as none.
     pub(crate) fn settle(&self) -> Result<S3Settings, SourceError> {

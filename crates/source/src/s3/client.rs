@@ -15,10 +15,11 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
-    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::primitives::DateTime;
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::{self as http_client, tls};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use tokio_util::io::StreamReader;
@@ -183,10 +184,9 @@ impl S3Client {
     }
 }
 
-/// The SDK's configuration from environment and AWS profiles, on the workspace's one HTTP and TLS stack.
-pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
-    let mut http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
+fn https(settings: &S3Settings) -> SharedHttpClient {
+    let mut http =
+        http_client::Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
     if let Some(authorities) = &settings.authorities {
         let trusted = tls::TrustStore::default().with_pem_certificate(authorities.as_bytes());
         // Only our own certificates could make it fail, and they are checked.
@@ -194,7 +194,13 @@ pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
             http = http.tls_context(context);
         }
     }
-    let http = http.build_https();
+    http.build_https()
+}
+
+/// The SDK's configuration from environment and AWS profiles, on the workspace's one HTTP and TLS stack.
+pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
+    // Loading the authorities of TLS takes as long as reading a small source.
+    let http = if settings.is_plain() { http_client::Builder::new().build_http() } else { https(settings) };
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
