@@ -21,7 +21,8 @@ pub(super) fn compressed(body: &[u8]) -> Option<Bytes> {
         return None;
     }
     let compressed = compress_prepend_size(body);
-    (compressed.len() < body.len()).then(|| compressed.into())
+    // A copy, as the other has room for a body that does not shrink, and hundreds may wait for their confirms.
+    (compressed.len() < body.len()).then(|| Bytes::copy_from_slice(&compressed))
 }
 
 /// The decompressed size that a body claims; `None` if it is not compressed, or claims more than `longest`.
