@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use assay_transaction::{
-    Chunk, ChunkId, Columns, DecimalMark, Delimiter, Dialect, EncodedTransaction, Encoding, Entry, IdScheme, RowRange,
-    Rules, RunSettings, ValidRow,
+    CheckedRow, Checkpoint, Chunk, ChunkId, Chunker, Columns, DecimalMark, Delimiter, Dialect, EncodedTransaction,
+    Encoding, Entry, IdScheme, Position, RowRange, Rules, RunSettings, ValidRow,
 };
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -19,21 +19,46 @@ fn main() {
     divan::main();
 }
 
-/// The valid rows of a chunk.
-fn valid() -> Vec<ValidRow> {
+fn rules() -> (Rules, RunSettings) {
     let settings = RunSettings { dialect: DIALECT, ..RunSettings::example() };
     let columns = Columns::from_names(HEADER.split(';').map(str::to_owned).collect(), None).expect("a header");
-    let rules = Rules::new(columns, &settings);
+    (Rules::new(columns, &settings), settings)
+}
+
+fn text(number: u64) -> String {
+    let (units, cents) = (number % 1000, number % 100);
+    format!(
+        "{number};Card expense at Boulangerie du Marché;-{units},{cents:02};2023-11-28 06:35:12;EDF;refund;debit;FR;web"
+    )
+}
+
+/// The valid rows of a chunk.
+fn valid() -> Vec<ValidRow> {
+    let (rules, _) = rules();
     let row = |number: u64| {
-        let text = format!(
-            "{number};Card expense at Boulangerie du Marché;-{},{:02};2023-11-28 06:35:12;EDF;refund;debit;FR;web",
-            number % 1000,
-            number % 100
-        );
+        let text = text(number);
         let fields: Vec<&[u8]> = text.split(';').map(str::as_bytes).collect();
         rules.check(number, &fields[..], text.len()).expect("a valid row")
     };
     (1..=ROWS).map(row).collect()
+}
+
+/// Checking rows and writing them into a chunk, as the loader does.
+#[divan::bench]
+fn rows_into_a_chunk(bencher: Bencher<'_, '_>) {
+    let (rules, settings) = rules();
+    let texts: Vec<String> = (1..=ROWS).map(text).collect();
+    let rows: Vec<Vec<&[u8]>> = texts.iter().map(|text| text.split(';').map(str::as_bytes).collect()).collect();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let mut chunker = Chunker::new("run".parse().expect("a name"), &settings, Checkpoint::START);
+        for (number, fields) in (1..).zip(&rows) {
+            let checked = rules.check_fields(number, 1, &fields[..], 100).expect("a valid row");
+            let row =
+                CheckedRow { row: Ok(checked), amount: None, other_reading: false, bytes: 100, end: Position::START };
+            black_box(chunker.push(row).expect("it is encoded"));
+        }
+        chunker.finish(Position::START).expect("it is encoded")
+    });
 }
 
 fn chunk() -> Chunk {

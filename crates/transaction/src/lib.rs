@@ -2,8 +2,8 @@
 //!
 //! Everything here is pure: no I/O, no clock, no environment. All other crates depend on this one; it depends on none of them.
 //!
-//! A row's path: the source passes its fields to [`Rules::check`], which returns a [`ValidRow`] or a [`Rejection`]; the
-//! [`Chunker`] groups rows into [`Chunk`]s; a predictor turns a [`Chunk`] into a [`ScoredChunk`]; the store records it. A row is
+//! A row's path: the source passes its fields to [`Rules::check_fields`], which returns [`CheckedFields`] or a [`Rejection`]; the
+//! [`Chunker`] writes rows into [`EncodedChunk`]s; a predictor turns a [`Chunk`] into a [`ScoredChunk`]; the store records it. A row is
 //! always in exactly one list of its chunk, so the law holds: `rows_read = predicted + invalid + failed + duplicate`.
 
 mod message;

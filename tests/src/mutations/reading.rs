@@ -59,14 +59,15 @@ impl Reader {
         let (mut rows, mut in_chunks) = (Vec::new(), 0);
         while let Some(batch) = reader.next_batch(1_000).await.map_err(told)? {
             for row in batch.rows() {
-                let checked = row.rejection().map_or_else(|| rules.check(row.number, &row.fields, row.raw_bytes), Err);
+                let checked =
+                    row.rejection().map_or_else(|| rules.check_fields(row.number, 1, &row.fields, row.raw_bytes), Err);
                 let (outcome, judged) = match checked {
-                    Ok(mut valid) => {
-                        let entry = Entry::new(row.number, &valid).expect("a transaction is JSON");
+                    Ok(fields) => {
+                        let mut valid = fields.clone().into_valid_row();
                         // A name that another line has made up is nothing in this one.
                         valid.transaction.attributes.retain(|_, value| !value.is_empty());
                         let plain = Entry::new(0, &valid).expect("a transaction is JSON");
-                        (format!("{:?} {}", plain.external_id, plain.transaction.as_json()), Ok(entry))
+                        (format!("{:?} {}", plain.external_id, plain.transaction.as_json()), Ok(fields))
                     }
                     Err(rejection) => {
                         let outcome = format!("{} {}", rejection.reason.code(), row.raw.escape_ascii());
@@ -77,12 +78,12 @@ impl Reader {
                 };
                 let bytes = row_bytes.of(row.raw, row.raw_bytes, &row.fields);
                 let judged = CheckedRow { row: judged, amount: None, other_reading: false, bytes, end: row.end };
-                in_chunks += chunker.push(judged).map_or(0, |cut| cut.chunk.range.rows);
+                in_chunks += chunker.push(judged).expect("a chunk is JSON").map_or(0, |cut| cut.chunk.range.rows);
                 let last = row.line.max(row.end.line.saturating_sub(1));
                 rows.push(Row { first: row.line, last, outcome });
             }
         }
-        in_chunks += chunker.finish(reader.position()).map_or(0, |cut| cut.chunk.range.rows);
+        in_chunks += chunker.finish(reader.position()).expect("a chunk is JSON").map_or(0, |cut| cut.chunk.range.rows);
         assert_eq!(in_chunks, rows.len() as u64, "each row is in one chunk");
         // Where the source ends without a line end, nothing says that its last line is over.
         if let Some(last) = rows.last_mut() {

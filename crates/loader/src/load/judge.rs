@@ -3,9 +3,9 @@
 
 use assay_source::{HEAD_BYTES, SourceRow};
 use assay_transaction::{
-    Budgets, CheckedRow, CheckpointCounts, DecidedBy, Decision, DecisionSubject, Entry, ExpectedTotals, HeaderError,
+    Budgets, CheckedRow, CheckpointCounts, DecidedBy, Decision, DecisionSubject, ExpectedTotals, HeaderError,
     HeaderRow, HeaderRowFinder, IdOccurrences, Position, RawText, RejectReason, RejectedRow, Rejection,
-    RejectionCounts, RowBytes, Rules, RunSettings, SimilarIds, TooManyRows, WireError, quoted,
+    RejectionCounts, RowBytes, Rules, RunSettings, SimilarIds, TooManyRows, quoted,
 };
 use tracing::warn;
 
@@ -25,8 +25,19 @@ pub(crate) struct RowStats {
     other_reading: Option<String>,
 }
 
-pub(crate) enum JudgedRow {
-    Row(CheckedRow),
+impl RowStats {
+    fn note(&mut self, row: &SourceRow<'_>, rejection: &Rejection) {
+        metrics::rejected(&rejection.reason);
+        self.rejections.add(rejection);
+        if rejection.other_reading && self.other_reading.is_none() {
+            self.other_reading =
+                Some(format!("row {} (line {}): {}", row.number, row.line, rejection.without_values()));
+        }
+    }
+}
+
+pub(crate) enum JudgedRow<'a> {
+    Row(CheckedRow<'a>),
     /// A header other than that of the source, and the difference.
     OtherHeader(String),
     /// Ids count equal rows, and there are too many; with the reason.
@@ -85,22 +96,23 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether a row is a transaction; otherwise the broken rule, with the row's bytes.
-    pub(crate) fn judge(&mut self, row: &SourceRow<'_>) -> Result<JudgedRow, WireError> {
+    pub(crate) fn judge<'r>(&'r mut self, row: &'r SourceRow<'_>) -> JudgedRow<'r> {
         let nth = match self.count(row) {
             Ok(nth) => nth,
-            Err(error) => return Ok(JudgedRow::Uncountable(error.to_string())),
+            Err(error) => return JudgedRow::Uncountable(error.to_string()),
         };
         let checked = match row.rejection() {
             Some(rejection) => Err(rejection),
-            None => self.rules.check_nth(row.number, nth, &row.fields, row.raw_bytes),
+            None => self.rules.check_fields(row.number, nth, &row.fields, row.raw_bytes),
         };
         let (judged, amount, other_reading) = match checked {
-            Ok(valid) => {
-                self.stats.ambiguous_hours += u64::from(valid.is_ambiguous_hour);
-                if let Some(id) = &valid.external_id {
+            Ok(fields) => {
+                self.stats.ambiguous_hours += u64::from(fields.is_ambiguous_hour());
+                if let Some(id) = fields.external_id() {
                     self.stats.lookalikes.add(row.number, id);
                 }
-                (Ok(Entry::new(row.number, &valid)?), Some(valid.transaction.amount), false)
+                let amount = fields.amount();
+                (Ok(fields), Some(amount), false)
             }
             Err(rejection) => {
                 let mut rejection = match self.header_in(row) {
@@ -108,11 +120,11 @@ impl<'a> Judge<'a> {
                         let message = "the row repeats the header".to_owned();
                         Rejection::new(RejectReason::HeaderRepeated, message)
                     }
-                    Some(HeaderRow::Other(difference)) => return Ok(JudgedRow::OtherHeader(difference)),
+                    Some(HeaderRow::Other(difference)) => return JudgedRow::OtherHeader(difference),
                     None => rejection,
                 };
                 rejection.other_reading |= is_in_another_encoding(self.settings, row.end, &rejection.reason);
-                self.note(row, &rejection);
+                self.stats.note(row, &rejection);
                 let Rejection { reason, message, other_reading, .. } = rejection;
                 let raw = RawText::from(row.raw.to_vec());
                 let rejected = RejectedRow { row: row.number, line: row.line, reason, message, raw };
@@ -121,20 +133,11 @@ impl<'a> Judge<'a> {
         };
         self.stats.rows += 1;
         let bytes = self.bytes.of(row.raw, row.raw_bytes, &row.fields);
-        Ok(JudgedRow::Row(CheckedRow { row: judged, amount, other_reading, bytes, end: row.end }))
+        JudgedRow::Row(CheckedRow { row: judged, amount, other_reading, bytes, end: row.end })
     }
 
     fn header_in(&self, row: &SourceRow<'_>) -> Option<HeaderRow> {
         self.headers.as_ref().filter(|_| row.malformed.is_none())?.find(&row.fields)
-    }
-
-    fn note(&mut self, row: &SourceRow<'_>, rejection: &Rejection) {
-        metrics::rejected(&rejection.reason);
-        self.stats.rejections.add(rejection);
-        if rejection.other_reading && self.stats.other_reading.is_none() {
-            self.stats.other_reading =
-                Some(format!("row {} (line {}): {}", row.number, row.line, rejection.without_values()));
-        }
     }
 
     /// Why the run must end after this many rows: too many are invalid, or fit only another reading. None while it may

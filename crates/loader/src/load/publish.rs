@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use assay_queue::{Broker, ConfirmError, Message, PublishWindow, QueueKind, Route, publish_until_confirmed};
 use assay_store::{Lease, Store};
-use assay_transaction::{Checkpoint, Chunk, ChunkId, Lane};
+use assay_transaction::{Checkpoint, Chunk, ChunkId, CutChunk, EncodedChunk, Lane};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
@@ -126,26 +126,25 @@ impl ChunkPublisher<'_> {
                             checkpoints.confirmed(published.confirmed, self.progress.rows_recorded());
                         }
                     }
-                    Some(ReaderMessage::Cut(mut cut)) => {
+                    Some(ReaderMessage::Cut(CutChunk { chunk, next })) => {
+                        let (id, rows) = (chunk.id.clone(), chunk.range.rows);
                         // An unreachable database may not answer before the shutdown.
                         let looking_up = async {
-                            let is_missing = !recorded.has(cut.chunk.id.chunk).await?;
-                            if is_missing {
-                                stored.mark(&mut cut.chunk).await?;
+                            if recorded.has(chunk.id.chunk).await? {
+                                return Ok(None);
                             }
-                            Ok::<_, LoadError>(is_missing)
+                            Ok::<_, LoadError>(Some(stored.mark(chunk).await?))
                         };
-                        let Some(is_missing) = self.no_more.run_until_cancelled(looking_up).await else {
+                        let Some(missing) = self.no_more.run_until_cancelled(looking_up).await else {
                             // This chunk is not published, even if the reader has finished.
                             published.is_complete = false;
                             continue;
                         };
-                        let body = if is_missing? { Some(cut.chunk.encode()?) } else { None };
-                        let bytes = body.as_ref().map_or(0, Vec::len);
+                        let missing = missing?;
+                        let bytes = missing.as_ref().map_or(0, |chunk| chunk.body.len());
                         window.add(bytes);
                         is_unsure = bytes > sure;
-                        let rows = cut.chunk.range.rows;
-                        in_flight.push_back(self.confirm(&cut.chunk.id, rows, body, cut.next));
+                        in_flight.push_back(self.confirm(&id, rows, missing, next));
                     }
                     None => reading = false,
                 },
@@ -167,17 +166,17 @@ impl ChunkPublisher<'_> {
         Ok(published)
     }
 
-    /// Publishes the body of a chunk, if it has one. Holds nothing else of the chunk.
+    /// Publishes a chunk, unless it is recorded.
     fn confirm(
         &self,
         id: &ChunkId,
         rows: u64,
-        body: Option<Vec<u8>>,
+        missing: Option<EncodedChunk>,
         next: Checkpoint,
     ) -> impl Future<Output = Result<ConfirmedChunk, Unconfirmed>> + use<'_> {
         let (broker, give_up, chunk) = (self.broker, self.give_up, id.chunk);
         let span = error_span!("chunk", run_id = %id.run_id, chunk, lane = ROUTE.lane.as_str());
-        let message = body.map(|body| Message::new(id.to_string(), Chunk::MESSAGE_TYPE, &id.run_id, body));
+        let message = missing.map(|chunk| Message::new(id.to_string(), Chunk::MESSAGE_TYPE, &id.run_id, chunk.body));
         let publishing = async move {
             let Some(message) = message else { return Ok(ConfirmedChunk { next, bytes: 0, rows: None }) };
             let bytes = message.body.len();

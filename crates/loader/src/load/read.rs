@@ -109,7 +109,7 @@ async fn read_all(
                 trailer = found;
                 continue;
             }
-            let judged = match judge.judge(&row)? {
+            let judged = match judge.judge(&row) {
                 JudgedRow::Row(judged) => judged,
                 JudgedRow::Uncountable(reason) => return Ok(ReadEnd::BudgetSpent(reason)),
                 JudgedRow::OtherHeader(difference) => {
@@ -119,7 +119,7 @@ async fn read_all(
             };
             data_end = row.end;
             full = batches.count(row.number, judged.row.is_ok());
-            if let Some(cut) = chunker.push(judged) {
+            if let Some(cut) = chunker.push(judged)? {
                 last = cut.next;
                 if to.send(ReaderMessage::Cut(cut)).await.is_err() {
                     return Ok(ReadEnd::Abandoned);
@@ -146,7 +146,7 @@ async fn read_all(
         }
     };
     let ends_at_data = trailer.is_found() || matches!(end, Some((SourceError::OtherHeader(_), _)));
-    if let Some(cut) = chunker.finish(if ends_at_data { data_end } else { reader.position() }) {
+    if let Some(cut) = chunker.finish(if ends_at_data { data_end } else { reader.position() })? {
         last = cut.next;
         if to.send(ReaderMessage::Cut(cut)).await.is_err() {
             return Ok(ReadEnd::Abandoned);

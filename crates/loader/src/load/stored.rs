@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use assay_store::{EarlierIds, ErrorClass, RecordedChunk, Store, StoreError};
-use assay_transaction::{Chunk, Entry, Run, RunId};
+use assay_transaction::{EncodedChunk, Entry, Run, RunId};
 use tracing::info;
 
 use crate::LoadError;
@@ -79,39 +79,48 @@ impl<'a> StoredRowMarker<'a> {
     }
 
     /// Marks the stored rows. Waits for an unreachable database.
-    pub(crate) async fn mark(&mut self, chunk: &mut Chunk) -> Result<(), LoadError> {
-        match self.look_up(chunk).await {
+    pub(crate) async fn mark(&mut self, chunk: EncodedChunk) -> Result<EncodedChunk, LoadError> {
+        let may_be_stored: fn(&&Entry) -> bool = match self.earlier_ids().await? {
+            EarlierIds::Nothing => return Ok(chunk),
+            EarlierIds::Uuids if !chunk.has_uuids => return Ok(chunk),
+            EarlierIds::Uuids => |entry| entry.external_id.is_none(),
+            EarlierIds::Any => |_| true,
+        };
+        let mut decoded = chunk.decode()?;
+        let entries: Vec<&Entry> = decoded.transactions.iter().filter(may_be_stored).collect();
+        if entries.is_empty() {
+            return Ok(chunk);
+        }
+        let store = self.store;
+        let known = retry_store("the lookup of stored rows", || store.stored_predictions(&entries)).await;
+        let Some(known) = self.or_nothing(known)?.filter(|known| !known.is_empty()) else { return Ok(chunk) };
+        self.rows += known.len() as u64;
+        decoded.known = known;
+        Ok(EncodedChunk::of(&decoded)?)
+    }
+
+    /// Which ids may be stored; asked once.
+    async fn earlier_ids(&mut self) -> Result<EarlierIds, LoadError> {
+        let (store, run) = (self.store, self.run);
+        if let Some(earlier) = self.earlier {
+            return Ok(earlier);
+        }
+        let earlier = retry_store("the lookup of earlier runs", || store.earlier_ids(run)).await;
+        let earlier = self.or_nothing(earlier)?.unwrap_or(EarlierIds::Nothing);
+        Ok(*self.earlier.insert(earlier))
+    }
+
+    /// What was looked up; none if it never can be.
+    fn or_nothing<T>(&mut self, looked_up: Result<T, StoreError>) -> Result<Option<T>, LoadError> {
+        match looked_up {
             // Most likely a missing privilege. Scoring the rows again is still right.
             Err(error) if error.class() != ErrorClass::Transient => {
                 info!("stored rows cannot be looked up, and are scored again: {error}");
                 self.earlier = Some(EarlierIds::Nothing);
-                Ok(())
+                Ok(None)
             }
-            looked_up => Ok(looked_up?),
+            looked_up => Ok(Some(looked_up?)),
         }
-    }
-
-    async fn look_up(&mut self, chunk: &mut Chunk) -> Result<(), StoreError> {
-        let (store, run) = (self.store, self.run);
-        let earlier = if let Some(earlier) = self.earlier {
-            earlier
-        } else {
-            let earlier = retry_store("the lookup of earlier runs", || store.earlier_ids(run)).await?;
-            *self.earlier.insert(earlier)
-        };
-        let may_be_stored = |entry: &&Entry| match earlier {
-            EarlierIds::Nothing => false,
-            EarlierIds::Uuids => entry.external_id.is_none(),
-            EarlierIds::Any => true,
-        };
-        let entries: Vec<&Entry> = chunk.transactions.iter().filter(may_be_stored).collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let known = retry_store("the lookup of stored rows", || store.stored_predictions(&entries)).await?;
-        self.rows += known.len() as u64;
-        chunk.known = known;
-        Ok(())
     }
 
     pub(crate) fn log(&self) {

@@ -53,17 +53,18 @@ pub async fn reread_row(
         while let Some(read) = messages.recv().await {
             let ReaderMessage::Cut(CutChunk { chunk, next }) = read else { continue };
             if next.rows_before() >= row {
+                let chunk = chunk.decode()?;
                 let valid = chunk.transactions.into_iter().find(|entry| entry.row == row).map(Ok);
-                return valid
+                return Ok(valid
                     .or_else(|| chunk.rejected.into_iter().find(|rejected| rejected.row == row).map(Err))
-                    .map(|judged| (before, judged));
+                    .map(|judged| (before, judged)));
             }
             before = next;
         }
-        None
+        Ok::<_, LoadError>(None)
     };
     let (end, judged) = tokio::join!(read(reader, run, from, Some(NO_CHUNK), BATCH_ROWS, progress, sender), find);
-    match (end?.0, judged) {
+    match (end?.0, judged?) {
         (_, Some((before, judged))) => text_of(sources, (&url, &found), run, row, before, judged).await,
         (ReadEnd::Broken(error, _), None) => Err(error.into()),
         _ => Ok(None),

@@ -3,9 +3,11 @@
 //! Readers ignore unknown fields, so that a newer version may add some.
 
 mod chunk;
+mod chunk_body;
 mod encoded;
 mod feed;
 mod identities;
+pub(crate) mod json_writer;
 mod live;
 mod replay;
 mod scored;
@@ -18,6 +20,8 @@ mod view;
 use crate::value::redact::json_problem;
 
 pub use chunk::{Chunk, ChunkId, Entry, KnownRow, Lane, RowRange};
+pub(crate) use chunk_body::ChunkBody;
+pub use chunk_body::EncodedChunk;
 pub use encoded::EncodedTransaction;
 pub use feed::PredictionNotice;
 pub use identities::IdentitiesNotice;

@@ -1,18 +1,20 @@
 //! The rules a row must pass, in fixed order; the first broken one is its reason.
 //!
 //! `reason` lists the codes, `explain` writes messages about amounts and timestamps, `rejections` holds and counts
-//! rejected rows, and `decoding` turns bytes into text.
+//! rejected rows, `checked_fields` a row that passed, and `decoding` turns bytes into text.
 
+mod checked_fields;
 pub(crate) mod decoding;
 mod explain;
 mod reason;
 mod rejections;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+pub use self::checked_fields::CheckedFields;
+pub(crate) use self::checked_fields::{AttributeName, Attributes};
 pub use self::reason::{FailureClass, RejectReason};
 pub use self::rejections::{MAX_RAW_KEPT, PrevailingReason, RejectedRow, Rejection, RejectionCounts};
 
@@ -110,6 +112,17 @@ impl Rules {
         fields: &(impl FieldAccess + ?Sized),
         raw_bytes: usize,
     ) -> Result<ValidRow, Rejection> {
+        self.check_fields(number, nth, fields, raw_bytes).map(CheckedFields::into_valid_row)
+    }
+
+    /// The same, with the texts where they are.
+    pub fn check_fields<'a>(
+        &'a self,
+        number: u64,
+        nth: u64,
+        fields: &'a (impl FieldAccess + ?Sized),
+        raw_bytes: usize,
+    ) -> Result<CheckedFields<'a>, Rejection> {
         if raw_bytes > MAX_ROW_BYTES {
             return Err(Rejection::new(
                 RejectReason::RowTooLarge,
@@ -134,11 +147,9 @@ impl Rules {
         };
         let operation_type = row.by_amount(&columns.operation_type, amount, RejectReason::OperationTypeEmpty)?;
         let side = row.by_amount(&columns.side, amount, RejectReason::SideEmpty)?;
-        let mut attributes = BTreeMap::new();
-        for (index, name) in &columns.attributes {
-            let value = row.text(*index).map_err(|error| error.into_rejection(&format!("`{name}`")))?;
-            attributes.insert(name.clone(), value.into_owned());
-        }
+        let mut attributes = Attributes::of_columns(&columns.attributes, |column| {
+            row.text(column.index).map_err(|error| error.into_rejection(&format!("`{}`", column.name)))
+        })?;
         for (name, value) in fields.extras() {
             let name = self.decoder.text(name).map_err(|error| error.into_rejection("a key"))?;
             if columns.keeps(&name) {
@@ -147,23 +158,26 @@ impl Rules {
                     .decoder
                     .text(value)
                     .map_err(|error| error.into_rejection("the value of a key missing from the header"))?;
-                attributes.insert(name.clone().into_owned(), value.into_owned());
+                attributes.insert(name, value);
             }
         }
-        let source_id = columns.id.counted(id.trim(), nth);
-        let (id, external_id) = self.namespace.identify(self.ids, &source_id);
-        let external_id = external_id.map(str::to_owned);
-        let transaction = Transaction {
+        let written = columns.id.counted(without_blanks(id), nth);
+        let (id, external_id) = self.namespace.identify(self.ids, &written);
+        let external_id = external_id.is_some().then_some(written);
+        let merchant = (!is_blank(&merchant)).then_some(merchant);
+        Ok(CheckedFields {
+            row: number,
             id,
-            description: description.into_owned(),
+            external_id,
+            description,
             amount,
             timestamp,
-            merchant: (!is_blank(&merchant)).then(|| merchant.into_owned()),
-            operation_type: operation_type.into_owned(),
-            side: side.into_owned(),
+            merchant,
+            operation_type,
+            side,
             attributes,
-        };
-        Ok(ValidRow { transaction, external_id, is_ambiguous_hour })
+            is_ambiguous_hour,
+        })
     }
 
     /// The amount of a row, if it can be parsed: it counts in the total even if the row breaks another rule.
@@ -241,6 +255,14 @@ impl Rules {
             Some(time_count) => time_count.read(text, self.reading).map(ParsedTimestamp::unambiguous),
         }
         .map_err(|error| self.explainer.timestamp(&field.shown, text, error, time_count.is_some()))
+    }
+}
+
+fn without_blanks(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     }
 }
 

@@ -3,21 +3,22 @@
 //! The cuts depend only on the source's rows and the run's frozen sizes, never on validity or on how the rows arrived.
 //! So a resumed or repaired run makes the same chunks again, and a chunk's identity always means the same rows.
 
+use crate::message::ChunkBody;
 use crate::{
-    Amount, Checkpoint, CheckpointCounts, Chunk, ChunkId, Entry, IdScheme, Position, RejectedRow, RowRange, RunId,
-    RunSettings,
+    Amount, CheckedFields, Checkpoint, CheckpointCounts, ChunkId, EncodedChunk, IdScheme, Position, RejectedRow,
+    RowRange, RunId, RunSettings, WireError,
 };
 
 /// A finished chunk, and where its run would resume after it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CutChunk {
     /// The chunk.
-    pub chunk: Chunk,
+    pub chunk: EncodedChunk,
     /// The position after its last row.
     pub next: Checkpoint,
 }
 
-/// Collects rows and cuts a chunk whenever one is full.
+/// Collects rows, encoded, and cuts a chunk whenever one is full.
 #[derive(Debug)]
 pub struct Chunker {
     run_id: RunId,
@@ -31,9 +32,9 @@ pub struct Chunker {
 
 /// A checked row for a [`Chunker`].
 #[derive(Debug)]
-pub struct CheckedRow {
+pub struct CheckedRow<'a> {
     /// A transaction, or a rejected row.
-    pub row: Result<Entry, RejectedRow>,
+    pub row: Result<CheckedFields<'a>, RejectedRow>,
     /// Its amount, if it could be parsed.
     pub amount: Option<Amount>,
     /// Whether it is rejected, and fits only another reading than the recognised one.
@@ -49,15 +50,18 @@ struct OpenChunk {
     first_row: u64,
     rows: u64,
     bytes: u64,
-    transactions: Vec<Entry>,
-    rejected: Vec<RejectedRow>,
+    body: ChunkBody,
 }
 
 impl OpenChunk {
-    fn at(first_row: u64) -> Self {
-        Self { first_row, rows: 0, bytes: 0, transactions: Vec::new(), rejected: Vec::new() }
+    /// An empty one, for a body of about as many bytes.
+    fn at(first_row: u64, expected: usize) -> Self {
+        Self { first_row, rows: 0, bytes: 0, body: ChunkBody::with_capacity(expected) }
     }
 }
+
+/// Bytes by which the body of a chunk may exceed that of the one before without being moved.
+const MORE_BYTES: usize = 4 * 1024;
 
 impl Chunker {
     /// Starts at a checkpoint: at [`Checkpoint::START`] for a new run.
@@ -69,20 +73,15 @@ impl Chunker {
             max_bytes: u64::from(settings.chunk_bytes.get()),
             next_chunk: from.chunk,
             counted: from.counted,
-            open: OpenChunk::at(from.at.row),
+            open: OpenChunk::at(from.at.row, 0),
         }
     }
 
     /// Adds the next row; returns a chunk if that filled one. A chunk is full with `chunk_rows` rows, or at least
     /// `chunk_bytes` bytes.
-    pub fn push(&mut self, judged: CheckedRow) -> Option<CutChunk> {
-        match judged.row {
-            Ok(entry) => self.open.transactions.push(entry),
-            Err(rejected) => {
-                self.counted.invalid += 1;
-                self.open.rejected.push(rejected);
-            }
-        }
+    pub fn push(&mut self, judged: CheckedRow<'_>) -> Result<Option<CutChunk>, WireError> {
+        self.counted.invalid += u64::from(judged.row.is_err());
+        self.open.body.push(judged.row);
         if let Some(amount) = judged.amount {
             self.counted.amount.add(amount);
         }
@@ -90,11 +89,11 @@ impl Chunker {
         self.open.rows += 1;
         self.open.bytes += judged.bytes;
         let full = self.open.rows >= self.max_rows || self.open.bytes >= self.max_bytes;
-        if full { self.cut(judged.end) } else { None }
+        if full { self.cut(judged.end) } else { Ok(None) }
     }
 
     /// Cuts the rest at the end of the source.
-    pub fn finish(&mut self, end: Position) -> Option<CutChunk> {
+    pub fn finish(&mut self, end: Position) -> Result<Option<CutChunk>, WireError> {
         self.cut(end)
     }
 
@@ -108,25 +107,20 @@ impl Chunker {
         self.counted
     }
 
-    fn cut(&mut self, end: Position) -> Option<CutChunk> {
+    fn cut(&mut self, end: Position) -> Result<Option<CutChunk>, WireError> {
         if self.open.rows == 0 {
-            return None;
+            return Ok(None);
         }
         let next_row = self.open.first_row + self.open.rows;
-        let full = std::mem::replace(&mut self.open, OpenChunk::at(next_row));
+        let expected = self.open.body.bytes() + MORE_BYTES;
+        let full = std::mem::replace(&mut self.open, OpenChunk::at(next_row, expected));
         let id = ChunkId { run_id: self.run_id.clone(), chunk: self.next_chunk };
         self.next_chunk += 1;
-        let chunk = Chunk {
-            id,
-            range: RowRange { first_row: full.first_row, rows: full.rows },
-            ids: self.ids,
-            transactions: full.transactions,
-            rejected: full.rejected,
-            known: Vec::new(),
-        };
+        let range = RowRange { first_row: full.first_row, rows: full.rows };
+        let chunk = full.body.finish(id, range, self.ids)?;
         let at = Position { row: next_row, ..end };
         let next = Checkpoint { chunk: self.next_chunk, at, counted: self.counted };
-        Some(CutChunk { chunk, next })
+        Ok(Some(CutChunk { chunk, next }))
     }
 }
 
@@ -153,16 +147,11 @@ mod tests {
             end = Position { row: row + 1, line: row + 2, offset: end.offset + length };
             let amount = format!("{length}.{row:04}").parse().ok();
             let other_reading = length % 2 == 0;
-            cuts.extend(chunker.push(CheckedRow {
-                row: Err(rejected(row)),
-                amount,
-                other_reading,
-                bytes: *length,
-                end,
-            }));
+            let judged = CheckedRow { row: Err(rejected(row)), amount, other_reading, bytes: *length, end };
+            cuts.extend(chunker.push(judged).unwrap());
         }
         assert_eq!(chunker.rows(), end.row - 1);
-        cuts.extend(chunker.finish(end));
+        cuts.extend(chunker.finish(end).unwrap());
         cuts
     }
 

@@ -67,10 +67,17 @@ impl RowBytes {
 
     fn encoded(&self, text: &[u8]) -> u64 {
         let (mut control, mut escaped, mut beyond) = (0_u64, 0_u64, 0_u64);
-        for byte in text {
-            control += u64::from(*byte < b' ');
-            escaped += u64::from(matches!(*byte, b'"' | b'\\'));
-            beyond += u64::from(!byte.is_ascii());
+        // Counts of one byte, so that many bytes are counted at a time.
+        for bytes in text.chunks(u8::MAX.into()) {
+            let mut counts = (0_u8, 0_u8, 0_u8);
+            for byte in bytes {
+                counts.0 += u8::from(*byte < b' ');
+                counts.1 += u8::from(*byte == b'"') + u8::from(*byte == b'\\');
+                counts.2 += u8::from(!byte.is_ascii());
+            }
+            control += u64::from(counts.0);
+            escaped += u64::from(counts.1);
+            beyond += u64::from(counts.2);
         }
         text.len() as u64
             + control * (Self::CONTROL - 1)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::message::json_writer::write_text;
 use crate::rules::decoding::TextDecoder;
 use crate::schema::derivation::{
     AmountColumns, AmountField, ColumnResolver, Derivation, DerivedField, FieldReader, TimestampField,
@@ -188,6 +189,32 @@ fn unmapped(wanted: &[(String, String)]) -> String {
     format!("the mapping names {column} that the header lacks: {}", shown.join(", "))
 }
 
+/// A column that is kept as an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttributeColumn {
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    /// The name in JSON.
+    pub(crate) json: String,
+    /// Its place in the order of the names.
+    pub(crate) place: usize,
+}
+
+impl AttributeColumn {
+    /// In header order; each name must be there once.
+    fn of(named: Vec<(usize, String)>) -> Vec<Self> {
+        let mut names: Vec<String> = named.iter().map(|(_, name)| name.clone()).collect();
+        names.sort_unstable();
+        let column = |(index, name): (usize, String)| {
+            let place = names.binary_search(&name).unwrap_or_default();
+            let mut json = Vec::new();
+            write_text(&mut json, &name);
+            Self { index, json: String::from_utf8(json).unwrap_or_default(), name, place }
+        };
+        named.into_iter().map(column).collect()
+    }
+}
+
 /// The position of each field in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
@@ -198,7 +225,7 @@ pub struct Columns {
     pub(crate) merchant: Option<DerivedField>,
     pub(crate) operation_type: DerivedField,
     pub(crate) side: DerivedField,
-    pub(crate) attributes: Vec<(usize, String)>,
+    pub(crate) attributes: Vec<AttributeColumn>,
     /// Names not kept among values without a column; none means that no such value is kept.
     dropped: Option<BTreeSet<String>>,
     names: Vec<String>,
@@ -249,6 +276,7 @@ impl Columns {
         }
         let keeps_others = mapping.attributes.keep.iter().any(|column| column == EVERY_OTHER);
         let dropped = keeps_others.then(|| mapping.attributes.drop.iter().map(|column| name_key(column)).collect());
+        let attributes = AttributeColumn::of(attributes);
         Ok(Self { id, description, amount, timestamp, merchant, operation_type, side, attributes, dropped, names })
     }
 
@@ -309,14 +337,13 @@ impl Columns {
 
     /// Bytes of a transaction's JSON taken by its attributes if all of them are empty.
     pub fn attribute_bytes(&self) -> usize {
-        let quoted = |name: &str| serde_json::to_string(name).map_or(name.len() + 2, |text| text.len());
         // Plus a colon, an empty text and a comma.
-        self.attributes.iter().map(|(_, name)| quoted(name) + 4).sum()
+        self.attributes.iter().map(|column| column.json.len() + 4).sum()
     }
 
     /// The attribute a column is kept as.
     pub fn attribute_of(&self, index: usize) -> Option<&str> {
-        self.attributes.iter().find(|(column, _)| *column == index).map(|(_, name)| name.as_str())
+        self.attributes.iter().find(|column| column.index == index).map(|column| column.name.as_str())
     }
 
     /// Whether to keep a value without a column.

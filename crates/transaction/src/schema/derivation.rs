@@ -88,8 +88,8 @@ impl DerivedField {
     }
 
     /// The id of the n-th row with the same texts; the first has no count.
-    pub(crate) fn counted<'a>(&self, id: &'a str, nth: u64) -> Cow<'a, str> {
-        if nth > 1 && self.is_counted() { Cow::Owned(format!("{id}{ID_SEPARATOR}{nth}")) } else { Cow::Borrowed(id) }
+    pub(crate) fn counted<'a>(&self, id: Cow<'a, str>, nth: u64) -> Cow<'a, str> {
+        if nth > 1 && self.is_counted() { Cow::Owned(format!("{id}{ID_SEPARATOR}{nth}")) } else { id }
     }
 }
 

@@ -6,6 +6,7 @@
 mod digits;
 mod notation;
 mod sum;
+mod text;
 
 use std::fmt;
 
@@ -16,6 +17,7 @@ use serde_json::value::RawValue;
 pub(crate) use digits::{DecimalDigits, DecimalNumber, DigitLimits};
 pub use notation::{AmountNotation, AmountReadings, amount_readings};
 pub use sum::AmountSum;
+pub(crate) use text::AmountText;
 
 /// Most digits after the decimal mark: the scale of `NUMERIC(20,4)`.
 pub(crate) const MAX_SCALE: usize = 4;
@@ -123,6 +125,11 @@ impl Amount {
         Ok(Self(value))
     }
 
+    /// Its digits, as they are displayed.
+    pub(crate) fn text(self) -> AmountText {
+        AmountText::of(self.0)
+    }
+
     /// The amount as a decimal, for a database driver.
     pub fn as_decimal(self) -> Decimal {
         self.0
@@ -148,7 +155,7 @@ impl TryFrom<Decimal> for Amount {
 
 impl fmt::Display for Amount {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        formatter.write_str(self.text().as_str())
     }
 }
 

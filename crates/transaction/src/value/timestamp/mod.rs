@@ -103,9 +103,13 @@ impl Timestamp {
             Some(seconds) => (seconds, false),
             None => zone.offset(local).ok_or(TimestampError::Gap)?,
         };
-        let utc = local
-            .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds_east)))
-            .ok_or(TimestampError::Format)?;
+        let utc = match seconds_east {
+            // Nearly every row.
+            0 => local,
+            seconds => local
+                .checked_sub_signed(chrono::TimeDelta::seconds(i64::from(seconds)))
+                .ok_or(TimestampError::Format)?,
+        };
         // An offset can carry the last hours of 9999 into a five-digit year.
         let timestamp = Self::within(&ALL_YEARS, utc.and_utc()).ok_or(TimestampError::Format)?;
         Ok(ParsedTimestamp { timestamp, is_ambiguous_hour })
@@ -113,7 +117,12 @@ impl Timestamp {
 
     /// The instant, if it is within these years.
     pub(crate) fn within(years: &RangeInclusive<i32>, utc: DateTime<Utc>) -> Option<Self> {
-        years.contains(&utc.year()).then_some(Self::from(utc))
+        years.contains(&utc.naive_utc().year()).then_some(Self::from(utc))
+    }
+
+    /// As it is displayed.
+    pub(crate) fn text(self) -> TimestampText {
+        TimestampText::of(self.0)
     }
 
     /// The instant, for a database driver.
@@ -125,8 +134,9 @@ impl Timestamp {
 impl From<DateTime<Utc>> for Timestamp {
     /// Truncates the instant to microseconds.
     fn from(instant: DateTime<Utc>) -> Self {
-        let micros = instant.nanosecond() / 1_000 * 1_000;
-        Self(instant.with_nanosecond(micros).unwrap_or(instant))
+        let nanos = instant.timestamp_subsec_nanos();
+        let is_whole = nanos.is_multiple_of(1_000);
+        Self(if is_whole { instant } else { instant.with_nanosecond(nanos / 1_000 * 1_000).unwrap_or(instant) })
     }
 }
 
@@ -215,13 +225,15 @@ impl fmt::Display for Timestamp {
 }
 
 /// `YYYY-MM-DDTHH:MM:SS[.ffffff]Z`, written digit by digit: every row needs one, and formatting six numbers is slow.
-struct TimestampText {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimestampText {
     bytes: [u8; 27],
     length: usize,
 }
 
 impl TimestampText {
     fn of(instant: DateTime<Utc>) -> Self {
+        let instant = instant.naive_utc();
         let mut text = Self { bytes: *b"0000-00-00T00:00:00.000000Z", length: 27 };
         // A `Timestamp` has a four-digit year.
         text.write_digits(0, 4, instant.year().unsigned_abs());
@@ -247,9 +259,13 @@ impl TimestampText {
         }
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
     fn as_str(&self) -> &str {
         // Only ASCII digits and signs.
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
