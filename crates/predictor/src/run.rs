@@ -42,7 +42,8 @@ pub async fn run(
     let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let (micro_batches, collector) =
         MicroBatches::new(Arc::clone(&scorer), live.clone(), live_messages, shutdown.clone());
-    let (batch_size, ids, stopped_runs) = (live.api_batch_size, Arc::new(KnownIdScheme::default()), Arc::clone(&stopped));
+    let (batch_size, ids, stopped_runs) =
+        (live.api_batch_size, Arc::new(KnownIdScheme::default()), Arc::clone(&stopped));
     let external = Arc::new(ExternalReader::new(live.clone(), Arc::clone(&ids)));
     let scoring = MessageScorer {
         broker,

@@ -8,7 +8,9 @@ mod corpus;
 mod mutation;
 mod valid;
 
-use assay_transaction::{Chunk, ChunkScores, EncodedTransaction, ScoredChunk, WireError};
+use assay_transaction::{
+    Chunk, ChunkScores, EncodedTransaction, Lane, Prediction, ScoredChunk, UnscoredChunk, WireError,
+};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -113,8 +115,13 @@ proptest! {
     ) {
         read(&mutate(chunk.encode().unwrap(), &mutations));
         read(&mutate(scored.encode().unwrap(), &mutations));
-        let scores = ChunkScores::of(&ScoredChunk { id: chunk.id.clone(), range: chunk.range, ..scored }).encode().unwrap();
-        read_scores(&mutate(scores, &mutations), &chunk.encode().unwrap());
+        let body = bytes::Bytes::from(chunk.encode().unwrap());
+        let unscored = UnscoredChunk::decode_within(&body).unwrap();
+        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.5), model_version: None };
+        let outcomes = unscored.to_score().iter().map(|_| Ok(prediction.clone())).collect();
+        let at = chrono::Utc::now().into();
+        let scores = ChunkScores::new(&unscored, Lane::Batch, at, outcomes).encode().unwrap();
+        read_scores(&mutate(scores, &mutations), &body);
     }
 
     #[test]

@@ -200,7 +200,7 @@ async fn a_past_day_with_lost_rows_ends_by_order(database: &Database) {
 /// A scored message of rows with these ids.
 fn scored(id: &LiveId, rows: &[u128]) -> ScoredLive {
     let ScoredChunk { predicted_at, predicted, failed, rejected, .. } = chunk_of_ids(RUN, 0, 1, rows);
-    ScoredLive { id: id.clone(), predicted_at, predicted, failed, rejected }
+    ScoredLive { id: id.clone(), ids: assay_transaction::IdScheme::V8, predicted_at, predicted, failed, rejected }
 }
 
 async fn write_live(store: &dyn Store, messages: &[ScoredLive]) -> Option<Vec<(u64, u64, ChunkOutcome)>> {

@@ -1,6 +1,6 @@
 //! A row is found by its number without reading the table, whatever else is written at the same time.
 
-use assay_store::{RowOutcome, Store};
+use assay_store::RowOutcome;
 use assay_transaction::RunId;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
