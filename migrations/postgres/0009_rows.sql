@@ -1,8 +1,13 @@
--- Rows found by summaries of the pages that hold them, in place of an index entry for each row.
+-- Rows without an index entry for each: the ledger says which transaction a row is, and summaries say which pages a run's rows are in.
 
--- "What became of row 4,711?", and all rows of a run. A row is in one of the two indexes. Rows of files come in bulk, and a summary (BRIN) of
+-- "What became of row 4,711?": the id of each row's transaction, 16 bytes in row order, zeros for a row without one. NULL in chunks that
+-- were recorded before. Random bytes: compressing them would be in vain.
+ALTER TABLE chunks ADD COLUMN ids bytea;
+ALTER TABLE chunks ALTER COLUMN ids SET STORAGE EXTERNAL;
+
+-- All rows of a run, and those of older chunks. A row is in one of the two indexes. Rows of files come in bulk, and a summary (BRIN) of
 -- each megabyte costs a third of the entries that transactions_rows had. Live rows are few, and would widen the summaries of what is
--- written next to them: they keep their entries. A query finds both by naming both types, as `dialect::indexed_rows` does.
+-- written next to them: they keep their entries. A query finds both by naming both types.
 DROP INDEX transactions_rows;
 CREATE INDEX transactions_live_rows ON transactions (run_id, row_number) WHERE processing_type = 'streaming';
 
@@ -31,9 +36,9 @@ BEGIN
     FOR part IN
         SELECT c.oid AS index, c.relfilenode AS file, i.indrelid AS rows,
             substring(array_to_string(c.reloptions, ' ') FROM 'pages_per_range=(\d+)')::bigint AS pages
-        FROM pg_partition_tree(%2$L) tree
-            JOIN pg_class c ON c.oid = tree.relid JOIN pg_index i ON i.indexrelid = c.oid
-        WHERE tree.isleaf ORDER BY c.oid
+        FROM (SELECT relid FROM pg_partition_tree(%2$L) UNION SELECT %2$L::regclass) AS tree
+            JOIN pg_class c ON c.oid = tree.relid AND c.relkind = 'i' JOIN pg_index i ON i.indexrelid = c.oid
+        ORDER BY c.oid
     LOOP
         until := pg_relation_size(part.rows) / current_setting('block_size')::bigint / part.pages - 1;
         SELECT s.ranges INTO at FROM %1$s.row_summaries s WHERE s.index = part.index AND s.file = part.file;

@@ -13,7 +13,7 @@ use crate::dead_letters::DeadLetterDrain;
 use crate::feed::Feed;
 use crate::identities::announce;
 use crate::message::decode;
-use crate::summaries::{summarise, summarise_at_end};
+use crate::summaries::summarise;
 use crate::sweep::sweep;
 use crate::write::BatchWriter;
 use crate::{WriteError, WriteProgress, WriterOptions, metrics};
@@ -71,9 +71,6 @@ pub async fn run(
         never = summarise(&*store, &progress) => match never {},
         never = log_periodically(&progress) => match never {},
     };
-    if ended.is_ok() {
-        summarise_at_end(&*store).await;
-    }
     progress.log_written();
     feed_task.close().await;
     ended.map(drop)

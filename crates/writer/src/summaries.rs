@@ -1,4 +1,4 @@
-//! Has the database summarise written rows, so that `assay row` and a removal find them. No result depends on it.
+//! Has the database summarise written rows, so that counts and removals find the rows of a run. No result depends on it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,18 +8,19 @@ use tracing::{debug, warn};
 
 use crate::WriteProgress;
 
-/// Interval between two calls: the rows written meanwhile are read by every lookup.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// Longest wait for the last call, for which a shutdown waits.
-const LAST_CALL: Duration = Duration::from_secs(2);
+/// Interval between two looks at what was written.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Transactions that may wait until nothing is written: reading them takes a quarter of a second.
+const MOST_WAITING: u64 = 2_000_000;
 
-/// Calls at intervals while rows are written, until it is dropped.
+/// Summarises when nothing was written for a while, or many rows wait, until it is dropped: a load has better things to do.
 pub(crate) async fn summarise(store: &dyn Store, progress: &WriteProgress) -> Infallible {
-    let (mut summarised, mut is_warned) = (0, false);
+    let (mut summarised, mut seen, mut is_warned) = (0, 0, false);
     loop {
         tokio::time::sleep(INTERVAL).await;
         let written = progress.transactions();
-        if written == summarised {
+        let is_idle = written == std::mem::replace(&mut seen, written);
+        if written == summarised || !is_idle && written - summarised < MOST_WAITING {
             continue;
         }
         match store.summarise_rows().await {
@@ -27,18 +28,11 @@ pub(crate) async fn summarise(store: &dyn Store, progress: &WriteProgress) -> In
             Err(error) if error.is_transient() => debug!("rows are summarised later: {error}"),
             Err(error) => {
                 if !is_warned {
-                    warn!("rows that were written lately take long to find: {error}");
+                    warn!("the rows of new runs take long to count: {error}");
                 }
                 is_warned = true;
                 summarised = written;
             }
         }
-    }
-}
-
-/// Summarises the last rows. What is left is done by the next writer.
-pub(crate) async fn summarise_at_end(store: &dyn Store) {
-    if let Ok(Err(error)) = tokio::time::timeout(LAST_CALL, store.summarise_rows()).await {
-        debug!("the last rows are not summarised: {error}");
     }
 }

@@ -13,7 +13,8 @@ const FIT_PLANS: &str = "
     SELECT set_config('enable_seqscan', CASE WHEN is_large THEN 'on' ELSE 'off' END, true),
         set_config('enable_nestloop', CASE WHEN is_large THEN 'off' ELSE 'on' END, true)
     FROM (SELECT coalesce((SELECT sum(predicted) FROM chunks WHERE run_id = $1), 0) >= 5 * coalesce((
-        SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree('predictions') WHERE isleaf), 0)
+        SELECT sum(pg_relation_size(relid)) FROM
+            (SELECT relid FROM pg_partition_tree('predictions') UNION SELECT 'predictions'::regclass) AS parts), 0)
             / current_setting('block_size')::bigint AS is_large) AS size";
 const IS_LARGE: &str = "SELECT current_setting('enable_seqscan') = 'on'";
 /// How many transactions a run has, and a sum over hashes of their ids.

@@ -1,11 +1,13 @@
 //! What the modules of `sql` need where the databases differ, for PostgreSQL. `sqlite::dialect` has the same names.
 
+use assay_transaction::RunId;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use uuid::Uuid;
 
 pub(super) use super::begin::{Begin, COUNTING, LISTING, LOOKING_UP, READING, REMOVING, WRITING};
 pub(super) use super::counts::{count_apart, fit_plans};
 pub(super) use super::pool::Pool;
+use super::sql::fragments::covering_chunk;
 use crate::StoreError;
 
 pub(super) type Database = super::Postgres;
@@ -17,6 +19,12 @@ pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 /// Whether the table of applied migrations exists.
 pub(super) const HAS_MIGRATIONS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 
+const ID_OF_ROW: &str = concat!(
+    "SELECT substring(c.ids FROM CAST(($2 - c.first_row) * 16 + 1 AS integer) FOR 16) FROM chunks c WHERE c.run_id = $1 AND c.chunk = ",
+    covering_chunk!("$1", "$2"),
+    " AND $2 < c.first_row + c.rows"
+);
+
 /// An id as it is bound.
 pub(super) fn key(id: Uuid) -> Uuid {
     id
@@ -25,6 +33,17 @@ pub(super) fn key(id: Uuid) -> Uuid {
 /// Ids as [`is_any_of`] takes them.
 pub(super) fn keys(ids: &[Uuid]) -> Vec<Uuid> {
     ids.to_vec()
+}
+
+/// The transaction of a row, as the chunk that covers it has recorded.
+pub(super) async fn id_of_row(
+    connection: &mut Connection,
+    run_id: &RunId,
+    row: i64,
+) -> Result<Option<Uuid>, StoreError> {
+    let id = sqlx::query_scalar(ID_OF_ROW).bind(run_id.as_str()).bind(row).fetch_optional(connection).await?;
+    let id: Option<Vec<u8>> = id.flatten();
+    Ok(id.and_then(|id| Uuid::from_slice(&id).ok()).filter(|id| !id.is_nil()))
 }
 
 /// Takes the lock of a name until the transaction ends: that of a run, which writers share ([`super::write`]); or
@@ -39,6 +58,12 @@ pub(super) async fn queue_up(connection: &mut Connection, name: &str) -> Result<
 macro_rules! of_either_type {
     () => {
         " AND (processing_type = 'batch' OR processing_type = 'streaming')"
+    };
+}
+/// The end of an assignment to a chunk whose transactions are removed.
+macro_rules! forget_ids {
+    () => {
+        ", ids = NULL"
     };
 }
 /// One of two expressions: the first where an index has each row of a run.
@@ -141,6 +166,6 @@ macro_rules! as_amount {
     };
 }
 pub(super) use {
-    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, if_rows_are_indexed, is_any_of, json_elements,
-    json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
+    as_amount, as_id, as_json, as_time, clock, for_update, forget_ids, hour_before, if_rows_are_indexed, is_any_of,
+    json_elements, json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
 };

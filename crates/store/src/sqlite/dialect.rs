@@ -44,6 +44,11 @@ pub(super) fn keys(ids: &[Uuid]) -> String {
     ids.iter().map(Uuid::to_string).collect::<serde_json::Value>().to_string()
 }
 
+/// The transaction of a row, if its chunk has recorded that. An index has it.
+pub(super) fn id_of_row(_: &mut Connection, _: &RunId, _: i64) -> Ready<Result<Option<Uuid>, StoreError>> {
+    ready(Ok(None))
+}
+
 /// Takes the lock of a name, such as that of a run. Every writer has the lock of the file already.
 pub(super) fn queue_up(_: &mut Connection, _: &str) -> Ready<Result<(), StoreError>> {
     ready(Ok(()))
@@ -64,6 +69,12 @@ pub(super) fn count_apart(
 
 /// The end of a condition on `run_id` of transactions: nothing, as an index has each row.
 macro_rules! of_either_type {
+    () => {
+        ""
+    };
+}
+/// The end of an assignment to a chunk whose transactions are removed.
+macro_rules! forget_ids {
     () => {
         ""
     };
@@ -168,6 +179,6 @@ macro_rules! as_amount {
     };
 }
 pub(super) use {
-    as_amount, as_id, as_json, as_time, clock, for_update, hour_before, if_rows_are_indexed, is_any_of, json_elements,
-    json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
+    as_amount, as_id, as_json, as_time, clock, for_update, forget_ids, hour_before, if_rows_are_indexed, is_any_of,
+    json_elements, json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
 };

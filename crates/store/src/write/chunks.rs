@@ -23,7 +23,7 @@ use crate::write::resolve_ids::{IdResolver, Resolution};
 use crate::write::transaction::{
     ChunkAmendment, FailureRow, StagedRow, StoredTransaction, WriteTransaction, write_duplicates,
 };
-use crate::write::validate::{ValidatedChunks, failure_texts, invalid_rows, range_mismatch};
+use crate::write::validate::{ValidatedChunks, failure_texts, invalid_rows, range_mismatch, row_ids};
 use crate::{ChunkOutcome, ErrorClass, IdConflict, StoreError, WriteReport};
 
 /// Writes validated chunks through an open transaction, and commits it. The result counts candidates.
@@ -33,7 +33,7 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
     on_conflict: IdConflict,
     attempt: Attempt,
 ) -> Result<WriteReport, StoreError> {
-    let outcomes = claim(&mut tx, &validated.chunks).await?;
+    let outcomes = claim(&mut tx, validated).await?;
     let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
     let claimed: Vec<usize> = (0..outcomes.len()).filter(|candidate| is_claimed(*candidate)).collect();
     if claimed.is_empty() {
@@ -85,10 +85,14 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
 }
 
 /// Claims the chunks; only the recorded ones are this transaction's to write.
-async fn claim<T: WriteTransaction>(tx: &mut T, chunks: &[&ScoredChunk]) -> Result<Vec<ChunkOutcome>, StoreError> {
+async fn claim<T: WriteTransaction>(
+    tx: &mut T,
+    validated: &ValidatedChunks<'_>,
+) -> Result<Vec<ChunkOutcome>, StoreError> {
+    let chunks = &validated.chunks;
     let runs = tx.lock_runs(chunks).await?;
     let runs: HashMap<&str, Option<RunEnd>> = runs.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
-    let claimed = tx.claim(chunks).await?;
+    let claimed = tx.claim(chunks, row_ids(validated)).await?;
     let recorded = tx.neighbours(chunks).await?;
     let mut outcomes = Vec::with_capacity(chunks.len());
     for ((chunk, is_new), recorded) in chunks.iter().zip(claimed).zip(recorded) {

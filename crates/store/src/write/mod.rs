@@ -92,7 +92,7 @@ pub trait ChunkWriter: Send + Sync {
     /// neither does a part that came before.
     async fn write_replay(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<ReplayCounts, StoreError>;
 
-    /// Makes rows that were written lately quick to find by their numbers. Every query finds them before too, but takes longer.
+    /// Makes rows that were written lately quick to find by their runs. Every query finds them before too, but takes longer.
     async fn summarise_rows(&self) -> Result<(), StoreError>;
 
     /// Records a dead letter; returns whether it was new. A known one that comes again is unresolved again, whatever was done

@@ -213,8 +213,9 @@ pub(crate) trait WriteTransaction: SharedStatements {
     /// A run may be listed more than once.
     async fn lock_runs(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<RunEnd>)>, StoreError>;
 
-    /// Records chunks with the number of their scored rows; returns for each whether it was new.
-    async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError>;
+    /// Records chunks with the number of their scored rows, and the ids of all ([`row_ids`](super::validate::row_ids)); returns for
+    /// each whether it was new.
+    async fn claim(&mut self, chunks: &[&ScoredChunk], ids: Vec<Vec<u8>>) -> Result<Vec<bool>, StoreError>;
 
     /// What is recorded of chunks and right around them, claims of this transaction included.
     async fn neighbours(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<Option<ChunkNeighbours>>, StoreError>;

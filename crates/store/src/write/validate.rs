@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use assay_transaction::{ChunkId, FailedRow, Lane, Predicted, RunId, ScoredChunk, Timestamp};
 
+use uuid::Uuid;
+
 use crate::values::storable;
 use crate::write::transaction::{InvalidRow, StagedRow};
 use crate::{ChunkOutcome, WriteReport};
@@ -192,6 +194,32 @@ fn shortened(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
     let mut start: String = text.chars().take(most - 1).collect();
     start.push('…');
     start.into()
+}
+
+/// The ids of the transactions of each chunk: 16 bytes for each of its rows, zeros where a row has none.
+pub(crate) fn row_ids(validated: &ValidatedChunks<'_>) -> Vec<Vec<u8>> {
+    let mut ids: Vec<Vec<u8>> = Vec::with_capacity(validated.chunks.len());
+    // As many as the message has rows, which its validation has made sure of.
+    ids.extend(validated.chunks.iter().map(|chunk| {
+        let rows = chunk.predicted.len() + chunk.failed.len() + chunk.rejected.len();
+        vec![0; rows * size_of::<Uuid>()]
+    }));
+    let mut put = |candidate: usize, row: u64, id: &Uuid| {
+        let place = usize::try_from(row - validated.chunks[candidate].range.first_row).unwrap_or(usize::MAX);
+        let at = place.saturating_mul(size_of::<Uuid>());
+        if let Some(bytes) = ids[candidate].get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+            *bytes = *id.as_bytes();
+        }
+    };
+    for (candidate, chunk) in validated.chunks.iter().enumerate() {
+        for failed in &chunk.failed {
+            put(candidate, failed.entry.row, &failed.transaction_id);
+        }
+    }
+    for row in &validated.rows {
+        put(row.candidate, row.entry.row, &row.transaction.id);
+    }
+    ids
 }
 
 #[cfg(test)]

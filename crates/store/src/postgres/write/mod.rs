@@ -43,8 +43,8 @@ const SHARE_RUNS: &str =
 /// KEY SHARE keeps a run from being deleted, and blocks no checkpoint.
 const LOCK_RUNS: &str = concat!(run_ends!(), " = ANY($1) ORDER BY run_id FOR KEY SHARE");
 const CLAIM: &str = "
-    INSERT INTO chunks (run_id, chunk, first_row, rows, predicted)
-    SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+    INSERT INTO chunks (run_id, chunk, first_row, rows, predicted, ids)
+    SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
     ON CONFLICT (run_id, chunk) DO NOTHING RETURNING run_id, chunk";
 const NEIGHBOURS: &str = concat!(
     "SELECT wanted.place, ",
@@ -212,7 +212,7 @@ impl WriteTransaction for PostgresTransaction {
         Ok(runs.into_iter().map(RunEnd::read).collect())
     }
 
-    async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {
+    async fn claim(&mut self, chunks: &[&ScoredChunk], ids: Vec<Vec<u8>>) -> Result<Vec<bool>, StoreError> {
         let (run_ids, numbers) = identities(chunks);
         let claimed: Vec<(String, i64)> = sqlx::query_as(CLAIM)
             .bind(&run_ids)
@@ -220,6 +220,7 @@ impl WriteTransaction for PostgresTransaction {
             .bind(chunks.iter().map(|chunk| signed(chunk.range.first_row)).collect::<Vec<_>>())
             .bind(chunks.iter().map(|chunk| signed(chunk.range.rows)).collect::<Vec<_>>())
             .bind(chunks.iter().map(|chunk| signed(chunk.predicted.len() as u64)).collect::<Vec<_>>())
+            .bind(ids)
             .fetch_all(&mut *self.transaction)
             .await?;
         let claimed: HashSet<(&str, i64)> = claimed.iter().map(|(run_id, chunk)| (run_id.as_str(), *chunk)).collect();

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{Connection, LISTING, Pool, READING, Row, as_json, json_elements, key, of_either_type};
+use super::dialect::{Connection, LISTING, Pool, READING, Row, as_json, id_of_row, json_elements, key, of_either_type};
 use super::fragments::{covering_chunk, invalid_columns};
 use super::{ask, rows};
 use crate::operations::filters::Filter;
@@ -112,6 +112,14 @@ pub(crate) async fn row(connection: &mut Connection, run_id: &RunId, row: u64) -
         let of = of.as_ref().map(read_transaction).transpose()?.map(Box::new);
         return Ok(RowOutcome::Duplicate { of, transaction_id });
     }
+    if let Some(id) = id_of_row(&mut *connection, run_id, place.1).await? {
+        let stored = sqlx::query(BY_ID).bind(key(id)).fetch_optional(&mut *connection).await?;
+        let stored = stored.as_ref().map(read_transaction).transpose()?;
+        if let Some(stored) = stored.filter(|stored| stored.run_id == *run_id && stored.row == row) {
+            return Ok(RowOutcome::Predicted(Box::new(stored)));
+        }
+    }
+    // Recorded by an earlier version; or the record of its chunk was lost.
     let stored = sqlx::query(BY_ROW).bind(place.0).bind(place.1).fetch_optional(&mut *connection).await?;
     Ok(match stored {
         Some(stored) => RowOutcome::Predicted(Box::new(read_transaction(&stored)?)),

@@ -133,7 +133,8 @@ impl WriteTransaction for SqliteTransaction {
         Ok(runs.into_iter().map(RunEnd::read).collect())
     }
 
-    async fn claim(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<bool>, StoreError> {
+    /// Without the ids: an index has each row.
+    async fn claim(&mut self, chunks: &[&ScoredChunk], _: Vec<Vec<u8>>) -> Result<Vec<bool>, StoreError> {
         let mut claimed = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let done = sqlx::query(CLAIM)

@@ -7,8 +7,8 @@ use assay_transaction::RunId;
 use uuid::Uuid;
 
 use super::dialect::{
-    self, COUNTING, Connection, Pool, REMOVING, WRITING, as_amount, as_id, as_json, as_time, json_elements, key, now,
-    of_either_type, queue_up,
+    self, COUNTING, Connection, Pool, REMOVING, WRITING, as_amount, as_id, as_json, as_time, forget_ids, json_elements,
+    key, now, of_either_type, queue_up,
 };
 use super::fragments::{self, failed_columns, or_replace_prediction, prediction_columns};
 use super::run_row::{self, run_columns};
@@ -84,7 +84,11 @@ const ERASE: [&str; 6] = [
     concat!("DELETE FROM transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3", of_either_type!()),
     "DELETE FROM invalid_transactions WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
     "DELETE FROM row_history WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
-    "UPDATE chunks SET predicted = 0 WHERE run_id = $1 AND first_row >= $2 AND first_row < $3 AND predicted > 0",
+    concat!(
+        "UPDATE chunks SET predicted = 0",
+        forget_ids!(),
+        " WHERE run_id = $1 AND first_row >= $2 AND first_row < $3"
+    ),
 ];
 const REPLACED: &str = "
     SELECT DISTINCT CAST(transaction_id AS text) FROM transaction_history WHERE replaced_by_run = $1 ORDER BY 1 LIMIT $2";
