@@ -6,8 +6,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// Batches whose ids are looked up after one that had a stored id.
-const LOOKUP_BATCHES: u32 = 100;
+/// Batches whose ids are looked up after one that had a stored id: about as many lookups as cost what a failed attempt does.
+const LOOKUP_BATCHES: u32 = 16;
 
 /// What the latest batches showed.
 #[derive(Debug, Default)]

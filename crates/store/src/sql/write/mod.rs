@@ -72,8 +72,11 @@ impl ChunkWriter for Database {
             return Ok(validated.report(WriteReport::default(), false));
         }
         let mut result = bounded(self.attempt(&validated, on_conflict, Attempt::Copy)).await;
-        if result.as_ref().is_err_and(StoreError::is_duplicate_key) {
-            result = bounded(self.attempt(&validated, on_conflict, Attempt::Upsert)).await;
+        // The second time, stored ids are looked up first. Another writer may store one meanwhile.
+        for attempt in [Attempt::Copy, Attempt::Upsert] {
+            if result.as_ref().is_err_and(StoreError::is_duplicate_key) {
+                result = bounded(self.attempt(&validated, on_conflict, attempt)).await;
+            }
         }
         match result {
             Err(error) if error.class() == ErrorClass::Data => {
