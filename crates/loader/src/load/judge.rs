@@ -36,8 +36,8 @@ impl RowStats {
     }
 }
 
-pub(crate) enum JudgedRow<'a> {
-    Row(CheckedRow<'a>),
+/// Why no row follows in the run.
+pub(crate) enum LastRow {
     /// A header other than that of the source, and the difference.
     OtherHeader(String),
     /// Ids count equal rows, and there are too many; with the reason.
@@ -96,11 +96,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Whether a row is a transaction; otherwise the broken rule, with the row's bytes.
-    pub(crate) fn judge<'r>(&'r mut self, row: &'r SourceRow<'_>) -> JudgedRow<'r> {
-        let nth = match self.count(row) {
-            Ok(nth) => nth,
-            Err(error) => return JudgedRow::Uncountable(error.to_string()),
-        };
+    pub(crate) fn judge<'r>(&'r mut self, row: &'r SourceRow<'_>) -> Result<CheckedRow<'r>, LastRow> {
+        let nth = self.count(row).map_err(|error| LastRow::Uncountable(error.to_string()))?;
         let checked = match row.rejection() {
             Some(rejection) => Err(rejection),
             None => self.rules.check_fields(row.number, nth, &row.fields, row.raw_bytes),
@@ -120,7 +117,7 @@ impl<'a> Judge<'a> {
                         let message = "the row repeats the header".to_owned();
                         Rejection::new(RejectReason::HeaderRepeated, message)
                     }
-                    Some(HeaderRow::Other(difference)) => return JudgedRow::OtherHeader(difference),
+                    Some(HeaderRow::Other(difference)) => return Err(LastRow::OtherHeader(difference)),
                     None => rejection,
                 };
                 rejection.other_reading |= is_in_another_encoding(self.settings, row.end, &rejection.reason);
@@ -133,7 +130,7 @@ impl<'a> Judge<'a> {
         };
         self.stats.rows += 1;
         let bytes = self.bytes.of(row.raw, row.raw_bytes, &row.fields);
-        JudgedRow::Row(CheckedRow { row: judged, amount, other_reading, bytes, end: row.end })
+        Ok(CheckedRow { row: judged, amount, other_reading, bytes, end: row.end })
     }
 
     fn header_in(&self, row: &SourceRow<'_>) -> Option<HeaderRow> {

@@ -5,7 +5,7 @@ use assay_transaction::{Checkpoint, Chunker, CutChunk, Mapping, Position, Run};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::load::judge::{Judge, JudgedRow, RowStats};
+use crate::load::judge::{Judge, LastRow, RowStats};
 use crate::totals::TrailerFound;
 use crate::{LoadError, LoadProgress, metrics};
 
@@ -110,9 +110,9 @@ async fn read_all(
                 continue;
             }
             let judged = match judge.judge(&row) {
-                JudgedRow::Row(judged) => judged,
-                JudgedRow::Uncountable(reason) => return Ok(ReadEnd::BudgetSpent(reason)),
-                JudgedRow::OtherHeader(difference) => {
+                Ok(judged) => judged,
+                Err(LastRow::Uncountable(reason)) => return Ok(ReadEnd::BudgetSpent(reason)),
+                Err(LastRow::OtherHeader(difference)) => {
                     let at = Position { line: row.line, ..data_end };
                     break 'reading Some((SourceError::OtherHeader(difference), at));
                 }
