@@ -107,7 +107,7 @@ async fn a_resumed_load_knows_its_totals_and_needs_no_settings() {
     ] {
         let fixture = LoaderFixture::new(3_000);
         append(&fixture, end);
-        let common = ["--row-batch-size", "1", "--api-batch-size", "100"];
+        let common = ["--row-batch-size", "1"];
         for (stop_after, more) in [(100, expected), (700, &[]), (1_500, &[])] {
             let process = fixture.process(&[&common[..], more].concat(), 4, true).await;
             let error = process.stopped_after(stop_after).await;

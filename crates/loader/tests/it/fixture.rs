@@ -74,7 +74,9 @@ impl LoaderFixture {
     /// A process with its own broker, the length of its queue, and whether its chunks are consumed.
     pub(crate) async fn process(&self, arguments: &[&str], queue: usize, served: bool) -> LoaderProcess {
         let database = format!("sqlite://{}", self.folder.path().join("assay.db").display());
-        let options = Options::parse_from(["loader", "--wait", "--database-url", &database].iter().chain(arguments));
+        // Chunks of 100 rows, whatever the size of the file.
+        let fixed = ["loader", "--wait", "--database-url", &database, "--chunk-rows", "100"];
+        let options = Options::parse_from(fixed.iter().chain(arguments));
         assay_store::migrate(&options.database, TEST_TIMEOUT).await.unwrap();
         let store = assay_store::connect(&options.database, "test", TEST_TIMEOUT).await.unwrap();
         let broker = InProcess::new(queue);

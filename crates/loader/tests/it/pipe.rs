@@ -23,7 +23,7 @@ async fn piped(fixture: &LoaderFixture, arguments: &[&str]) -> (LoaderProcess, P
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_resumes_when_the_same_content_is_piped_again() {
     let fixture = LoaderFixture::new(3_000);
-    let arguments = ["--row-batch-size", "1", "--api-batch-size", "100"];
+    let arguments = ["--row-batch-size", "1"];
     let (process, _open) = piped(&fixture, &arguments).await;
     let error = process.stopped_after(700).await;
     assert!(matches!(error, LoadError::Stopped { .. }), "{error}");

@@ -9,7 +9,7 @@ use crate::fixture::LoaderFixture;
 async fn a_stopped_load_is_sealed_by_the_next_one() {
     let fixture = LoaderFixture::new(3_000);
     // With batches of one row, the reader sends after nearly every row: any of these may find the receiver dropped.
-    let arguments = ["--row-batch-size", "1", "--api-batch-size", "100"];
+    let arguments = ["--row-batch-size", "1"];
     for stop_after in [100, 700, 1_500] {
         let process = fixture.process(&arguments, 4, true).await;
         let error = process.stopped_after(stop_after).await;
