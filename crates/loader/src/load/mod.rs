@@ -44,7 +44,7 @@ use crate::totals::TrailerFound;
 use crate::{Dependencies, LoadError, LoadProgress, LoadWarnings};
 
 /// Chunks between the reader and the publisher.
-pub(crate) const READ_AHEAD: usize = 8;
+pub(crate) const READ_AHEAD: usize = 4;
 
 pub(crate) struct Load<'a> {
     pub(crate) dependencies: &'a Dependencies,
