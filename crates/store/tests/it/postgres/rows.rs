@@ -1,6 +1,6 @@
 //! A row is found by its number without reading the table, whatever else is written at the same time.
 
-use assay_store::{IdConflict, RowOutcome, Store};
+use assay_store::{IdConflict, RowOutcome};
 use assay_transaction::RunId;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
