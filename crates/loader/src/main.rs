@@ -26,13 +26,13 @@ fn main() -> ExitCode {
             Box::pin(watch_bucket(watch, shutdown, health)).await
         }),
         None => run_program("loader", &arguments.common.process, async |shutdown, health| {
-            load(&arguments, &shutdown, &health).await
+            Box::pin(load(&arguments, &shutdown, &health)).await
         }),
     }
 }
 
 async fn load(arguments: &Arguments, shutdown: &CancellationToken, health: &Health) -> Result<Exit, LoadError> {
-    let connecting = connect(&arguments.connect, &arguments.common, &arguments.operator);
+    let connecting = Box::pin(connect(&arguments.connect, &arguments.common, &arguments.operator));
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else {
         return Err(LoadError::StoppedBeforeStart);
     };
@@ -76,7 +76,7 @@ async fn watch_bucket(
     shutdown: CancellationToken,
     health: Health,
 ) -> Result<Exit, LoadError> {
-    let connecting = connect(&arguments.connect, &arguments.common, "loader");
+    let connecting = Box::pin(connect(&arguments.connect, &arguments.common, "loader"));
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
     let dependencies = Arc::new(dependencies?);
     observe(&health, &dependencies);

@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn no_request_has_an_id_twice() {
-        let cases: [(&[u128], usize, &[&[usize]]); 7] = [
+        type Case<'a> = (&'a [u128], usize, &'a [&'a [usize]]);
+        let cases: [Case<'_>; 7] = [
             (&[], 9, &[]),
             (&[1, 2, 3], 9, &[&[0, 1, 2]]),
             (&[3, 2, 1], 9, &[&[0, 1, 2]]),

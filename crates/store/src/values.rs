@@ -28,3 +28,6 @@ pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> Result<String, Store
 pub(crate) fn storable(text: Cow<'_, str>) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text }
 }
+
+/// Labels, each with its number of rows and their mean score.
+pub(crate) type LabelCounts = Vec<(String, i64, Option<f64>)>;

@@ -58,11 +58,11 @@ pub async fn rows_at_fault(played: RowsAtFault) -> Figures {
     let _stages = [size(stack.predictor()), size(stack.predictor()), stack.writer()]
         .map(|stage| stage.env("MAX_RETRIES", RETRIES.to_string()).start());
     let loader = size(stack.loader(&object)).env("CHUNK_ROWS", CHUNK.to_string());
-    let loaded = loader.arg("--wait").start().end_within(2 * DEADLINE).await;
+    let ended = loader.arg("--wait").start().end_within(2 * DEADLINE).await;
     let took = began.elapsed();
 
     let tally = Tally { predicted: played.rows - faults.len() as u64, failed: faults.len() as u64, ..Tally::default() };
-    loaded
+    ended
         .expect_exit(1)
         .expect_says(&format!("Pipeline complete: {} processed, {} failed, 0 invalid", tally.predicted, tally.failed));
     assert_eq!(law::holds_for_one_run(&stack.database).await, tally);

@@ -145,7 +145,7 @@ struct SingleWorker<'a, T, D, W> {
 
 /// What [`SingleWorker`] does next.
 enum Step {
-    Taken(Delivery),
+    Taken(Box<Delivery>),
     /// For the next message.
     HasRoom(OwnedSemaphorePermit),
 }
@@ -172,7 +172,7 @@ where
             // Room comes first, so that nothing is taken that would have to wait for the work before it.
             let step = async {
                 let permit = room.await.ok()?;
-                Some(if may_take { Step::Taken(consumer.next().await?) } else { Step::HasRoom(permit) })
+                Some(if may_take { Step::Taken(Box::new(consumer.next().await?)) } else { Step::HasRoom(permit) })
             };
             tokio::select! {
                 biased;
@@ -187,7 +187,7 @@ where
                 step = step => match step? {
                     Step::HasRoom(permit) => self.start(permit),
                     Step::Taken(delivery) => {
-                        self.next = Some(self.decode(delivery));
+                        self.next = Some(self.decode(*delivery));
                         consumer.set_prefetch(self.limits.prefetch());
                     }
                 },

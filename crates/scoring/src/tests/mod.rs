@@ -98,17 +98,17 @@ async fn score_in_requests(
     let transactions: Vec<_> = entries.iter().map(|entry| entry.transaction.clone()).collect();
     let outcomes = scorer.score(&transactions, batch_size, stop).await?;
     assert_eq!(outcomes.len(), entries.len());
-    let mut scores = Scores::default();
+    let mut result = Scores::default();
     for (entry, outcome) in entries.into_iter().zip(outcomes) {
         match outcome {
-            Ok(prediction) => scores.predicted.push(Predicted { entry, prediction }),
+            Ok(prediction) => result.predicted.push(Predicted { entry, prediction }),
             Err(ScoreFailure { class, reason, attempts }) => {
                 let transaction_id = entry.transaction.id().unwrap_or_default();
-                scores.failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
+                result.failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
             }
         }
     }
-    Ok(scores)
+    Ok(result)
 }
 
 /// Fails a test that hangs.

@@ -7,6 +7,7 @@ use assay_transaction::RunId;
 
 use super::dialect::{Connection, of_either_type};
 use crate::StoreError;
+use crate::values::LabelCounts;
 
 /// Fits the plans of the next statements to the size of a run. Finding a row by its indexes takes as long as reading a fifth of a page.
 const FIT_PLANS: &str = "
@@ -39,7 +40,7 @@ pub(super) async fn fit_plans(connection: &mut Connection, run_id: &RunId) -> Re
 pub(super) async fn count_apart(
     connection: &mut Connection,
     run_id: &RunId,
-) -> Result<Option<Vec<(String, i64, Option<f64>)>>, StoreError> {
+) -> Result<Option<LabelCounts>, StoreError> {
     let is_large: bool = sqlx::query_scalar(IS_LARGE).fetch_one(&mut *connection).await?;
     if !is_large {
         return Ok(None);

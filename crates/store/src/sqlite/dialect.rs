@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 pub(super) use super::pool::Pool;
 use crate::StoreError;
+use crate::values::LabelCounts;
 
 pub(super) type Database = super::Sqlite;
 pub(super) type OpenTransaction = super::write::SqliteTransaction;
@@ -60,10 +61,7 @@ pub(super) fn fit_plans(_: &mut Connection, _: &RunId) -> Ready<Result<(), Store
 }
 
 /// Labels with their counts and mean scores, if they can be counted without joining tables.
-pub(super) fn count_apart(
-    _: &mut Connection,
-    _: &RunId,
-) -> Ready<Result<Option<Vec<(String, i64, Option<f64>)>>, StoreError>> {
+pub(super) fn count_apart(_: &mut Connection, _: &RunId) -> Ready<Result<Option<LabelCounts>, StoreError>> {
     ready(Ok(None))
 }
 

@@ -54,23 +54,21 @@ impl<'a> TransactionView<'a> {
         rest.skip(r#","timestamp":""#)?;
         let timestamp = Timestamp::parse(rest.text()?.as_bytes(), TimeZone::UTC).ok()?;
         rest.skip(r#","merchant":"#)?;
-        let merchant = match rest.skip("null") {
-            Some(()) => None,
-            None => {
-                rest.skip("\"")?;
-                Some(rest.text()?)
-            }
+        let merchant = if rest.skip("null").is_some() {
+            None
+        } else {
+            rest.skip("\"")?;
+            Some(rest.text()?)
         };
         rest.skip(r#","operation_type":""#)?;
         let operation_type = rest.text()?;
         rest.skip(r#","side":""#)?;
         let side = rest.text()?;
-        let attributes = match rest.0 {
-            "}" => None,
-            _ => {
-                rest.skip(r#","attributes":"#)?;
-                Some(rest.0.strip_suffix('}').filter(|attributes| are_plain_attributes(attributes))?)
-            }
+        let attributes = if rest.0 == "}" {
+            None
+        } else {
+            rest.skip(r#","attributes":"#)?;
+            Some(rest.0.strip_suffix('}').filter(|attributes| are_plain_attributes(attributes))?)
         };
         Some(Self {
             id,

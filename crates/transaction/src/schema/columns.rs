@@ -202,8 +202,8 @@ pub(crate) struct AttributeColumn {
 
 impl AttributeColumn {
     /// In header order; each name must be there once.
-    fn of(named: Vec<(usize, String)>) -> Vec<Self> {
-        let mut names: Vec<String> = named.iter().map(|(_, name)| name.clone()).collect();
+    fn of(columns: Vec<(usize, String)>) -> Vec<Self> {
+        let mut names: Vec<String> = columns.iter().map(|(_, name)| name.clone()).collect();
         names.sort_unstable();
         let column = |(index, name): (usize, String)| {
             let place = names.binary_search(&name).unwrap_or_default();
@@ -211,7 +211,7 @@ impl AttributeColumn {
             write_text(&mut json, &name);
             Self { index, json: String::from_utf8(json).unwrap_or_default(), name, place }
         };
-        named.into_iter().map(column).collect()
+        columns.into_iter().map(column).collect()
     }
 }
 

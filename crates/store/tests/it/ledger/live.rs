@@ -216,7 +216,7 @@ async fn live_messages_are_numbered_and_written_at_once(database: &Database) {
     let written = write_live(store, &[first.clone(), second.clone(), first.clone()]).await.unwrap();
     let recorded = ChunkOutcome::Recorded;
     assert_eq!(written, [(0, 1, recorded.clone()), (1, 3, recorded.clone()), (0, 1, ChunkOutcome::AlreadyRecorded)]);
-    assert_eq!(write_live(store, &[second.clone()]).await, None, "nothing is new");
+    assert_eq!(write_live(store, std::slice::from_ref(&second)).await, None, "nothing is new");
     assert_eq!(places(&number(store, &[(&b, 1)]).await), [(1, 3)]);
     let written = write_live(store, &[second, third]).await.unwrap();
     assert_eq!(written, [(1, 3, ChunkOutcome::AlreadyRecorded), (2, 4, recorded)]);
