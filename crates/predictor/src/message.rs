@@ -17,7 +17,7 @@ pub(crate) enum IncomingMessage {
     Chunk {
         chunk: UnscoredChunk,
         /// The message, whose body is passed on as it came.
-        received: Message,
+        received: Box<Message>,
     },
     /// Rows that failed before.
     Replay(ReplayPart),
@@ -65,7 +65,7 @@ pub(crate) fn decode(message: &Message, lane: Lane) -> Result<IncomingMessage, S
             return Err("it is a chunk on the realtime lane, where only live transactions belong".to_owned());
         }
         Chunk::MESSAGE_TYPE => UnscoredChunk::decode_within(&message.body)
-            .map(|chunk| IncomingMessage::Chunk { chunk, received: message.clone() }),
+            .map(|chunk| IncomingMessage::Chunk { chunk, received: Box::new(message.clone()) }),
         ReplayPart::MESSAGE_TYPE => ReplayPart::decode(&message.body).map(IncomingMessage::Replay),
         LiveMessage::MESSAGE_TYPE => LiveMessage::decode(&message.body).map(live),
         other if lane == Lane::Realtime && !other.starts_with(OWN_TYPE_PREFIX) => {

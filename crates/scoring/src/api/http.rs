@@ -228,7 +228,7 @@ async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, Re
         }
         body.extend_from_slice(&part);
         match next(&mut response).await? {
-            Some(next) => part = next,
+            Some(more) => part = more,
             None => return Ok(body.freeze()),
         }
     }

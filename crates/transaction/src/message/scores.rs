@@ -114,7 +114,8 @@ impl ChunkScores {
         let mut outcomes = outcomes.into_iter();
         scores.answers.reserve_exact(chunk.rows.len());
         for (UnscoredRow { row, is_known }, transaction) in chunk.rows.iter().zip(&chunk.transactions) {
-            let answer = match if *is_known { None } else { outcomes.next() } {
+            let outcome = if *is_known { None } else { outcomes.next() };
+            let answer = match outcome {
                 Some(Ok(prediction)) => Some((labels.index(&prediction), prediction.fraud_score)),
                 Some(Err(failure)) => {
                     scores.failed.push(FailedScore::new(*row, transaction, failure));

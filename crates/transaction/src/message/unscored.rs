@@ -8,7 +8,6 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::encoded::EncodedTransaction;
@@ -76,8 +75,6 @@ struct BorrowedEntry<'a> {
 #[derive(Deserialize)]
 struct BorrowedKnownRow {
     row: u64,
-    #[serde(rename = "prediction")]
-    _prediction: IgnoredAny,
 }
 
 impl UnscoredChunk {
