@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::interval;
+use tokio::time::sleep;
 
 use crate::usage::{children, cpu, cpu_of_children, cpu_of_service, cpu_of_tree, memory_kib};
 
-/// Interval between two readings of memory: a reading costs milliseconds where a process has much of it.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between two readings of memory. A reading costs milliseconds where a process has much of it, so only the first ones, which a small
+/// file needs, follow each other closely.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const CLOSE_LOOKS: u32 = 30;
+const LOOK_LATER: Duration = Duration::from_secs(1);
 
 /// Processor time, so far or in between.
 #[derive(Debug, Clone, Copy)]
@@ -75,12 +78,15 @@ impl Memory {
     pub(crate) fn watch(ml_api: u32) -> Self {
         let (stop, mut stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let mut looks = interval(LOOK_EVERY);
             let mut peak = [0; 2];
+            let mut looks = 0;
             loop {
+                peak = most(peak, look(ml_api));
+                looks += 1;
+                let pause = sleep(if looks < CLOSE_LOOKS { LOOK_AGAIN } else { LOOK_LATER });
                 tokio::select! {
-                    _ = &mut stopped => return most(peak, look(ml_api)),
-                    _ = looks.tick() => peak = most(peak, look(ml_api)),
+                    _ = &mut stopped => return peak,
+                    () = pause => {}
                 }
             }
         });

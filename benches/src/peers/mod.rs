@@ -151,7 +151,7 @@ async fn describe(options: &Options) -> String {
         Api::Fastapi => "an ML API of FastAPI in one process",
     };
     format!(
-        "{date}; {} turns, of which the medians count; {api}. Assay {}; {}.\n\n\
+        "{date}; medians of {} in turns; {api}. Assay {}; {}.\n\n\
          *job*: from the first request to S3 to the last stored row, with workers that are up; Assay's includes the start of its loader or of its one \
          process. *with start*: from the start of the first process to the end of the one that was told what to load.",
         options.turns,

@@ -45,7 +45,7 @@ impl Peer {
                  the ML API refuses: the task is tried again, then given up with its 1,000 rows, and its producer waits for ever; wait out an \
                  outage of the ML API without using up attempts; bound its queue; read other formats or headers"
             }
-            Self::AssayFleet => "run without RabbitMQ; start as fast as a script; run code of yours between the stages",
+            Self::AssayFleet => "run without RabbitMQ; run code of yours between the stages",
             Self::AssayRun => "use a second machine; run code of yours between the stages",
         }
     }
