@@ -167,8 +167,8 @@ async fn the_row_batch_size_is_the_unit_of_the_log() {
 async fn the_api_batch_size_bounds_every_request() {
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(47));
-    let _stages = stack.start_stages();
-    stack.loader(&object).arg("--wait").env("API_BATCH_SIZE", "10").run().await.expect_exit(0);
+    let _stages = [stack.predictor().env("API_BATCH_SIZE", "10").start(), stack.writer().start()];
+    stack.loader(&object).arg("--wait").run().await.expect_exit(0);
     let mut sizes: Vec<usize> = stack
         .ml_api
         .bodies()
