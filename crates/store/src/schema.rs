@@ -29,6 +29,7 @@ const SQLITE: Embedded = &[
     (6, "again", include_str!("../../../migrations/sqlite/0006_again.sql")),
     (7, "removal", include_str!("../../../migrations/sqlite/0007_removal.sql")),
     (8, "identities", include_str!("../../../migrations/sqlite/0008_identities.sql")),
+    (9, "predictions", include_str!("../../../migrations/sqlite/0009_predictions.sql")),
 ];
 
 /// The versions of the applied migrations, in ascending order.

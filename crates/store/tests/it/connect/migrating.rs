@@ -111,7 +111,12 @@ async fn sqlite_is_migrated_with_its_data() {
     let blob = |text: &str| format!("CAST('{}' AS blob)", text.replace('\'', "''"));
     let now = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
     sqlx::raw_sql(AssertSqlSafe(rows(now, blob))).execute(&mut connection).await.unwrap();
+    let view = "CREATE VIEW scores AS SELECT fraud_score FROM predictions";
+    sqlx::raw_sql(view).execute(&mut connection).await.unwrap();
     assert_eq!(migrate(&options, STARTUP).await.unwrap(), NEWEST);
+    let scores: Vec<f64> =
+        sqlx::query_scalar("SELECT fraud_score FROM scores").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(scores, [0.5], "what others made over the tables works on");
     let store = connect(&options, "test", STARTUP).await.unwrap();
     works_on(&*store).await;
     for statement in OLDER {
