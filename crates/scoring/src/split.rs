@@ -140,6 +140,7 @@ mod tests {
 
     #[test]
     fn no_request_has_an_id_twice() {
+        /// Ids, rows of a request, positions in requests.
         type Case<'a> = (&'a [u128], usize, &'a [&'a [usize]]);
         let cases: [Case<'_>; 7] = [
             (&[], 9, &[]),

@@ -98,17 +98,17 @@ async fn score_in_requests(
     let transactions: Vec<_> = entries.iter().map(|entry| entry.transaction.clone()).collect();
     let outcomes = scorer.score(&transactions, batch_size, stop).await?;
     assert_eq!(outcomes.len(), entries.len());
-    let mut result = Scores::default();
+    let mut found = Scores::default();
     for (entry, outcome) in entries.into_iter().zip(outcomes) {
         match outcome {
-            Ok(prediction) => result.predicted.push(Predicted { entry, prediction }),
+            Ok(prediction) => found.predicted.push(Predicted { entry, prediction }),
             Err(ScoreFailure { class, reason, attempts }) => {
                 let transaction_id = entry.transaction.id().unwrap_or_default();
-                result.failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
+                found.failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
             }
         }
     }
-    Ok(result)
+    Ok(found)
 }
 
 /// Fails a test that hangs.
