@@ -63,7 +63,6 @@ async fn accepted_transactions_are_stored_once_despite_kills() {
     sqlx::query("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
     let writer = stack.writer().start();
     accepted.extend(accept(&address, (0..20).map(|number| format!("b{number:02}"))).await);
-    stack.database.until("SELECT count(*) > 0 FROM live_messages").await;
     stack
         .database
         .until("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'predictions'::regclass)")

@@ -10,6 +10,8 @@ use tokio::time::{interval, timeout};
 use super::generated;
 use crate::{DEADLINE, Program, Queue, Running, Script, Stack, law};
 
+/// Rows of a chunk.
+const CHUNK_ROWS: u64 = 100;
 /// Between two looks at the queue and at the loader's memory.
 const LOOK: Duration = Duration::from_millis(100);
 /// How many looks in a row must show the same before the loader is taken to wait: what it had begun when the queue was full
@@ -61,7 +63,7 @@ pub struct Figures {
 
 /// Plays it.
 pub async fn backlog(played: Backlog) -> Figures {
-    assert!(played.rows > 100 * u64::from(played.bound()), "the queue cannot hold {} rows", played.rows);
+    assert!(played.rows > CHUNK_ROWS * u64::from(played.bound()), "the queue cannot hold {} rows", played.rows);
     let file = generated::transactions(played.rows, 1).await;
     let stack = Stack::new(Script::Score).await;
     let object = stack.s3.put("transactions", "backlog.csv", file);
@@ -71,7 +73,8 @@ pub async fn backlog(played: Backlog) -> Figures {
             .env("PUBLISH_WINDOW", played.publish_window.to_string())
     };
     let began = Instant::now();
-    let mut loader = size(stack.loader(&object)).arg("--wait").env("WAIT_TIMEOUT", "1h").start();
+    let chunk_rows = CHUNK_ROWS.to_string();
+    let mut loader = size(stack.loader(&object)).env("CHUNK_ROWS", chunk_rows).arg("--wait").env("WAIT_TIMEOUT", "1h").start();
     loader.says("Pipeline Run ID").await;
     let mut watch = Watch { queue: stack.broker.look_at("transactions.batch").await, bound: played.bound(), depth: 0 };
     let full = watch.until(&loader, |depth| depth >= played.queue_max_length);
