@@ -27,7 +27,7 @@ pub struct WriterOptions {
     #[arg(long, env = "DB_ROW_BATCH_SIZE", default_value = "5000", value_name = "ROWS")]
     pub db_row_batch_size: NonZeroUsize,
     /// Batches written concurrently, each on its own connection
-    #[arg(long, env = "DB_MAX_WORKERS", default_value = "2", value_parser = clap::value_parser!(u8).range(1..=16), value_name = "COUNT")]
+    #[arg(long, env = "DB_MAX_WORKERS", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=16), value_name = "COUNT")]
     pub db_max_workers: u8,
     /// Longest wait before a partial batch is written; it is written sooner if no more rows come
     #[arg(long, env = "FLUSH_INTERVAL", default_value = "200ms", value_parser = parse_duration, value_name = "DURATION")]

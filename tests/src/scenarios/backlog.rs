@@ -74,7 +74,8 @@ pub async fn backlog(played: Backlog) -> Figures {
     };
     let began = Instant::now();
     let chunk_rows = CHUNK_ROWS.to_string();
-    let mut loader = size(stack.loader(&object)).env("CHUNK_ROWS", chunk_rows).arg("--wait").env("WAIT_TIMEOUT", "1h").start();
+    let mut loader =
+        size(stack.loader(&object)).env("CHUNK_ROWS", chunk_rows).arg("--wait").env("WAIT_TIMEOUT", "1h").start();
     loader.says("Pipeline Run ID").await;
     let mut watch = Watch { queue: stack.broker.look_at("transactions.batch").await, bound: played.bound(), depth: 0 };
     let full = watch.until(&loader, |depth| depth >= played.queue_max_length);
