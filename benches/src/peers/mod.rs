@@ -1,7 +1,7 @@
 //! Compares Assay with what somebody would write instead (`benches/peers`): the same object, the same ML API, the same servers, in
 //! turns. Every attempt must store every row, and what all of them store alike must be the same.
 //!
-//! [`peer`] says who they are and what each does not do, [`attempt`] does the job once, [`meter`] reads processor time and memory.
+//! [`peer`] says who they are and what each does not do, [`mod@attempt`] does the job once, [`meter`] reads processor time and memory.
 
 mod attempt;
 mod meter;
