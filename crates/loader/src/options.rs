@@ -12,9 +12,6 @@ use crate::totals::TotalsOptions;
 /// Bytes that the names of empty attributes may take in a chunk: a CSV source has each name once, a chunk has it in every row.
 const MAX_ATTRIBUTE_BYTES: u32 = RunSettings::CHUNK_BYTES.get();
 
-/// Most rows of a chunk, unless set: from here on, larger messages save RabbitMQ and PostgreSQL little.
-const CHUNK_ROWS: NonZeroU32 = NonZeroU32::new(500).unwrap();
-
 /// A source has so many chunks, where that leaves each as many rows as a request: a small one keeps several predictors busy.
 const LEAST_CHUNKS: u64 = 20;
 
@@ -90,7 +87,7 @@ impl ReadOptions {
 
     /// Most rows of a chunk of any source.
     pub(crate) fn most_chunk_rows(&self) -> NonZeroU32 {
-        self.chunk_rows.unwrap_or(CHUNK_ROWS.max(self.api_batch_size))
+        self.chunk_rows.unwrap_or(RunSettings::CHUNK_ROWS.max(self.api_batch_size))
     }
 
     /// Rows per chunk for a source with about this many rows.

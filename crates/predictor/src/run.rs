@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assay_queue::{BatchItem, Broker, Message, QueueKind, Route, ServeOptions, serve_weighted};
 use assay_scoring::Scorer;
-use assay_transaction::Lane;
+use assay_transaction::{Lane, RunSettings};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
@@ -22,8 +22,8 @@ use crate::{LiveOptions, PredictError, PredictProgress, metrics};
 /// Most live messages that one predictor processes at a time; the broker bounds their bytes.
 const MAX_LIVE_MESSAGES: usize = 64;
 
-/// The loader's default of `CHUNK_ROWS`: what chunks are expected to have until some are seen.
-const EXPECTED_ROWS: usize = 500;
+/// What chunks are expected to have until some are seen.
+const EXPECTED_ROWS: usize = RunSettings::CHUNK_ROWS.get() as usize;
 
 /// Scores chunks until `shutdown`, then finishes those in progress, within `drain`.
 pub async fn run(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use assay_queue::{BatchOptions, Broker, Message, QueueKind, Route, serve_batches, serve_dead_letters};
 use assay_store::Store;
-use assay_transaction::Lane;
+use assay_transaction::{Lane, RunSettings};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -22,8 +22,6 @@ use crate::{WriteError, WriteProgress, WriterOptions, metrics};
 const MAX_LIVE_MESSAGES: u16 = 64;
 /// Prefetched chunks of a worker at first: more are held if they have few rows, fewer if they are large.
 const MAX_CHUNKS: usize = 100;
-/// Rows of a chunk as a loader cuts them by default.
-const CHUNK_ROWS: usize = 500;
 /// Bytes of the messages of a lane that are being written. As many are collected meanwhile, within the memory of the lane.
 const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// So many times the rows of `DB_ROW_BATCH_SIZE` are written at once, if they are there when the batch before is written.
@@ -104,7 +102,8 @@ async fn serve_lane(
 
 /// Prefetched chunks of a worker at first: enough for a full batch in work, and another one that is collected.
 fn prefetch(rows: usize) -> u16 {
-    u16::try_from((rows.saturating_mul(2) / CHUNK_ROWS).clamp(20, MAX_CHUNKS)).unwrap_or(u16::MAX)
+    let chunk_rows = RunSettings::CHUNK_ROWS.get() as usize;
+    u16::try_from((rows.saturating_mul(2) / chunk_rows).clamp(20, MAX_CHUNKS)).unwrap_or(u16::MAX)
 }
 
 async fn log_periodically(progress: &WriteProgress) -> std::convert::Infallible {

@@ -100,6 +100,8 @@ fn durable() -> bool {
 }
 
 impl RunSettings {
+    /// Most rows of a chunk, unless `CHUNK_ROWS` is set: from here on, larger messages save RabbitMQ and PostgreSQL little.
+    pub const CHUNK_ROWS: NonZeroU32 = NonZeroU32::new(500).unwrap();
     /// Bytes at which a chunk is full: 512 KiB, far above chunks of usual rows. A process holds many of them at once.
     pub const CHUNK_BYTES: NonZeroU32 = NonZeroU32::new(512 * 1024).unwrap();
 
