@@ -8,8 +8,8 @@ use assay_queue::{Broker, ConfirmError, DeliveryOutcome, Message, QueueKind, Rou
 use assay_scoring::Scorer;
 use assay_telemetry::record_run_id;
 use assay_transaction::{
-    ChunkScores, EncodedTransaction, Entry, FailedRow, Lane, LiveMessage, Predicted, ReplayPart, RunId, ScoreFailure,
-    ScoreOutcome, ScoredLive, ScoredReplay, Timestamp, UnscoredChunk, WireError,
+    ChunkScores, EncodedTransaction, Entry, FailedRow, Lane, LiveMessage, Predicted, ReplayPart, RunId, ScoreOutcome,
+    ScoredLive, ScoredReplay, Timestamp, UnscoredChunk, WireError,
 };
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
@@ -163,11 +163,7 @@ fn by_outcome(entries: Vec<Entry>, outcomes: Vec<ScoreOutcome>) -> (Vec<Predicte
     for (entry, outcome) in entries.into_iter().zip(outcomes) {
         match outcome {
             Ok(prediction) => predicted.push(Predicted { entry, prediction }),
-            Err(ScoreFailure { class, reason, attempts }) => {
-                // A transaction without a readable id cannot be matched by it, but still has its row.
-                let transaction_id = entry.transaction.id().unwrap_or_default();
-                failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
-            }
+            Err(failure) => failed.push(FailedRow::new(entry, failure)),
         }
     }
     (predicted, failed)

@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use assay_connect::RetryPolicy;
-use assay_transaction::{Entry, FailedRow, Predicted, ScoreFailure};
+use assay_transaction::{Entry, FailedRow, Predicted};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -102,10 +102,7 @@ async fn score_in_requests(
     for (entry, outcome) in entries.into_iter().zip(outcomes) {
         match outcome {
             Ok(prediction) => found.predicted.push(Predicted { entry, prediction }),
-            Err(ScoreFailure { class, reason, attempts }) => {
-                let transaction_id = entry.transaction.id().unwrap_or_default();
-                found.failed.push(FailedRow { entry, transaction_id, class, reason, attempts });
-            }
+            Err(failure) => found.failed.push(FailedRow::new(entry, failure)),
         }
     }
     Ok(found)

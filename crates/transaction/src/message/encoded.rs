@@ -46,6 +46,11 @@ impl EncodedTransaction {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
+    /// The id of a failed transaction, or zeros: one without a readable id cannot be matched by it, but still has its row.
+    pub(super) fn id_or_nil(&self) -> Uuid {
+        self.id().unwrap_or_default()
+    }
+
     /// The transaction's id, without decoding the rest.
     pub fn id(&self) -> Result<Uuid, WireError> {
         #[derive(Deserialize)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Chunk, ChunkId, Entry, FailureClass, IdScheme, Lane, RejectedRow, RowRange, Timestamp};
+use crate::{Chunk, ChunkId, Entry, FailureClass, IdScheme, Lane, RejectedRow, RowRange, ScoreFailure, Timestamp};
 
 /// The ML API's result for a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,21 +46,24 @@ pub struct FailedRow {
 }
 
 impl FailedRow {
-    /// A transaction that will not be scored, through no fault of its own.
-    pub(crate) fn given_up(entry: Entry, class: FailureClass, reason: &str) -> Self {
-        // A transaction without a readable id cannot be matched by it, but still has its row.
-        let transaction_id = entry.transaction.id().unwrap_or_default();
-        Self { entry, transaction_id, class, reason: reason.to_owned(), attempts: 0 }
+    /// A transaction with its failure.
+    pub fn new(entry: Entry, failure: ScoreFailure) -> Self {
+        let ScoreFailure { class, reason, attempts } = failure;
+        Self { transaction_id: entry.transaction.id_or_nil(), entry, class, reason, attempts }
+    }
+
+    fn given_up(entry: Entry, class: &FailureClass, reason: &str) -> Self {
+        Self::new(entry, ScoreFailure::given_up(class, reason))
     }
 
     /// Fails transactions that will not be scored.
     pub(crate) fn all(entries: Vec<Entry>, class: &FailureClass, reason: &str) -> Vec<Self> {
-        entries.into_iter().map(|entry| Self::given_up(entry, class.clone(), reason)).collect()
+        entries.into_iter().map(|entry| Self::given_up(entry, class, reason)).collect()
     }
 
     /// Moves scored rows to failed ones, in row order.
     pub(crate) fn fail_all(scored: &mut Vec<Predicted>, failed: &mut Vec<Self>, class: &FailureClass, reason: &str) {
-        failed.extend(scored.drain(..).map(|scored| Self::given_up(scored.entry, class.clone(), reason)));
+        failed.extend(scored.drain(..).map(|scored| Self::given_up(scored.entry, class, reason)));
         failed.sort_by_key(|failed| failed.entry.row);
     }
 }

@@ -101,8 +101,7 @@ impl Labels {
 impl FailedScore {
     fn new(row: u64, transaction: &EncodedTransaction, failure: ScoreFailure) -> Self {
         let ScoreFailure { class, reason, attempts } = failure;
-        // A transaction without a readable id cannot be matched by it, but still has its row.
-        Self { row, transaction_id: transaction.id().unwrap_or_default(), class, reason, attempts }
+        Self { row, transaction_id: transaction.id_or_nil(), class, reason, attempts }
     }
 }
 
@@ -130,11 +129,12 @@ impl ChunkScores {
 
     /// The scores of a chunk that will not be scored: all of its transactions fail.
     pub fn all_failed(chunk: &UnscoredChunk, lane: Lane, at: Timestamp, class: &FailureClass, reason: &str) -> Self {
-        let failure = || ScoreFailure { class: class.clone(), reason: reason.to_owned(), attempts: 0 };
-        let rows = chunk.rows.iter().zip(&chunk.transactions);
+        let failed = |(row, transaction): (&UnscoredRow, _)| {
+            FailedScore::new(row.row, transaction, ScoreFailure::given_up(class, reason))
+        };
         Self {
             answers: vec![None; chunk.rows.len()],
-            failed: rows.map(|(row, transaction)| FailedScore::new(row.row, transaction, failure())).collect(),
+            failed: chunk.rows.iter().zip(&chunk.transactions).map(failed).collect(),
             without_known: chunk.known() > 0,
             ..Self::without_answers(chunk, lane, at)
         }

@@ -27,6 +27,13 @@ pub struct ScoreFailure {
     pub attempts: u32,
 }
 
+impl ScoreFailure {
+    /// That of a transaction that will not be scored, through no fault of its own.
+    pub(super) fn given_up(class: &FailureClass, reason: &str) -> Self {
+        Self { class: class.clone(), reason: reason.to_owned(), attempts: 0 }
+    }
+}
+
 /// A chunk whose transactions have no outcome yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UnscoredChunk {

@@ -205,7 +205,7 @@ impl LiveRun {
 mod tests {
     use super::*;
     use crate::message::example::entry;
-    use crate::{Prediction, RejectReason, TimeZone};
+    use crate::{Prediction, RejectReason, ScoreFailure, TimeZone};
 
     fn id() -> LiveId {
         let day = "2026-01-11".parse().unwrap();
@@ -228,7 +228,7 @@ mod tests {
 
     fn scored() -> ScoredLive {
         let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: None };
-        let failed = FailedRow::given_up(entry(3), FailureClass::Rejected, "422");
+        let failed = FailedRow::new(entry(3), ScoreFailure::given_up(&FailureClass::Rejected, "422"));
         ScoredLive {
             id: id(),
             ids: IdScheme::V5,
