@@ -108,23 +108,32 @@ pub struct KnownRow {
     pub prediction: Prediction,
 }
 
-/// A chunk as it is read: transactions stay where they are in its body.
+/// A chunk as it is read: of a valid row, the rejected rows, and a known row, each stage reads what it needs.
 #[derive(Deserialize)]
-struct ReceivedChunk<'a> {
-    run_id: RunId,
-    chunk: u64,
-    first_row: u64,
-    rows: u64,
+pub(super) struct ReceivedChunk<Valid, Rejected, Known> {
+    pub(super) run_id: RunId,
+    pub(super) chunk: u64,
+    pub(super) first_row: u64,
+    pub(super) rows: u64,
     #[serde(default)]
-    ids: IdScheme,
-    #[serde(borrow)]
-    transactions: Vec<ReceivedEntry<'a>>,
+    pub(super) ids: IdScheme,
+    pub(super) transactions: Vec<Valid>,
     #[serde(default)]
-    rejected: Vec<RejectedRow>,
-    #[serde(default)]
-    known: Vec<KnownRow>,
+    pub(super) rejected: Rejected,
+    #[serde(default = "Vec::new")]
+    pub(super) known: Vec<Known>,
 }
 
+impl<'a, Valid, Rejected, Known> ReceivedChunk<Valid, Rejected, Known>
+where
+    Self: Deserialize<'a>,
+{
+    pub(super) fn read(body: &'a [u8]) -> Result<Self, WireError> {
+        serde_json::from_slice(body).map_err(|source| WireError::new(Chunk::MESSAGE_TYPE, &source))
+    }
+}
+
+/// A valid row, whose transaction stays where it is in the body.
 #[derive(Deserialize)]
 struct ReceivedEntry<'a> {
     row: u64,
@@ -150,8 +159,7 @@ impl Chunk {
 
     /// Reads a message's body; the transactions share it.
     pub fn decode_within(body: &Bytes) -> Result<Self, WireError> {
-        let received: ReceivedChunk<'_> =
-            serde_json::from_slice(body).map_err(|source| WireError::new(Self::MESSAGE_TYPE, &source))?;
+        let received = ReceivedChunk::<ReceivedEntry<'_>, Vec<RejectedRow>, KnownRow>::read(body)?;
         let entry = |ReceivedEntry { row, external_id, transaction }| Entry {
             row,
             external_id,

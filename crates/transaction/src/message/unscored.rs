@@ -8,10 +8,12 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
+use super::chunk::ReceivedChunk;
 use super::encoded::EncodedTransaction;
-use crate::{Chunk, ChunkId, FailureClass, IdScheme, Prediction, RowRange, RunId, WireError};
+use crate::{ChunkId, FailureClass, IdScheme, Prediction, RowRange, WireError};
 
 /// What became of a transaction at the ML API.
 pub type ScoreOutcome = Result<Prediction, ScoreFailure>;
@@ -59,48 +61,33 @@ pub(super) struct UnscoredRow {
 }
 
 #[derive(Deserialize)]
-struct BorrowedChunk<'a> {
-    run_id: RunId,
-    chunk: u64,
-    first_row: u64,
-    rows: u64,
-    #[serde(default)]
-    ids: IdScheme,
-    #[serde(borrow)]
-    transactions: Vec<BorrowedEntry<'a>>,
-    #[serde(default)]
-    known: Vec<BorrowedKnownRow>,
-}
-
-#[derive(Deserialize)]
-struct BorrowedEntry<'a> {
+struct UnscoredEntry<'a> {
     row: u64,
     #[serde(borrow)]
     transaction: &'a RawValue,
 }
 
 #[derive(Deserialize)]
-struct BorrowedKnownRow {
+struct KnownRowNumber {
     row: u64,
 }
 
 impl UnscoredChunk {
     /// Reads the body of a chunk; the transactions share it.
     pub fn decode_within(body: &Bytes) -> Result<Self, WireError> {
-        let BorrowedChunk { run_id, chunk, first_row, rows: count, ids, transactions: entries, known } =
-            serde_json::from_slice(body).map_err(|source| WireError::new(Chunk::MESSAGE_TYPE, &source))?;
-        let mut known: HashSet<u64> = known.into_iter().map(|known| known.row).collect();
-        let mut rows = Vec::with_capacity(entries.len());
-        let mut transactions = Vec::with_capacity(entries.len());
-        for BorrowedEntry { row, transaction } in entries {
+        let received = ReceivedChunk::<UnscoredEntry<'_>, IgnoredAny, KnownRowNumber>::read(body)?;
+        let mut known: HashSet<u64> = received.known.into_iter().map(|known| known.row).collect();
+        let mut rows = Vec::with_capacity(received.transactions.len());
+        let mut transactions = Vec::with_capacity(received.transactions.len());
+        for UnscoredEntry { row, transaction } in received.transactions {
             let is_known = !known.is_empty() && known.remove(&row);
             rows.push(UnscoredRow { row, is_known });
             transactions.push(EncodedTransaction::within(body, transaction));
         }
         Ok(Self {
-            id: ChunkId { run_id, chunk },
-            range: RowRange { first_row, rows: count },
-            ids,
+            id: ChunkId { run_id: received.run_id, chunk: received.chunk },
+            range: RowRange { first_row: received.first_row, rows: received.rows },
+            ids: received.ids,
             known: rows.iter().filter(|row| row.is_known).count(),
             rows,
             transactions,
