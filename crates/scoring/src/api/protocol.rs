@@ -3,8 +3,8 @@
 //! Only this module knows the two paths, the body and the reader, which is what another protocol (MLflow, Open Inference)
 //! would change.
 //!
-//! The usual response is read in one pass (`plain`), any other entry by entry. The reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than they do, and a fault in
-//! one entry costs that row only.
+//! The usual response is read in one pass (`plain`), any other entry by entry. The reader trusts nothing: whatever the bytes are, it
+//! neither panics nor takes more memory than they do, and a fault in one entry costs that row only.
 
 mod plain;
 
@@ -77,9 +77,11 @@ fn read_tolerantly(text: &str, asked: &[Uuid]) -> Result<Vec<RowResult>, &'stati
     };
     let mut answers = Answers::to(asked);
     for item in items {
-        let entry = serde_json::from_str::<ResponseEntry<'_>>(item.get()).ok();
-        let id = entry.as_ref().and_then(ResponseEntry::id);
-        answers.add(id, |texts| entry.map_or(Err(MISSING), |entry| entry.prediction(texts)));
+        let entry = serde_json::from_str::<RawEntry<'_>>(item.get()).ok();
+        let id = entry.as_ref().and_then(|entry| read_id(entry.transaction_id?));
+        answers.add(id, |texts| {
+            entry.map_or(Err(MISSING), |entry| entry.prediction(|text| read_text(text, texts), read_score))
+        });
     }
     Ok(answers.into_results())
 }
@@ -154,47 +156,57 @@ fn valid_score(score: f64) -> Option<f64> {
     (0.0..=1.0).contains(&score).then_some(score)
 }
 
-/// One entry of a response. Each field is kept as text, so that a wrong one spoils no other entry.
+/// One entry of a response, with its texts and its score as they are read.
 #[derive(Deserialize)]
-struct ResponseEntry<'a> {
-    #[serde(borrow, default)]
-    transaction_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    prediction: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    category: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    label: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    fraud_score: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    confidence_score: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    score: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    probability: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    model_version: Option<&'a RawValue>,
+#[serde(bound = "Text: Deserialize<'de>, Score: Deserialize<'de>")]
+struct ResponseEntry<Text, Score> {
+    #[serde(default)]
+    transaction_id: Option<Text>,
+    #[serde(default)]
+    prediction: Option<Text>,
+    #[serde(default)]
+    category: Option<Text>,
+    #[serde(default)]
+    label: Option<Text>,
+    #[serde(default)]
+    fraud_score: Option<Score>,
+    #[serde(default)]
+    confidence_score: Option<Score>,
+    #[serde(default)]
+    score: Option<Score>,
+    #[serde(default)]
+    probability: Option<Score>,
+    #[serde(default)]
+    model_version: Option<Text>,
 }
 
-impl ResponseEntry<'_> {
-    fn id(&self) -> Option<Uuid> {
-        let text: Cow<'_, str> = serde_json::from_str(self.transaction_id?.get()).ok()?;
-        Uuid::parse_str(&text).ok()
-    }
-
-    fn prediction(&self, texts: &mut Texts) -> RowResult {
+impl<Text, Score> ResponseEntry<Text, Score> {
+    /// The prediction, of texts and of a score that these accept.
+    fn prediction(
+        self,
+        mut accept_text: impl FnMut(Text) -> Option<Arc<str>>,
+        accept_score: impl FnOnce(Score) -> Option<f64>,
+    ) -> RowResult {
         let label = self.prediction.or(self.category).or(self.label);
         let score = self.fraud_score.or(self.confidence_score).or(self.score).or(self.probability);
-        let read_score =
-            |score: &RawValue| serde_json::from_str(score.get()).ok().and_then(valid_score).ok_or(NO_SCORE);
-        let read_version = |version: &RawValue, texts: &mut Texts| read_text(version, texts).ok_or(NO_VERSION);
         Ok(Prediction {
-            prediction: read_text(label.ok_or(NO_PREDICTION)?, texts).ok_or(NO_LABEL)?,
-            fraud_score: score.map(read_score).transpose()?,
-            model_version: self.model_version.map(|version| read_version(version, texts)).transpose()?,
+            prediction: accept_text(label.ok_or(NO_PREDICTION)?).ok_or(NO_LABEL)?,
+            fraud_score: score.map(|score| accept_score(score).ok_or(NO_SCORE)).transpose()?,
+            model_version: self.model_version.map(|version| accept_text(version).ok_or(NO_VERSION)).transpose()?,
         })
     }
+}
+
+/// An entry whose fields are kept as they came, so that a wrong one spoils no other entry.
+type RawEntry<'a> = ResponseEntry<&'a RawValue, &'a RawValue>;
+
+fn read_id(value: &RawValue) -> Option<Uuid> {
+    let text: Cow<'_, str> = serde_json::from_str(value.get()).ok()?;
+    Uuid::parse_str(&text).ok()
+}
+
+fn read_score(value: &RawValue) -> Option<f64> {
+    serde_json::from_str(value.get()).ok().and_then(valid_score)
 }
 
 /// A string, or the text of a number or a boolean.

@@ -3,47 +3,12 @@
 
 use std::fmt;
 
-use assay_transaction::Prediction;
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use uuid::Uuid;
 
-use super::{Answers, NO_LABEL, NO_PREDICTION, NO_SCORE, NO_VERSION, RowResult, Texts, valid_score};
+use super::{Answers, ResponseEntry, RowResult, valid_score};
 
-/// One entry of a response. The order of the fields is that of the tolerant reader's.
-#[derive(Deserialize)]
-struct PlainEntry<'a> {
-    #[serde(borrow, default)]
-    transaction_id: Option<&'a str>,
-    #[serde(borrow, default)]
-    prediction: Option<&'a str>,
-    #[serde(borrow, default)]
-    category: Option<&'a str>,
-    #[serde(borrow, default)]
-    label: Option<&'a str>,
-    #[serde(default)]
-    fraud_score: Option<f64>,
-    #[serde(default)]
-    confidence_score: Option<f64>,
-    #[serde(default)]
-    score: Option<f64>,
-    #[serde(default)]
-    probability: Option<f64>,
-    #[serde(borrow, default)]
-    model_version: Option<&'a str>,
-}
-
-impl PlainEntry<'_> {
-    fn prediction(&self, texts: &mut Texts) -> RowResult {
-        let label = self.prediction.or(self.category).or(self.label);
-        let score = self.fraud_score.or(self.confidence_score).or(self.score).or(self.probability);
-        Ok(Prediction {
-            prediction: texts.shared(label.ok_or(NO_PREDICTION)?).ok_or(NO_LABEL)?,
-            fraud_score: score.map(|score| valid_score(score).ok_or(NO_SCORE)).transpose()?,
-            model_version: self.model_version.map(|version| texts.shared(version).ok_or(NO_VERSION)).transpose()?,
-        })
-    }
-}
+type PlainEntry<'a> = ResponseEntry<&'a str, f64>;
 
 /// Reads a response, or nothing of it.
 pub(super) fn read(text: &str, asked: &[Uuid]) -> Option<Vec<RowResult>> {
@@ -75,7 +40,7 @@ impl<'de, 'a> Visitor<'de> for Entries<'a> {
         let Self(mut answers) = self;
         while let Some(entry) = entries.next_element::<PlainEntry<'de>>()? {
             let id = entry.transaction_id.and_then(|id| Uuid::parse_str(id).ok());
-            answers.add(id, |texts| entry.prediction(texts));
+            answers.add(id, |texts| entry.prediction(|text| texts.shared(text), valid_score));
         }
         Ok(answers)
     }
