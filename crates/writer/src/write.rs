@@ -32,7 +32,8 @@ impl BatchWriter {
     /// Writes a batch, its chunks in one database transaction. Returns how to settle each message.
     pub(crate) async fn write(&self, messages: Vec<ScoredMessage>) -> Vec<DeliveryOutcome> {
         let mut outcomes: Vec<DeliveryOutcome> = messages.iter().map(|_| DeliveryOutcome::Release).collect();
-        let (mut positions, mut chunks, mut replays, mut live) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut positions, mut chunks, mut replays) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut live_positions, mut live) = (Vec::new(), Vec::new());
         for (position, scored) in messages.into_iter().enumerate() {
             match scored {
                 ScoredMessage::Chunk(chunk) => {
@@ -40,15 +41,18 @@ impl BatchWriter {
                     chunks.push(chunk);
                 }
                 ScoredMessage::Replay(part) => replays.push((position, part)),
-                ScoredMessage::Live(message) => live.push((position, message)),
+                ScoredMessage::Live(message) => {
+                    live_positions.push(position);
+                    live.push(message);
+                }
             }
         }
         if let Some(written) = self.write_live(&live).await {
-            for ((position, _), outcome) in live.iter().zip(written) {
-                outcomes[*position] = outcome;
+            for (position, outcome) in live_positions.into_iter().zip(written) {
+                outcomes[position] = outcome;
             }
         } else {
-            for (position, numbered) in self.number_live(live).await {
+            for (position, numbered) in live_positions.into_iter().zip(self.number_live(live).await) {
                 match numbered {
                     Ok(chunk) => {
                         positions.push(position);
@@ -70,12 +74,11 @@ impl BatchWriter {
     }
 
     /// Numbers live messages and writes them in one database transaction, which nearly always can be; `None` if it cannot.
-    async fn write_live(&self, live: &[(usize, ScoredLive)]) -> Option<Vec<DeliveryOutcome>> {
+    async fn write_live(&self, live: &[ScoredLive]) -> Option<Vec<DeliveryOutcome>> {
         if live.is_empty() {
             return None;
         }
-        let messages: Vec<_> = live.iter().map(|(_, message)| message.clone()).collect();
-        let write = || timed(self.store.write_live(&messages, self.id_conflict));
+        let write = || timed(self.store.write_live(live, self.id_conflict));
         match retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, write).await {
             Ok(written) => written.map(|(chunks, written)| self.wrote(&chunks, written)),
             Err(_) => Some(live.iter().map(|_| DeliveryOutcome::Release).collect()),
@@ -83,22 +86,22 @@ impl BatchWriter {
     }
 
     /// Assigns row numbers to live messages, and commits them first: a redelivered message keeps its numbers.
-    async fn number_live(&self, live: Vec<(usize, ScoredLive)>) -> Vec<(usize, Result<ScoredChunk, DeliveryOutcome>)> {
+    async fn number_live(&self, live: Vec<ScoredLive>) -> Vec<Result<ScoredChunk, DeliveryOutcome>> {
         if live.is_empty() {
             return Vec::new();
         }
         let messages: Vec<_> =
-            live.iter().map(|(_, message)| UnnumberedMessage { id: &message.id, rows: message.rows() }).collect();
+            live.iter().map(|message| UnnumberedMessage { id: &message.id, rows: message.rows() }).collect();
         let number = || self.store.number(&messages, Utc::now());
         let numbered = retry_store(&self.name(), OnRefusal::Retry, &self.shutdown, number).await;
         let Ok(numbered) = numbered else {
-            return live.into_iter().map(|(position, _)| (position, Err(DeliveryOutcome::Release))).collect();
+            return live.iter().map(|_| Err(DeliveryOutcome::Release)).collect();
         };
-        let chunk = |((position, message), numbering): ((usize, ScoredLive), Numbering)| match numbering {
-            Numbering::Place(numbered) => (position, Ok(message.into_chunk(numbered))),
+        let chunk = |(message, numbering): (ScoredLive, Numbering)| match numbering {
+            Numbering::Place(numbered) => Ok(message.into_chunk(numbered)),
             Numbering::Refused { reason } => {
                 error!("{reason}");
-                (position, Err(DeliveryOutcome::DeadLetter { reason }))
+                Err(DeliveryOutcome::DeadLetter { reason })
             }
         };
         live.into_iter().zip(numbered).map(chunk).collect()
