@@ -210,28 +210,25 @@ async fn drain(mut response: Response) {
 }
 
 async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, RequestError> {
-    let next = async |response: &mut Response| response.chunk().await.map_err(|error| symptom_of(&error));
-    let Some(first) = next(&mut response).await? else { return Ok(Bytes::new()) };
-    let too_long = || RequestError::from(Symptom::Unreadable("response is too long"));
-    if first.len() > max_bytes {
-        return Err(too_long());
-    }
     let announced = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
-    // Most responses are there as a whole, and are not copied.
-    let Some(second) = next(&mut response).await? else { return Ok(first) };
-    let mut body = BytesMut::with_capacity(announced.min(max_bytes).max(first.len() + second.len()));
-    body.extend_from_slice(&first);
-    let mut part = second;
-    loop {
-        if body.len() + part.len() > max_bytes {
-            return Err(too_long());
+    let (mut first, mut body) = (Bytes::new(), BytesMut::new());
+    while let Some(part) = response.chunk().await.map_err(|error| symptom_of(&error))? {
+        let bytes = first.len().max(body.len()) + part.len();
+        if bytes > max_bytes {
+            return Err(RequestError::from(Symptom::Unreadable("response is too long")));
+        }
+        // Most responses are there as a whole, and are not copied.
+        if first.is_empty() {
+            first = part;
+            continue;
+        }
+        if body.is_empty() {
+            body.reserve(announced.min(max_bytes).max(bytes));
+            body.extend_from_slice(&first);
         }
         body.extend_from_slice(&part);
-        match next(&mut response).await? {
-            Some(more) => part = more,
-            None => return Ok(body.freeze()),
-        }
     }
+    Ok(if body.is_empty() { first } else { body.freeze() })
 }
 
 /// Parses `Retry-After`: seconds, or a date.
