@@ -45,6 +45,7 @@ use crate::{QueueKind, Route};
 const TRANSACTIONS_EXCHANGE: &str = "assay.transactions";
 /// Chunks, and replays of their rows.
 const CHUNKS_EXCHANGE: &str = "assay.chunks";
+const SCORED_EXCHANGE: &str = "assay.scored";
 const DEAD_EXCHANGE: &str = "assay.dead";
 const BROADCAST_EXCHANGE: &str = "assay.control";
 const FEED_EXCHANGE: &str = "assay.predictions";
@@ -115,7 +116,7 @@ impl Topology {
         self.name(match (route.kind, route.lane) {
             (QueueKind::Transactions, Lane::Batch) => CHUNKS_EXCHANGE,
             (QueueKind::Transactions, Lane::Realtime) => TRANSACTIONS_EXCHANGE,
-            (QueueKind::Scored, _) => "assay.scored",
+            (QueueKind::Scored, _) => SCORED_EXCHANGE,
         })
     }
 
@@ -141,7 +142,7 @@ impl Topology {
             key: CHUNKS.lane.as_str().into(),
             queue: self.work_queue(CHUNKS),
             bound: self.max_length,
-            delay_exchange: format!("{}.delay", self.name(TRANSACTIONS_EXCHANGE)).into(),
+            delay_exchange: self.delay_exchange(LIVE),
             delays,
         }
     }

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::connect::{ConnectionSettings, PersistentConnection};
 use super::failure::{FailureKind, cause, classify};
-use super::topology::{ChunksBefore, DeclareMode};
+use super::topology::{ChunksBefore, DeclareMode, OldDelay};
 use crate::{BrokerError, BrokerOptions};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -58,37 +58,38 @@ impl Upgrade<'_> {
         let delayed = self.old_delay_queues().await?;
         self.check(&delayed).await?;
         // From now on nothing new waits there.
-        for queue in &delayed {
-            self.unbind_delay(queue).await?;
+        for delay in &delayed {
+            self.unbind(&delay.queue, &self.before.delay_exchange, &delay.key).await?;
         }
         if !delayed.is_empty() {
             self.until_returned(&delayed, room_for).await?;
         }
         let ChunksBefore { exchange, key, queue, .. } = &self.before;
         self.unbind(queue, exchange, key).await?;
-        for queue in &delayed {
-            self.check(std::slice::from_ref(queue)).await?;
+        for delay in &delayed {
+            self.check(&[delay]).await?;
+            let queue = &delay.queue;
             let delete = async |channel: Channel| {
                 channel.queue_delete(queue.clone(), QueueDeleteOptions::default()).await.map(drop)
             };
             self.ask(&format!("delete {queue}"), delete).await?;
         }
-        Ok(delayed.iter().map(ToString::to_string).collect())
+        Ok(delayed.iter().map(|delay| delay.queue.to_string()).collect())
     }
 
     /// Those that exist.
-    async fn old_delay_queues(&self) -> Result<Vec<ShortString>, BrokerError> {
+    async fn old_delay_queues(&self) -> Result<Vec<&OldDelay>, BrokerError> {
         let mut found = Vec::new();
         for delay in &self.before.delays {
             if self.waiting_in(&delay.queue).await?.is_some() {
-                found.push(delay.queue.clone());
+                found.push(delay);
             }
         }
         Ok(found)
     }
 
     /// Waits until every message that expired has returned, which the queue's room allows.
-    async fn until_returned(&self, delayed: &[ShortString], room_for: Duration) -> Result<(), BrokerError> {
+    async fn until_returned(&self, delayed: &[&OldDelay], room_for: Duration) -> Result<(), BrokerError> {
         let ChunksBefore { queue, .. } = &self.before;
         info!(
             "making sure for {} s that no retry of a version up to 0.1 waits for room in {queue}",
@@ -106,8 +107,8 @@ impl Upgrade<'_> {
     }
 
     /// Refuses while messages wait in the delay queues, or may wait for room in the work queue.
-    async fn check(&self, delayed: &[ShortString]) -> Result<(), BrokerError> {
-        for queue in delayed {
+    async fn check(&self, delayed: &[&OldDelay]) -> Result<(), BrokerError> {
+        for OldDelay { queue, .. } in delayed {
             let waiting = self.waiting_in(queue).await?.unwrap_or_default();
             if waiting > 0 {
                 return Err(BrokerError::NotYet(format!(
@@ -126,13 +127,6 @@ impl Upgrade<'_> {
             )));
         }
         Ok(())
-    }
-
-    async fn unbind_delay(&self, delayed: &ShortString) -> Result<(), BrokerError> {
-        match self.before.delays.iter().find(|delay| delay.queue == *delayed) {
-            Some(delay) => self.unbind(&delay.queue, &self.before.delay_exchange, &delay.key).await,
-            None => Ok(()),
-        }
     }
 
     /// Removes a binding; having none is no error.
