@@ -2,9 +2,8 @@
 //!
 //! The queue crate collects a batch by `DB_ROW_BATCH_SIZE` and `FLUSH_INTERVAL`; `write` stores it in one transaction, closes
 //! finished runs, and only then are its messages acknowledged. While the database is unreachable, the batch is held and retried
-//! (`retry`). Alongside, `dead_letters` records what the broker gave up, `sweep` closes runs, `summaries` has the database keep rows quick
-//! to find, `feed` announces stored
-//! predictions, and `identities` tells the predictors how ids become identities.
+//! (`retry`). Alongside, `dead_letters` records what the broker gave up, `sweep` closes runs, `summaries` has the database keep
+//! rows quick to find, `feed` announces stored predictions, and `identities` tells the predictors how ids become identities.
 
 mod arguments;
 mod dead_letters;

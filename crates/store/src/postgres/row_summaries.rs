@@ -1,5 +1,6 @@
-//! Summaries of the pages that hold the rows of files, by which a row is found. Writers bring them up to date as they go: PostgreSQL
-//! itself summarises only when it vacuums, and every lookup reads what has no summary.
+//! Summaries of the pages that hold the rows of files, by which counts and removals find the rows of a run. Writers have them made
+//! when nothing was written for a while, or many rows wait: PostgreSQL itself summarises only when it vacuums, and what has no
+//! summary is read each time.
 
 use super::Postgres;
 use super::begin::WRITING;

@@ -45,7 +45,7 @@ fn write_attributes(body: &mut Vec<u8>, fields: &CheckedFields<'_>) {
     for (name, value) in fields.attributes.iter() {
         body.push(before);
         match name {
-            AttributeName::Column(column) => put(body, column.json.as_bytes()),
+            AttributeName::Column(column) => put(body, &column.json),
             AttributeName::Own(name) => write_text(body, name),
         }
         body.push(b':');

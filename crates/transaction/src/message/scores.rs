@@ -82,13 +82,10 @@ impl Labels {
     fn index(&mut self, prediction: &Prediction) -> u32 {
         let Prediction { prediction, model_version, .. } = prediction;
         // Most chunks have one or two.
-        let known = self
-            .labels
-            .iter()
-            .take(2)
-            .position(|label| label.prediction == *prediction && label.model_version == *model_version);
-        if let Some(index) = known {
-            return u32::from(index > 0);
+        for (index, label) in (0..).zip(self.labels.iter().take(2)) {
+            if label.prediction == *prediction && label.model_version == *model_version {
+                return index;
+            }
         }
         let label = ScoredLabel { prediction: Arc::clone(prediction), model_version: model_version.clone() };
         *self.indices.entry(label).or_insert_with_key(|label| {

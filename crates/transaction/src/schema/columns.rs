@@ -195,7 +195,7 @@ pub(crate) struct AttributeColumn {
     pub(crate) index: usize,
     pub(crate) name: String,
     /// The name in JSON.
-    pub(crate) json: String,
+    pub(crate) json: Vec<u8>,
     /// Its place in the order of the names.
     pub(crate) place: usize,
 }
@@ -209,7 +209,7 @@ impl AttributeColumn {
             let place = names.binary_search(&name).unwrap_or_default();
             let mut json = Vec::new();
             write_text(&mut json, &name);
-            Self { index, json: String::from_utf8(json).unwrap_or_default(), name, place }
+            Self { index, name, json, place }
         };
         columns.into_iter().map(column).collect()
     }
