@@ -6,6 +6,7 @@
 //! The usual response is read in one pass (`plain`), any other entry by entry. The reader trusts nothing: whatever the bytes are, it
 //! neither panics nor takes more memory than they do, and a fault in one entry costs that row only.
 
+mod object;
 mod plain;
 
 use std::borrow::Cow;
@@ -17,6 +18,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
+
+use self::object::Object;
 
 /// Where transactions are sent, below the API's address.
 pub(crate) const PREDICT_PATH: &str = "predict";
@@ -77,7 +80,7 @@ fn read_tolerantly(text: &str, asked: &[Uuid]) -> Result<Vec<RowResult>, &'stati
     };
     let mut answers = Answers::to(asked);
     for item in items {
-        let entry = serde_json::from_str::<RawEntry<'_>>(item.get()).ok();
+        let entry = serde_json::from_str::<Object<RawEntry<'_>>>(item.get()).ok().map(|Object(entry)| entry);
         let id = entry.as_ref().and_then(|entry| read_id(entry.transaction_id?));
         answers.add(id, |texts| {
             entry.map_or(Err(MISSING), |entry| entry.prediction(|text| read_text(text, texts), read_score))

@@ -53,6 +53,7 @@ const EXPECTED: &[(&str, Option<[ExpectedResult; 2]>)] = &[
     ("version-nested.json", Some([Err("model version"), Ok("legitimate")])),
     ("deep-inside-an-entry.json", Some([Ok("fraud"), Ok("legitimate")])),
     ("entries-that-are-none.json", Some([ABSENT, Ok("legitimate")])),
+    ("entries-that-are-lists.json", Some([ABSENT, Ok("legitimate")])),
     ("nothing.json", None),
     ("null.json", None),
     ("an-object.json", None),

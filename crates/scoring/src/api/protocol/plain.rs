@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use uuid::Uuid;
 
+use super::object::Object;
 use super::{Answers, ResponseEntry, RowResult, valid_score};
 
 type PlainEntry<'a> = ResponseEntry<&'a str, f64>;
@@ -38,7 +39,7 @@ impl<'de, 'a> Visitor<'de> for Entries<'a> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Answers<'a>, A::Error> {
         let Self(mut answers) = self;
-        while let Some(entry) = entries.next_element::<PlainEntry<'de>>()? {
+        while let Some(Object(entry)) = entries.next_element::<Object<PlainEntry<'de>>>()? {
             let id = entry.transaction_id.and_then(|id| Uuid::parse_str(id).ok());
             answers.add(id, |texts| entry.prediction(|text| texts.shared(text), valid_score));
         }
