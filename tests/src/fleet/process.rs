@@ -117,7 +117,7 @@ impl Program {
     }
 }
 
-/// A program that runs. Dropped, it is killed.
+/// A program that runs. Dropped, it is killed; where the test has failed, what it said is shown.
 #[derive(Debug)]
 pub struct Running {
     name: &'static str,
@@ -262,6 +262,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let state = if self.is_running() { "still runs" } else { "had ended" };
+            eprintln!("{} {} {state} when the test failed; it said:\n{}", self.name, self.id, self.log());
+        }
         self.signal("KILL");
     }
 }

@@ -232,7 +232,7 @@ impl Subscriber {
             self.buffer.state().buffer.clear();
             if let SubscriptionEnd::Lost(cause) = ended {
                 if subscription.live.is_up() {
-                    warn!(queue = %self.queue, "consuming was interrupted ({cause}); options again");
+                    warn!(queue = %self.queue, "consuming was interrupted ({cause}); subscribing again");
                 }
                 drop(subscription);
                 next = self.subscribe().await;
