@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::api::health::{HealthCheck, HealthStatus};
 use crate::api::http::{HttpClient, RequestError};
+use crate::api::protocol::Protocol;
 use crate::breaker::CircuitBreaker;
 use crate::canary::SuccessTracker;
 use crate::failure::Symptom;
@@ -53,10 +54,12 @@ impl Scorer {
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
         metrics::describe(options.api_max_workers);
         let max_workers = usize::from(options.api_max_workers);
-        let http = HttpClient::new(url.trim(), options)?;
+        let protocol = Protocol::default();
+        let http = HttpClient::new(url.trim(), protocol, options)?;
         let shared = ClientState {
             breaker: CircuitBreaker::new(http.address(), http.predict_path(), &policy),
             http,
+            protocol,
             health_check: HealthCheck::default(),
             max_retries: options.max_retries,
             policy,

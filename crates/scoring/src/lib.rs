@@ -25,7 +25,7 @@ mod tests;
 
 // For `benches/answer.rs` alone.
 #[doc(hidden)]
-pub use api::protocol::read_response;
+pub use api::protocol::native::read_response;
 pub use breaker::ApiState;
 pub use client::Scorer;
 pub use error::{ScoreError, ScoringError};

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::ScoreError;
 use crate::api::health::{HealthCheck, HealthStatus};
 use crate::api::http::{HttpClient, RequestError};
-use crate::api::protocol::{self, RowResult};
+use crate::api::protocol::{MISSING, Protocol, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
 use crate::failure::{Symptom, SymptomClass};
@@ -34,6 +34,7 @@ const MAX_DISCONNECTS: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct ClientState {
     pub(crate) http: HttpClient,
+    pub(crate) protocol: Protocol,
     pub(crate) health_check: HealthCheck,
     pub(crate) max_retries: u32,
     pub(crate) policy: Policy,
@@ -306,7 +307,8 @@ impl<'a> RequestExecutor<'a> {
 
     /// Makes later requests smaller than one that was too large.
     fn shrink_later_requests(self, group: &RowGroup) {
-        let too_large = protocol::write_request(group.rows.iter().map(|row| self.transaction(row))).len();
+        let rows = group.rows.iter().map(|row| self.transaction(row));
+        let too_large = self.shared.protocol.write_request(rows).len();
         if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
             info!(
                 "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
@@ -320,14 +322,14 @@ impl<'a> RequestExecutor<'a> {
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, successes, counters, .. } = self.shared;
+        let ClientState { http, protocol, successes, counters, .. } = self.shared;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
-        let body = protocol::write_request(rows.map(|(_, transaction)| transaction));
+        let body = protocol.write_request(rows.map(|(_, transaction)| transaction));
         counters.requests.add(1);
         let sent = Instant::now();
         let response = {
             let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
-            let response = http.predict(body, protocol::max_response_bytes(ids.len())).await;
+            let response = http.predict(body, protocol.max_response_bytes(ids.len())).await;
             drop(permit);
             response
         };
@@ -344,7 +346,7 @@ impl<'a> RequestExecutor<'a> {
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
     async fn read(self, response: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
         match response {
-            Ok(body) => protocol::read_response(&body, ids).map_err(|why| Symptom::Unreadable(why).into()),
+            Ok(body) => self.shared.protocol.read_response(&body, ids).map_err(|why| Symptom::Unreadable(why).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =
@@ -461,7 +463,7 @@ fn take_scored(
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
     let why = rows.iter().find_map(|row| row.as_ref().err().copied());
-    Symptom::Incomplete(why.unwrap_or(protocol::MISSING))
+    Symptom::Incomplete(why.unwrap_or(MISSING))
 }
 
 fn failure_class(symptom: Symptom) -> FailureClass {

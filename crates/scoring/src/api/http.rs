@@ -13,7 +13,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER}
 use reqwest::{Response, redirect};
 use url::Url;
 
-use crate::api::protocol::{HEALTH_PATH, PREDICT_PATH};
+use crate::api::protocol::Protocol;
 use crate::failure::Symptom;
 use crate::{ApiOptions, ScoringError};
 
@@ -44,6 +44,7 @@ impl From<Symptom> for RequestError {
 /// The ML API at its address, which may contain a password; `Debug` shows none.
 pub(crate) struct HttpClient {
     client: reqwest::Client,
+    protocol: Protocol,
     predict: Url,
     health: Url,
     /// The address without credentials.
@@ -58,7 +59,7 @@ impl fmt::Debug for HttpClient {
 
 impl HttpClient {
     /// Keeps a connection alive for each worker. Does not connect yet.
-    pub(crate) fn new(address: &str, options: &ApiOptions) -> Result<Self, ScoringError> {
+    pub(crate) fn new(address: &str, protocol: Protocol, options: &ApiOptions) -> Result<Self, ScoringError> {
         let base = parse_address(address)?;
         let timeout = options.api_timeout;
         // If the process has installed one before, that one is used.
@@ -86,8 +87,9 @@ impl HttpClient {
             .map_err(|error| ScoringError::Client(innermost(&error)))?;
         Ok(Self {
             client,
-            predict: below(&base, PREDICT_PATH),
-            health: below(&base, HEALTH_PATH),
+            protocol,
+            predict: below(&base, protocol.predict_path()),
+            health: below(&base, protocol.health_path()),
             shown: without_credentials(base),
         })
     }
@@ -114,8 +116,8 @@ impl HttpClient {
 
     /// Whether `POST /predict` with no transactions gets any HTTP response.
     pub(crate) async fn accepts_empty_predict(&self, timeout: Duration) -> bool {
-        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body("[]");
-        match request.timeout(timeout).send().await {
+        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json");
+        match request.body(self.protocol.empty_request()).timeout(timeout).send().await {
             Ok(response) => {
                 drain(response).await;
                 true
@@ -302,7 +304,7 @@ mod tests {
             ("http://HOST:80", "http://host/predict", "http://host"),
         ];
         for (address, predict, shown) in cases {
-            let http = HttpClient::new(address, &ApiOptions::default()).unwrap();
+            let http = HttpClient::new(address, Protocol::Native, &ApiOptions::default()).unwrap();
             assert_eq!(http.predict.as_str(), predict);
             assert_eq!(http.address(), shown);
             assert!(!format!("{http:?}").contains("secret"));
@@ -329,7 +331,7 @@ mod tests {
             ("http://[fe80::1%25eth0]:8000", "zone"),
         ];
         for (address, problem) in cases {
-            let error = HttpClient::new(address, &ApiOptions::default()).unwrap_err();
+            let error = HttpClient::new(address, Protocol::Native, &ApiOptions::default()).unwrap_err();
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
             let message = error.to_string();
             assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");

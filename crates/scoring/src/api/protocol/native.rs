@@ -1,10 +1,6 @@
-//! The protocol of the ML API: how a request is written, and how a response is read.
+//! Assay's own protocol: `POST /predict` with an array of transactions, and an array of predictions in any order.
 //!
-//! Only this module knows the two paths, the body and the reader, which is what another protocol (MLflow, Open Inference)
-//! would change.
-//!
-//! The usual response is read in one pass (`plain`), any other entry by entry. The reader trusts nothing: whatever the bytes are, it
-//! neither panics nor takes more memory than they do, and a fault in one entry costs that row only.
+//! The usual response is read in one pass (`plain`), any other entry by entry.
 
 mod object;
 mod plain;
@@ -20,6 +16,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use self::object::Object;
+use super::{MISSING, RowResult};
 
 /// Where transactions are sent, below the API's address.
 pub(crate) const PREDICT_PATH: &str = "predict";
@@ -29,8 +26,9 @@ pub(crate) const HEALTH_PATH: &str = "health";
 /// Longest label or model version, in characters.
 const MAX_TEXT: usize = 255;
 
-/// Why a row was not scored: the response does not contain it.
-pub(crate) const MISSING: &str = "missing from the response";
+/// The body of a request about no transaction.
+pub(crate) const EMPTY_REQUEST: &str = "[]";
+
 const NO_PREDICTION: &str = "no prediction in the response";
 const NO_LABEL: &str = "prediction is not a label";
 const NO_SCORE: &str = "score is not a number from 0 to 1";
@@ -57,9 +55,6 @@ pub(crate) fn max_response_bytes(rows: usize) -> usize {
     const PER_ROW: usize = 4 * 1024;
     rows.saturating_mul(PER_ROW).saturating_add(BASE)
 }
-
-/// The prediction for a row of the request, or why there is none.
-pub(crate) type RowResult = Result<Prediction, &'static str>;
 
 /// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all.
 ///
