@@ -41,9 +41,17 @@ pub(super) fn classify(error: &Error) -> FailureKind {
         AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => FailureKind::Refused,
         AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED) => FailureKind::NoVirtualHost,
         AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => FailureKind::DeclaredOtherwise,
-        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => FailureKind::Missing,
+        AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if is_missing(error.get_message().as_str()) => {
+            FailureKind::Missing
+        }
         _ => FailureKind::Transient,
     }
+}
+
+/// Whether NOT_FOUND means that something does not exist. It also stands for a queue that is there and not ready: its node is away,
+/// it restarts, or another program is declaring it at this moment.
+fn is_missing(reply: &str) -> bool {
+    ["NOT_FOUND - no queue ", "NOT_FOUND - no exchange "].iter().any(|start| reply.starts_with(start))
 }
 
 /// Whether the client could not read what RabbitMQ sent, or took it for a protocol violation.
@@ -112,6 +120,8 @@ mod tests {
 
     use super::*;
 
+    const HOME_NODE_DOWN: &str = "NOT_FOUND - home node 'rabbit@host' of durable queue 'transactions.batch' in vhost '/' is down or inaccessible";
+
     fn protocol(kind: impl Into<AMQPErrorKind>, text: &str) -> Error {
         ErrorKind::ProtocolError(AMQPError::new(kind.into(), text.into())).into()
     }
@@ -122,6 +132,17 @@ mod tests {
             (protocol(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused"), FailureKind::Refused),
             (protocol(AMQPHardError::NOTALLOWED, "NOT_ALLOWED - vhost x not found"), FailureKind::NoVirtualHost),
             (protocol(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg"), FailureKind::DeclaredOtherwise),
+            (protocol(AMQPSoftError::NOTFOUND, "NOT_FOUND - no queue 'x' in vhost '/'"), FailureKind::Missing),
+            (protocol(AMQPSoftError::NOTFOUND, "NOT_FOUND - no exchange 'x' in vhost '/'"), FailureKind::Missing),
+            // As RabbitMQ 3.10 replies while another program declares the same queue.
+            (protocol(AMQPSoftError::NOTFOUND, HOME_NODE_DOWN), FailureKind::Transient),
+            (
+                protocol(
+                    AMQPSoftError::NOTFOUND,
+                    "NOT_FOUND - failed to perform operation on queue 'x' in vhost '/' due to timeout",
+                ),
+                FailureKind::Transient,
+            ),
             (protocol(AMQPHardError::CONNECTIONFORCED, "shutdown"), FailureKind::Transient),
             (io::Error::from(io::ErrorKind::ConnectionRefused).into(), FailureKind::Transient),
         ];
