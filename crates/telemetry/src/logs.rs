@@ -258,6 +258,12 @@ fn log_panics() {
     }));
 }
 
+/// Logs no further panics, once the work is done: what libraries left running is cut off with the runtime, and the client of
+/// RabbitMQ panics over that now and then.
+pub(crate) fn end_panic_log() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
 /// Starts of messages that hold nothing but numbers.
 const NUMERIC_MESSAGES: [&str; 4] =
     ["index out of bounds: ", "range start index ", "range end index ", "slice index starts at "];

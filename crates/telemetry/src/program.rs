@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::logs::init_logs;
+use crate::logs::{end_panic_log, init_logs};
 use crate::metrics_server::serve_metrics;
 use crate::{Health, LogOptions, MetricsOptions, ProcessArgs};
 
@@ -70,6 +70,7 @@ pub fn run_program<E: Failure>(
             }
         }
     });
+    end_panic_log();
     // Without waiting for threads that are blocked by a name server or a disk.
     runtime.shutdown_background();
     exit.into()
