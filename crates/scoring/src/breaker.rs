@@ -242,7 +242,8 @@ impl CircuitBreaker {
             }
             (_, true) => {
                 let remedy = symptom.remedy(&self.path);
-                error!("ML API at {address} rejects every request ({seen}): {remedy}; paused, no row fails meanwhile");
+                let verdict = symptom.verdict();
+                error!("ML API at {address} {verdict} ({seen}): {remedy}; paused, no row fails meanwhile");
                 *state = ApiState::Misconfigured { reason: seen, remedy };
                 true
             }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use assay_connect::TlsFailure;
 
+use crate::api::protocol::ResponseError;
 use crate::options::TLS_PREFIX;
 use crate::reason::Reason;
 
@@ -54,6 +55,8 @@ pub(crate) enum Symptom {
     },
     /// Success, but the body is not a response of the protocol.
     Unreadable(Reason),
+    /// Success, but in a form that a setting must declare first.
+    Undeclared { what: Reason, remedy: Reason },
     /// Success, but rows are missing or unusable in the response.
     Incomplete(Reason),
 }
@@ -86,7 +89,7 @@ impl Symptom {
         match self {
             Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => SymptomClass::Unavailable,
             Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => SymptomClass::Suspect,
-            Self::Tls(_) => SymptomClass::Misconfigured,
+            Self::Tls(_) | Self::Undeclared { .. } => SymptomClass::Misconfigured,
             Self::Status { code, .. } => STATUS_CLASSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(code))
@@ -108,17 +111,29 @@ impl Symptom {
         match self {
             Self::Status { code: 401 | 403 | 407, .. } => {
                 format!(
-                    "check ML_API_URL (with user and password, as in http://user:password@host) and, if the API requires a \
-                     client certificate, {TLS_PREFIX}_CERT_FILE and {TLS_PREFIX}_KEY_FILE"
+                    "check ML_API_URL (with user and password, as in http://user:password@host), ML_API_TOKEN, ML_API_HEADERS (such \
+                     as `x-api-key: …`) and, if the API requires a client certificate, {TLS_PREFIX}_CERT_FILE and \
+                     {TLS_PREFIX}_KEY_FILE"
                 )
             }
             Self::Status { code: 404 | 405 | 410, .. } => {
-                format!("check ML_API_URL, as nothing there serves POST {path}")
+                format!("check ML_API_URL and ML_API_PATH, as nothing there serves POST {path}")
             }
-            Self::Status { code: 300..=399, .. } => format!("check ML_API_URL, as POST {path} is redirected there"),
+            Self::Status { code: 300..=399, .. } => {
+                format!("check ML_API_URL and ML_API_PATH, as POST {path} is redirected there")
+            }
+            Self::Undeclared { remedy, .. } => remedy.to_string(),
             // Its message contains the remedy.
             Self::Tls(_) => "check ML_API_URL".to_owned(),
             _ => format!("check ML_API_URL and what serves POST {path} there"),
+        }
+    }
+
+    /// What an API with a wrong setting does, for messages.
+    pub(crate) fn verdict(&self) -> &'static str {
+        match self {
+            Self::Undeclared { .. } => "returns what must be declared",
+            _ => "rejects every request",
         }
     }
 
@@ -138,16 +153,27 @@ impl Symptom {
     }
 }
 
+impl From<ResponseError> for Symptom {
+    fn from(error: ResponseError) -> Self {
+        match error {
+            ResponseError::Unreadable(why) => Self::Unreadable(why),
+            ResponseError::Undeclared { what, remedy } => Self::Undeclared { what, remedy },
+        }
+    }
+}
+
 /// In our own words, as the API's may repeat the transactions.
 impl fmt::Display for Symptom {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ConnectionLost => formatter.write_str("connection lost"),
             Self::Tls(error) => write!(formatter, "{}; {}", error.cause(), error.remedy(TLS_PREFIX)),
-            Self::TimedOutUnhealthy => formatter.write_str("no response in time, and none from /health"),
-            Self::TimedOutHealthy => formatter.write_str("no response in time, although /health responds"),
+            Self::TimedOutUnhealthy => formatter.write_str("no response in time, and none to a health check"),
+            Self::TimedOutHealthy => {
+                formatter.write_str("no response in time, although the API responds to a health check")
+            }
             Self::Unreachable(why) => formatter.write_str(why),
-            Self::Unreadable(why) | Self::Incomplete(why) => why.fmt(formatter),
+            Self::Unreadable(why) | Self::Incomplete(why) | Self::Undeclared { what: why, .. } => why.fmt(formatter),
             Self::Status { code, detail } => {
                 write!(formatter, "HTTP status {code}")?;
                 let phrase = reqwest::StatusCode::from_u16(*code).ok().and_then(|status| status.canonical_reason());
@@ -195,11 +221,11 @@ mod tests {
     #[test]
     fn a_wrong_setting_names_what_to_check() {
         let cases = [
-            (401, &["ML_API_URL", "user:password@", "ML_API_KEY_FILE"][..]),
-            (403, &["ML_API_URL", "user:password@", "ML_API_KEY_FILE"]),
-            (404, &["ML_API_URL", "POST /models/fraud/predict"]),
+            (401, &["ML_API_TOKEN", "ML_API_HEADERS", "user:password@", "ML_API_KEY_FILE"][..]),
+            (403, &["ML_API_TOKEN", "ML_API_HEADERS", "user:password@", "ML_API_KEY_FILE"]),
+            (404, &["ML_API_PATH", "POST /models/fraud/predict"]),
             (405, &["ML_API_URL", "POST /models/fraud/predict"]),
-            (307, &["ML_API_URL", "POST /models/fraud/predict", "redirected"]),
+            (307, &["ML_API_PATH", "POST /models/fraud/predict", "redirected"]),
             (415, &["ML_API_URL", "POST /models/fraud/predict"]),
         ];
         for (status, words) in cases {

@@ -7,7 +7,6 @@
 use std::sync::PoisonError;
 
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
-use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use uuid::Uuid;
 
 use crate::ScoreError;
 use crate::api::health::{HealthCheck, HealthStatus};
-use crate::api::http::{HttpClient, RequestError};
+use crate::api::http::{HttpClient, PredictResponse, RequestError};
 use crate::api::protocol::{MISSING, Protocol, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
@@ -24,6 +23,7 @@ use crate::failure::{Symptom, SymptomClass};
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
 use crate::permits::{ApiPermit, ApiPermits};
+use crate::scale::ScaleCheck;
 use crate::split::{FinishedRow, PendingRow, RowGroup, SizeLimit};
 
 /// How often a request may lose its connection, with the API healthy in between, before the request itself is suspected: a
@@ -42,6 +42,7 @@ pub(crate) struct ClientState {
     pub(crate) breaker: CircuitBreaker,
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
+    pub(crate) scale: ScaleCheck,
     pub(crate) counters: ScorerCounters,
     /// Held while a canary is sent, so that its result serves all that wait for one.
     pub(crate) canary_lock: Mutex<()>,
@@ -229,6 +230,11 @@ impl<'a> RequestExecutor<'a> {
                         None => continue,
                     }
                 }
+                if let Some(Probe { reason, .. }) = probe
+                    && !self.does_scale_fit(reason).await?
+                {
+                    continue;
+                }
                 (probe, self.acquire_permit().await?)
             };
             if probe.is_none() && !breaker.is_closed() {
@@ -322,9 +328,9 @@ impl<'a> RequestExecutor<'a> {
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, protocol, successes, counters, .. } = self.shared;
+        let ClientState { http, protocol, successes, counters, scale, .. } = self.shared;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
-        let body = protocol.write_request(rows.map(|(_, transaction)| transaction));
+        let body = protocol.write_request(rows.clone().map(|(_, transaction)| transaction));
         counters.requests.add(1);
         let sent = Instant::now();
         let response = {
@@ -334,7 +340,10 @@ impl<'a> RequestExecutor<'a> {
             response
         };
         let took = sent.elapsed();
-        let results = self.read(response, &ids).await;
+        let results = match self.read(response, &ids).await {
+            Ok(mut results) => scale.apply(&mut results, rows).map(|()| results).map_err(RequestError::from),
+            Err(error) => Err(error),
+        };
         let class = match &results {
             Ok(rows) => rows.iter().any(Result::is_err).then(|| symptom_of_rows(rows).class()),
             Err(error) => Some(error.symptom.class()),
@@ -344,9 +353,17 @@ impl<'a> RequestExecutor<'a> {
     }
 
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
-    async fn read(self, response: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
+    async fn read(
+        self,
+        response: Result<PredictResponse, RequestError>,
+        ids: &[Uuid],
+    ) -> Result<Vec<RowResult>, RequestError> {
         match response {
-            Ok(body) => self.shared.protocol.read_response(&body, ids).map_err(|why| Symptom::Unreadable(why).into()),
+            Ok(response) => self
+                .shared
+                .protocol
+                .read_response(&response.body, ids)
+                .map_err(|error| Symptom::from(error.with_content_type(response.other_content_type())).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =
@@ -364,10 +381,11 @@ impl<'a> RequestExecutor<'a> {
 
     /// Waits until a request may go out: in the ordinary way (`None`), or as a probe.
     async fn admit(&self) -> Result<Option<Probe<'_>>, ScoreError> {
-        let ClientState { breaker, health_check, .. } = self.shared;
+        let ClientState { breaker, health_check, scale, .. } = self.shared;
         loop {
             let Some(probe) = breaker.admit(self.stop).await? else { return Ok(None) };
-            if probe.reason != OpenReason::Outage || health_check.is_missing_in(breaker.outages()) {
+            let needs_transaction = probe.reason != OpenReason::Outage || scale.is_refuted();
+            if needs_transaction || health_check.is_missing_in(breaker.outages()) {
                 return Ok(Some(probe));
             }
             match self.health().await {

@@ -75,7 +75,14 @@ struct CheckHistory {
 impl HealthCheck {
     /// Asks, and remembers what that shows of the check itself. `outage` is the number of the current outage.
     pub(crate) async fn ask(&self, http: &HttpClient, timeout: Duration, outage: u64) -> HealthStatus {
-        let health = HealthStatus::of(http.health(timeout).await);
+        let health = match http.health(timeout).await {
+            Some(answer) => HealthStatus::of(answer),
+            // Any answer is life.
+            None => match http.predict_nothing(timeout).await {
+                Ok(status) => HealthStatus::NoCheck(Symptom::status(status).into()),
+                Err(error) => HealthStatus::of(Err(error)),
+            },
+        };
         let mut history = self.history();
         match health {
             HealthStatus::Healthy => *history = CheckHistory { has_been_healthy: true, missing_in: None },
