@@ -3,6 +3,8 @@
 //! What it says besides (messages, inputs, contexts) may repeat the transactions, and never gets into a log or a reason. A name must
 //! look like one, and must not occur in the values of the request.
 
+use std::cell::Cell;
+
 use serde_json::{Map, Value};
 
 use crate::reason::Reason;
@@ -25,6 +27,8 @@ const MAX_NAME: usize = 64;
 const MAX_DIGITS: usize = 6;
 /// How deep lists are followed.
 const MAX_DEPTH: usize = 6;
+/// How many names are looked up in a request: a long error about a long request must not take long to read.
+const MAX_LOOKUPS: u32 = 200;
 
 /// Whether a JSON value says anything.
 pub(super) fn is_said(json: &str) -> bool {
@@ -34,7 +38,8 @@ pub(super) fn is_said(json: &str) -> bool {
 /// The fields and types that the body of an error names, such as `body.merchant: string_type`, once each.
 pub(super) fn detail(body: &[u8], request: &[u8]) -> Option<Reason> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    let mut complaints = Complaints { request: std::str::from_utf8(request).ok()?, shown: Vec::new() };
+    let request = std::str::from_utf8(request).ok()?.to_ascii_lowercase();
+    let mut complaints = Complaints { request, shown: Vec::new(), lookups: Cell::new(0) };
     complaints.collect(&value, &[], 0);
     let mut text = String::new();
     for complaint in complaints.shown {
@@ -49,12 +54,15 @@ pub(super) fn detail(body: &[u8], request: &[u8]) -> Option<Reason> {
 }
 
 /// What is shown of an error, as it is found.
-struct Complaints<'a> {
-    request: &'a str,
+struct Complaints {
+    /// The request, in lower case.
+    request: String,
     shown: Vec<String>,
+    /// How often a name was looked up in the request.
+    lookups: Cell<u32>,
 }
 
-impl Complaints<'_> {
+impl Complaints {
     /// Collects what a list, an item of it, or a map of fields says; `above` names the fields around it.
     fn collect(&mut self, value: &Value, above: &[String], depth: usize) {
         if depth > MAX_DEPTH {
@@ -78,14 +86,20 @@ impl Complaints<'_> {
         let before = self.shown.len();
         if let Some(list) = list {
             self.collect(list, above, depth + 1);
-        } else if !LOCATIONS.iter().any(|key| error.contains_key(*key))
-            && error.values().all(|value| value.is_array() || value.is_object())
-        {
+        } else if self.is_by_field(error, depth) {
             self.collect_fields(error, above, depth);
         }
         if self.shown.len() == before {
             self.show(above, kind);
         }
+    }
+
+    /// Whether an object has an entry for each field at fault, and is no transaction that is repeated.
+    fn is_by_field(&self, error: &Map<String, Value>, depth: usize) -> bool {
+        let is_item = LOCATIONS.iter().chain(&TYPES).any(|key| error.contains_key(*key));
+        let has_lists = error.values().all(|value| value.is_array() || value.is_object());
+        let has_fields = depth > 0 && !error.contains_key("id") && error.keys().all(|key| self.is_field(key));
+        !is_item && (has_lists || has_fields)
     }
 
     /// Collects from an object that has an entry for each field at fault.
@@ -98,8 +112,12 @@ impl Complaints<'_> {
                 }
                 below.push(name.clone());
             }
-            let says_what = value.as_array().is_some_and(|messages| messages.iter().all(Value::is_string));
-            if says_what { self.show(&below, None) } else { self.collect(value, &below, depth + 1) }
+            let messages = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            if messages.iter().all(Value::is_string) {
+                self.show(&below, None);
+            } else {
+                self.collect(value, &below, depth + 1);
+            }
         }
     }
 
@@ -133,8 +151,15 @@ impl Complaints<'_> {
     /// Whether a text is a name and no value of the request: it is the name of a field there, or does not occur in it.
     fn may_show(&self, text: &str) -> bool {
         let is_standard = text == "body";
-        let names_a_field = || self.request.contains(&format!("\"{text}\":"));
-        is_name(text) && (is_standard || names_a_field() || !self.request.contains(text))
+        self.lookups.set(self.lookups.get() + 1);
+        self.lookups.get() <= MAX_LOOKUPS
+            && is_name(text)
+            && (is_standard || self.is_field(text) || !self.request.contains(&text.to_ascii_lowercase()))
+    }
+
+    /// Whether a field of the request has this name.
+    fn is_field(&self, name: &str) -> bool {
+        is_name(name) && self.request.contains(&format!("\"{}\":", name.to_ascii_lowercase()))
     }
 }
 
@@ -147,7 +172,8 @@ fn is_name(text: &str) -> bool {
     let is_short = (1..=MAX_NAME).contains(&text.len());
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     let has_few_digits = text.split(|letter: char| !letter.is_ascii_digit()).all(|digits| digits.len() <= MAX_DIGITS);
-    is_short && is_plain && has_few_digits
+    let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
+    is_short && is_plain && has_few_digits && begins
 }
 
 #[cfg(test)]
@@ -191,6 +217,7 @@ mod tests {
             (json!({"merchant": ["This field may not be null."], "amount": ["Shop 3"]}), "amount, merchant"),
             (json!([{}, {"merchant": ["Required: Shop 3"]}]), "merchant"),
             (json!({"errors": {"0": {"merchant": ["Shop 3"]}}, "message": "Shop 3"}), "merchant"),
+            (json!({"errors": {"merchant": "Shop 3", "amount": "Shop 3"}}), "amount, merchant"),
             // Express, JSON:API, Zod, JSON Schema.
             (
                 json!({"errors": [{"value": "Shop 3", "msg": "Shop 3", "param": "merchant", "location": "body"}]}),
@@ -224,6 +251,8 @@ mod tests {
             json!({"detail": [{"type": "ACME"}]}),
             json!({"errors": [{"id": "1", "description": "Shop 3", "type": "Smith"}]}),
             json!({"errors": {"ACME": ["no"]}}),
+            json!({"errors": {"acme": ["no"]}}),
+            json!({"errors": [{"code": "3.50"}, {"code": "2023-11-28"}]}),
             json!({"detail": [{"loc": ["body", "Shop"], "type": "missing"}]}),
             json!([]),
             json!({}),
@@ -245,6 +274,18 @@ mod tests {
         );
         let deep = (0..100).fold(json!({"merchant": ["no"]}), |inner, _| json!({ "errors": [inner] }));
         assert_eq!(shown(&deep), None);
+    }
+
+    #[test]
+    fn a_long_error_is_read_up_to_a_limit() {
+        let one = |name: &str| json!({"loc": ["body", name], "type": "string_type"});
+        let refused = vec![one("Smith"); 1_000];
+        let shown_after = |count: usize| {
+            let detail = [&refused[..count], &[one("merchant")]].concat();
+            shown(&json!({ "detail": detail }))
+        };
+        assert_eq!(shown_after(10).as_deref(), Some("string_type, body.merchant: string_type"));
+        assert_eq!(shown_after(1_000).as_deref(), Some("string_type"));
     }
 
     fn any_error(value: String) -> impl Strategy<Value = Value> {

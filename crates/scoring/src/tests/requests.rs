@@ -131,3 +131,25 @@ async fn credentials_are_sent_with_every_request_and_never_shown() {
     let both = with_credentials("http://user:secret@ml-api", Some("k-123"), None).unwrap_err().to_string();
     assert!(both.contains("ML_API_URL") && both.contains("ML_API_TOKEN") && !both.contains("secret"), "{both}");
 }
+
+/// As gzip writes what it does not compress.
+fn gzip(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.len()).unwrap();
+    let mut body = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255, 1];
+    body.extend(length.to_le_bytes());
+    body.extend((!length).to_le_bytes());
+    body.extend(text.as_bytes());
+    body.extend(crc32fast::hash(text.as_bytes()).to_le_bytes());
+    body.extend(u32::from(length).to_le_bytes());
+    body
+}
+
+#[tokio::test]
+async fn compressed_responses_are_asked_for_and_read() {
+    let stub = Stub::serve(|request| {
+        let is_accepted = request.header("accept-encoding").is_some_and(|accepted| accepted.contains("gzip"));
+        if is_accepted { Reply::Gzip(gzip(&super::stub::scores(request))) } else { Reply::Status(406) }
+    });
+    assert_outcomes(&score(&scorer(&stub.url()), entries(1..101, "", &[])).await, 1..101, &[]);
+    assert_eq!(stub.requests().len(), 1);
+}

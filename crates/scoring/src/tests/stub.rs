@@ -58,6 +58,8 @@ pub(super) enum Reply {
     Json(u16, String),
     /// Success with these bytes.
     Bytes(Vec<u8>),
+    /// Success with these bytes, which are compressed.
+    Gzip(Vec<u8>),
     /// This status, with a body that never ends.
     Endless(u16, Flow),
     /// This status, with this header and an HTML page.
@@ -227,6 +229,7 @@ async fn respond(reply: Reply, request: &ReceivedRequest) -> Response {
             response(status).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap()
         }
         Reply::Bytes(body) => response(200).body(body.into()).unwrap(),
+        Reply::Gzip(body) => response(200).header(header::CONTENT_ENCODING, "gzip").body(body.into()).unwrap(),
         Reply::Page(status, name, value) => {
             response(status).header(name, value).body("<html>what a page says</html>".into()).unwrap()
         }
