@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use assay_scoring::read_response;
+use assay_scoring::{Matching, read_response};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use uuid::Uuid;
@@ -31,7 +31,7 @@ fn answer<'a>(ids: impl Iterator<Item = &'a Uuid>) -> Vec<u8> {
 fn read(bencher: Bencher<'_, '_>, body: &[u8]) {
     let asked = ids();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
-        let read = read_response(black_box(body), black_box(&asked)).expect("it is a response");
+        let read = read_response(black_box(body), black_box(&asked), Matching::Id).expect("it is a response");
         assert!(read.iter().all(Result::is_ok));
     });
 }

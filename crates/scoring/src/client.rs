@@ -23,6 +23,7 @@ use crate::options::Policy;
 use crate::options::TLS_PREFIX;
 use crate::permits::{ApiPermit, ApiPermits};
 use crate::request::{ClientState, RequestExecutor};
+use crate::scale::ScaleCheck;
 use crate::split::{FinishedRow, PendingRow, SizeLimit, split_into_requests};
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 
@@ -54,7 +55,7 @@ impl Scorer {
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
         metrics::describe(options.api_max_workers);
         let max_workers = usize::from(options.api_max_workers);
-        let protocol = Protocol::default();
+        let protocol = Protocol::Native(options.ml_api_match);
         let http = HttpClient::new(url.trim(), protocol, options)?;
         let shared = ClientState {
             breaker: CircuitBreaker::new(http.address(), http.predict_path(), &policy),
@@ -66,6 +67,7 @@ impl Scorer {
             permits: ApiPermits::new(max_workers, options.realtime_reserve),
             successes: SuccessTracker::new(),
             size_limit: SizeLimit::none(),
+            scale: ScaleCheck::new(options.score_scale),
             counters: ScorerCounters::default(),
             canary_lock: Mutex::default(),
         };
@@ -98,25 +100,28 @@ impl Scorer {
             let error = match health {
                 HealthStatus::Healthy => return Ok(()),
                 HealthStatus::NoCheck(RequestError { symptom, .. }) => {
-                    info!(
-                        "ML API at {} has no health check at GET /health ({symptom}), and needs none",
-                        http.address()
-                    );
+                    if let Some(path) = http.health_path() {
+                        info!(
+                            "ML API at {} has no health check at GET {path} ({symptom}), and needs none",
+                            http.address()
+                        );
+                    }
                     return Ok(());
                 }
                 HealthStatus::Unhealthy(RequestError { symptom, .. }) => {
                     warn!(
-                        "ML API at {} responds to GET /health with {symptom}: transactions wait until it scores",
+                        "ML API at {} responds to its health check with {symptom}: transactions wait until it scores",
                         http.address()
                     );
                     return Ok(());
                 }
                 HealthStatus::NoAnswer(RequestError { symptom, .. })
-                    if http.accepts_empty_predict(backoff.attempt_timeout(policy.health_timeout)).await =>
+                    if http.predict_nothing(backoff.attempt_timeout(policy.health_timeout)).await.is_ok() =>
                 {
                     info!(
-                        "ML API at {} does not respond to GET /health ({symptom}), but does to POST /predict",
-                        http.address()
+                        "ML API at {} does not respond to its health check ({symptom}), but does to POST {}",
+                        http.address(),
+                        http.predict_path()
                     );
                     return Ok(());
                 }
@@ -245,7 +250,7 @@ impl Scorer {
             ApiState::Ready => Ok(()),
             ApiState::Unavailable { reason, .. } => Err(format!("the ML API is unavailable ({reason})")),
             ApiState::Misconfigured { reason, remedy } => {
-                Err(format!("the ML API rejects every request ({reason}): {remedy}"))
+                Err(format!("the ML API cannot be used ({reason}): {remedy}"))
             }
         }
     }

@@ -13,22 +13,31 @@ mod api;
 mod breaker;
 mod canary;
 mod client;
+mod credentials;
 mod error;
 mod failure;
 mod metrics;
 mod options;
 mod permits;
+mod reason;
 mod request;
+mod scale;
 mod split;
 #[cfg(test)]
 mod tests;
 
 // For `benches/answer.rs` alone.
+pub use api::address::{ApiPath, HealthPath};
+pub use api::protocol::Matching;
 #[doc(hidden)]
-pub use api::protocol::native::read_response;
+pub use api::protocol::{ResponseError, native::read_response};
 pub use breaker::ApiState;
 pub use client::Scorer;
+pub use credentials::ApiCredentials;
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::{ApiEndpoint, ApiOptions};
 pub use permits::ApiPermit;
+#[doc(hidden)]
+pub use reason::Reason;
+pub use scale::ScoreScale;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay_connect::{RetryPolicy, SecretString, endpoint_options};
 use assay_transaction::{Ratio, parse_duration};
 
-use crate::ScoringError;
+use crate::{ApiCredentials, ApiPath, HealthPath, Matching, ScoreScale, ScoringError};
 
 endpoint_options!(
     /// Where the ML API is. Its `Debug` shows no credentials.
@@ -21,6 +21,15 @@ pub struct ApiOptions {
     /// Where the ML API is.
     #[command(flatten)]
     pub endpoint: ApiEndpoint,
+    /// What identifies Assay to it.
+    #[command(flatten)]
+    pub credentials: ApiCredentials,
+    /// Where transactions go, below ML_API_URL; `/` for that address itself [default: predict]
+    #[arg(long, env = "ML_API_PATH", value_name = "PATH")]
+    pub ml_api_path: Option<ApiPath>,
+    /// The health check, below ML_API_URL; `none` if there is none: any answer to a request then shows life [default: health]
+    #[arg(long, env = "ML_API_HEALTH_PATH", value_name = "PATH")]
+    pub ml_api_health_path: Option<HealthPath>,
     /// Most concurrent requests of one process to the ML API.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
@@ -33,16 +42,27 @@ pub struct ApiOptions {
     /// Longest time for one request to the ML API.
     #[arg(long, env = "API_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     pub api_timeout: Duration,
+    /// How predictions belong to transactions: by their ids, or by their position if the response has no ids.
+    #[arg(long, env = "ML_API_MATCH", value_name = "BY", value_enum, default_value_t)]
+    pub ml_api_match: Matching,
+    /// What the ML API's scores are; they are stored as numbers from 0 to 1.
+    #[arg(long, env = "SCORE_SCALE", value_name = "SCALE", value_enum, default_value_t)]
+    pub score_scale: ScoreScale,
 }
 
 impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             endpoint: ApiEndpoint::default(),
+            credentials: ApiCredentials::default(),
+            ml_api_path: None,
+            ml_api_health_path: None,
             api_max_workers: 5,
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
             api_timeout: Duration::from_secs(30),
+            ml_api_match: Matching::default(),
+            score_scale: ScoreScale::default(),
         }
     }
 }

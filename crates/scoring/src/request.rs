@@ -7,7 +7,6 @@
 use std::sync::PoisonError;
 
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
-use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use uuid::Uuid;
 
 use crate::ScoreError;
 use crate::api::health::{HealthCheck, HealthStatus};
-use crate::api::http::{HttpClient, RequestError};
+use crate::api::http::{HttpClient, PredictResponse, RequestError};
 use crate::api::protocol::{MISSING, Protocol, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
@@ -24,6 +23,7 @@ use crate::failure::{Symptom, SymptomClass};
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
 use crate::permits::{ApiPermit, ApiPermits};
+use crate::scale::ScaleCheck;
 use crate::split::{FinishedRow, PendingRow, RowGroup, SizeLimit};
 
 /// How often a request may lose its connection, with the API healthy in between, before the request itself is suspected: a
@@ -42,6 +42,7 @@ pub(crate) struct ClientState {
     pub(crate) breaker: CircuitBreaker,
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
+    pub(crate) scale: ScaleCheck,
     pub(crate) counters: ScorerCounters,
     /// Held while a canary is sent, so that its result serves all that wait for one.
     pub(crate) canary_lock: Mutex<()>,
@@ -74,7 +75,7 @@ struct Disconnects {
 }
 
 /// A failed request whose rows may be at fault.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct FailedRequest {
     symptom: Symptom,
     /// When it was seen.
@@ -142,7 +143,7 @@ impl<'a> RequestExecutor<'a> {
                 }
             };
             disconnects = Disconnects::default();
-            match self.next_step(&group, failed, retries).await? {
+            match self.next_step(&group, &failed, retries).await? {
                 NextStep::StartOver => retries = 0,
                 NextStep::Retry => {
                     group.count_attempt();
@@ -159,7 +160,7 @@ impl<'a> RequestExecutor<'a> {
                 }
                 NextStep::Fail => {
                     group.count_attempt();
-                    let (class, reason) = (failure_class(failed.symptom), failure_reason(failed.symptom));
+                    let (class, reason) = (failure_class(&failed.symptom), failure_reason(&failed.symptom));
                     let attempts = group.attempts;
                     let fail = |row: PendingRow| row.failed(class.clone(), reason.clone(), attempts);
                     finished.extend(group.rows.into_iter().map(fail));
@@ -170,9 +171,9 @@ impl<'a> RequestExecutor<'a> {
     }
 
     /// What to do about a failed request, after so many retries.
-    async fn next_step(self, group: &RowGroup, failed: FailedRequest, retries: u32) -> Result<NextStep, ScoreError> {
+    async fn next_step(self, group: &RowGroup, failed: &FailedRequest, retries: u32) -> Result<NextStep, ScoreError> {
         let is_single = group.is_single();
-        let step = if retries < self.max_retries(group, failed.symptom) {
+        let step = if retries < self.max_retries(group, &failed.symptom) {
             NextStep::Retry
         } else if is_single {
             NextStep::Fail
@@ -192,7 +193,7 @@ impl<'a> RequestExecutor<'a> {
     }
 
     /// Whether the breaker has opened since the failure, which then says nothing about the rows.
-    pub(crate) fn is_outdated(self, failed: FailedRequest) -> bool {
+    pub(crate) fn is_outdated(self, failed: &FailedRequest) -> bool {
         let breaker = &self.shared.breaker;
         !breaker.is_closed() || breaker.outages() != failed.outages
     }
@@ -203,7 +204,7 @@ impl<'a> RequestExecutor<'a> {
 
     /// Retries of a group before it is halved or fails. A single row is retried at least once, after the model was seen to
     /// work.
-    fn max_retries(self, group: &RowGroup, symptom: Symptom) -> u32 {
+    fn max_retries(self, group: &RowGroup, symptom: &Symptom) -> u32 {
         match symptom.class() {
             SymptomClass::Suspect if group.is_single() => self.shared.max_retries.max(1),
             SymptomClass::Suspect if !group.is_half => self.shared.max_retries,
@@ -228,6 +229,11 @@ impl<'a> RequestExecutor<'a> {
                         Some(failed) => return Ok(GroupResponse::Failed(failed)),
                         None => continue,
                     }
+                }
+                if let Some(Probe { reason, .. }) = probe
+                    && !self.does_scale_fit(reason).await?
+                {
+                    continue;
                 }
                 (probe, self.acquire_permit().await?)
             };
@@ -274,9 +280,9 @@ impl<'a> RequestExecutor<'a> {
                 Err(error) => error,
             };
             if is_whole && (error.symptom.is_disconnect() || probe.is_some() && error.symptom.is_timeout()) {
-                *disconnects = Disconnects { count: disconnects.count + 1, last: Some((error.symptom, at)) };
+                *disconnects = Disconnects { count: disconnects.count + 1, last: Some((error.symptom.clone(), at)) };
             }
-            match (&probe, OpenReason::of(error.symptom)) {
+            match (&probe, OpenReason::of(&error.symptom)) {
                 (Some(_), Some(reason)) => breaker.keep_open(reason, &error),
                 // A responsive health check does not show that the API scores.
                 (Some(Probe { reason: OpenReason::Outage | OpenReason::Misconfiguration, .. }), None)
@@ -291,7 +297,7 @@ impl<'a> RequestExecutor<'a> {
                 (None, Some(reason)) => breaker.open(reason, &error),
                 (_, None) => {
                     if let Some(Probe { reason, .. }) = &probe {
-                        self.probe_refused(*reason, error.symptom).await?;
+                        self.probe_refused(*reason, error.symptom.clone()).await?;
                     }
                     if !is_whole {
                         continue;
@@ -322,9 +328,9 @@ impl<'a> RequestExecutor<'a> {
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, protocol, successes, counters, .. } = self.shared;
+        let ClientState { http, protocol, successes, counters, scale, .. } = self.shared;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
-        let body = protocol.write_request(rows.map(|(_, transaction)| transaction));
+        let body = protocol.write_request(rows.clone().map(|(_, transaction)| transaction));
         counters.requests.add(1);
         let sent = Instant::now();
         let response = {
@@ -334,7 +340,10 @@ impl<'a> RequestExecutor<'a> {
             response
         };
         let took = sent.elapsed();
-        let results = self.read(response, &ids).await;
+        let results = match self.read(response, &ids).await {
+            Ok(mut results) => scale.apply(&mut results, rows).map(|()| results).map_err(RequestError::from),
+            Err(error) => Err(error),
+        };
         let class = match &results {
             Ok(rows) => rows.iter().any(Result::is_err).then(|| symptom_of_rows(rows).class()),
             Err(error) => Some(error.symptom.class()),
@@ -344,9 +353,17 @@ impl<'a> RequestExecutor<'a> {
     }
 
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
-    async fn read(self, response: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
+    async fn read(
+        self,
+        response: Result<PredictResponse, RequestError>,
+        ids: &[Uuid],
+    ) -> Result<Vec<RowResult>, RequestError> {
         match response {
-            Ok(body) => self.shared.protocol.read_response(&body, ids).map_err(|why| Symptom::Unreadable(why).into()),
+            Ok(response) => self
+                .shared
+                .protocol
+                .read_response(&response.body, ids)
+                .map_err(|error| Symptom::from(error.with_content_type(response.other_content_type())).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =
@@ -364,10 +381,11 @@ impl<'a> RequestExecutor<'a> {
 
     /// Waits until a request may go out: in the ordinary way (`None`), or as a probe.
     async fn admit(&self) -> Result<Option<Probe<'_>>, ScoreError> {
-        let ClientState { breaker, health_check, .. } = self.shared;
+        let ClientState { breaker, health_check, scale, .. } = self.shared;
         loop {
             let Some(probe) = breaker.admit(self.stop).await? else { return Ok(None) };
-            if probe.reason != OpenReason::Outage || health_check.is_missing_in(breaker.outages()) {
+            let needs_transaction = probe.reason != OpenReason::Outage || scale.is_refuted();
+            if needs_transaction || health_check.is_missing_in(breaker.outages()) {
                 return Ok(Some(probe));
             }
             match self.health().await {
@@ -449,7 +467,7 @@ fn take_scored(
     results: Vec<RowResult>,
     finished: &mut Vec<FinishedRow>,
 ) -> Option<Symptom> {
-    let symptom = results.iter().find_map(|result| result.as_ref().err()).map(|why| Symptom::Incomplete(why));
+    let symptom = results.iter().find_map(|result| result.as_ref().err()).cloned().map(Symptom::Incomplete);
     let mut results = results.into_iter();
     let rest = group.rows.split_off(first);
     for row in rest {
@@ -462,11 +480,11 @@ fn take_scored(
 }
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
-    let why = rows.iter().find_map(|row| row.as_ref().err().copied());
-    Symptom::Incomplete(why.unwrap_or(MISSING))
+    let why = rows.iter().find_map(|row| row.as_ref().err().cloned());
+    Symptom::Incomplete(why.unwrap_or(MISSING.into()))
 }
 
-fn failure_class(symptom: Symptom) -> FailureClass {
+fn failure_class(symptom: &Symptom) -> FailureClass {
     match symptom.class() {
         SymptomClass::Rejected => FailureClass::Rejected,
         SymptomClass::Suspect | SymptomClass::Unavailable | SymptomClass::Misconfigured => FailureClass::Suspect,
@@ -474,6 +492,6 @@ fn failure_class(symptom: Symptom) -> FailureClass {
 }
 
 /// In our own words, as the API's may repeat the transaction; short by construction.
-fn failure_reason(symptom: Symptom) -> String {
+fn failure_reason(symptom: &Symptom) -> String {
     format!("ML API: {symptom}, for this transaction alone")
 }

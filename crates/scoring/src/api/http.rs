@@ -5,30 +5,39 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use assay_connect::{AddressForm, ExposeSecret as _, Host, TlsFailure, TlsMaterial};
+use assay_connect::{ExposeSecret as _, TlsFailure, TlsMaterial};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, redirect};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, redirect};
+use tracing::info;
 use url::Url;
 
+use crate::api::address::{ApiPath, HealthPath, parse_address, without_credentials};
+use crate::api::error_body;
 use crate::api::protocol::Protocol;
 use crate::failure::Symptom;
+use crate::reason::Reason;
 use crate::{ApiOptions, ScoringError};
 
 /// How long an idle connection is kept: less than the 5 s after which many servers close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Longest time to connect; the time-out of a request may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of an unused body is read, so that its connection can be reused.
+/// How much of the body of an error is read, which also lets its connection be reused.
 const DRAINED: usize = 64 * 1024;
+/// How many redirections in a row are followed.
+const MAX_REDIRECTIONS: usize = 2;
+/// Longest address of a redirection that is shown.
+const MAX_TARGET: usize = 100;
 
-/// The symptom of a health check that times out.
-pub(crate) const NO_ANSWER: Symptom = Symptom::Unreachable("no response in time");
+/// Why there is no answer to a health check that times out.
+pub(crate) const NO_ANSWER: &str = "no response in time";
 
 /// Why an exchange failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestError {
     pub(crate) symptom: Symptom,
     /// The API's `Retry-After`.
@@ -41,12 +50,33 @@ impl From<Symptom> for RequestError {
     }
 }
 
+/// A response with a status of success.
+#[derive(Debug)]
+pub(crate) struct PredictResponse {
+    pub(crate) body: Bytes,
+    content_type: Option<HeaderValue>,
+}
+
+impl PredictResponse {
+    /// Its content type, if that is not JSON and can be shown.
+    pub(crate) fn other_content_type(&self) -> Option<&str> {
+        let named = self.content_type.as_ref()?.to_str().ok()?;
+        let essence = named.split(';').next()?.trim();
+        let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/+.-".contains(&byte));
+        let is_shown = (1..=64).contains(&essence.len()) && is_plain(essence);
+        (is_shown && !essence.ends_with("json")).then_some(essence)
+    }
+}
+
 /// The ML API at its address, which may contain a password; `Debug` shows none.
 pub(crate) struct HttpClient {
     client: reqwest::Client,
     protocol: Protocol,
     predict: Url,
-    health: Url,
+    /// None if the API is declared to have no health check.
+    health: Option<Url>,
+    /// Whether it was said that each request is redirected.
+    is_redirection_logged: AtomicBool,
     /// The address without credentials.
     shown: String,
 }
@@ -64,7 +94,7 @@ impl HttpClient {
         let timeout = options.api_timeout;
         // If the process has installed one before, that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut headers = HeaderMap::new();
+        let mut headers = options.credentials.headers(!base.username().is_empty() || base.password().is_some())?;
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let client = if base.scheme() == "http" {
             // Works on a machine without root certificates.
@@ -80,18 +110,24 @@ impl HttpClient {
             .tcp_nodelay(true)
             .pool_max_idle_per_host(usize::from(options.api_max_workers))
             .pool_idle_timeout(KEEP_ALIVE)
-            // A redirection would turn the POST into a GET; no setting names a proxy.
-            .redirect(redirect::Policy::none())
+            .redirect(redirect::Policy::custom(follow_within_host))
+            .referer(false)
+            // No setting names a proxy.
             .no_proxy()
             .build()
             .map_err(|error| ScoringError::Client(innermost(&error)))?;
-        Ok(Self {
-            client,
-            protocol,
-            predict: below(&base, protocol.predict_path()),
-            health: below(&base, protocol.health_path()),
-            shown: without_credentials(base),
-        })
+        let protocols_own = |path: &str| path.parse::<ApiPath>().map_err(ScoringError::Client);
+        let predict = match &options.ml_api_path {
+            Some(path) => path.below(&base),
+            None => protocols_own(protocol.predict_path())?.below(&base),
+        };
+        let health = match &options.ml_api_health_path {
+            Some(HealthPath::None) => None,
+            Some(HealthPath::At(path)) => Some(path.below(&base)),
+            None => Some(protocols_own(protocol.health_path())?.below(&base)),
+        };
+        let is_redirection_logged = AtomicBool::new(false);
+        Ok(Self { client, protocol, predict, health, is_redirection_logged, shown: without_credentials(base) })
     }
 
     /// The address without credentials, for messages.
@@ -104,40 +140,70 @@ impl HttpClient {
         self.predict.path()
     }
 
+    /// The health check, for messages: its path below the address.
+    pub(crate) fn health_path(&self) -> Option<&str> {
+        self.health.as_ref().map(Url::path)
+    }
+
     /// Sends a body to be scored, and reads a response of at most `max_bytes`.
-    pub(crate) async fn predict(&self, body: Bytes, max_bytes: usize) -> Result<Bytes, RequestError> {
-        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body(body);
+    pub(crate) async fn predict(&self, body: Bytes, max_bytes: usize) -> Result<PredictResponse, RequestError> {
+        let request = self.post(body.clone());
         let response = request.send().await.map_err(|error| symptom_of(&error))?;
         if !response.status().is_success() {
-            return Err(status_error(response).await);
+            return Err(status_error(response, &body).await);
         }
-        read_body(response, max_bytes).await
+        self.log_redirection(response.url());
+        let content_type = response.headers().get(CONTENT_TYPE).cloned();
+        Ok(PredictResponse { content_type, body: read_body(response, max_bytes).await? })
     }
 
-    /// Whether `POST /predict` with no transactions gets any HTTP response.
-    pub(crate) async fn accepts_empty_predict(&self, timeout: Duration) -> bool {
-        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json");
-        match request.body(self.protocol.empty_request()).timeout(timeout).send().await {
-            Ok(response) => {
-                drain(response).await;
-                true
-            }
-            Err(_) => false,
-        }
+    /// Sends a request about no transaction. Any HTTP response is `Ok`, with its status.
+    pub(crate) async fn predict_nothing(&self, timeout: Duration) -> Result<u16, RequestError> {
+        let request = self.post(self.protocol.empty_request().into()).timeout(timeout);
+        let response = request.send().await.map_err(|error| symptom_of_check(&error))?;
+        let status = response.status().as_u16();
+        read_start(response).await;
+        Ok(status)
     }
 
-    /// `GET /health`. Anything but success is `Err`.
-    pub(crate) async fn health(&self, timeout: Duration) -> Result<(), RequestError> {
-        let request = self.client.get(self.health.clone()).timeout(timeout);
-        let response = request.send().await.map_err(|error| match symptom_of(&error) {
-            Symptom::TimedOutHealthy => NO_ANSWER,
-            symptom => symptom,
-        })?;
+    /// Asks the health check, if there is one. Anything but success is `Err`.
+    pub(crate) async fn health(&self, timeout: Duration) -> Option<Result<(), RequestError>> {
+        let request = self.client.get(self.health.clone()?).timeout(timeout);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Some(Err(symptom_of_check(&error).into())),
+        };
         if !response.status().is_success() {
-            return Err(status_error(response).await);
+            return Some(Err(status_error(response, &[]).await));
         }
-        drain(response).await;
-        Ok(())
+        read_start(response).await;
+        Some(Ok(()))
+    }
+
+    fn post(&self, body: Bytes) -> RequestBuilder {
+        self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body(body)
+    }
+
+    /// Says once that each request takes two.
+    fn log_redirection(&self, answered: &Url) {
+        let (from, to) = (self.predict.path(), answered.path());
+        if from != to && !self.is_redirection_logged.swap(true, Ordering::Relaxed) {
+            info!(
+                "ML API at {} redirects POST {from} to {to}: with ML_API_PATH, each request takes one round trip less",
+                self.shown
+            );
+        }
+    }
+}
+
+/// Follows a redirection that keeps the method and the body, on the same host; credentials go nowhere else.
+fn follow_within_host(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let keeps_body = matches!(attempt.status().as_u16(), 307 | 308);
+    let is_within = attempt.previous().first().is_some_and(|asked| asked.origin() == attempt.url().origin());
+    if keeps_body && is_within && attempt.previous().len() <= MAX_REDIRECTIONS {
+        attempt.follow()
+    } else {
+        attempt.stop()
     }
 }
 
@@ -156,59 +222,39 @@ fn trusting(TlsMaterial { authorities, identity }: TlsMaterial) -> Result<reqwes
     Ok(client)
 }
 
-/// What `ML_API_URL` may look like.
-const FORM: AddressForm =
-    AddressForm { name: "ML_API_URL", schemes: &["http", "https"], of: "an ML API", example: "http://localhost:8000" };
-
-/// Parses an address: `http` or `https`, a host, and perhaps a path above the API's own.
-fn parse_address(text: &str) -> Result<Url, ScoringError> {
-    let address = FORM.read(text)?;
-    let Some(host @ (Host::Name(_) | Host::Ip(_))) = &address.host else {
-        return Err(FORM.wrong("it names no host").into());
-    };
-    if text.contains('?') {
-        return Err(FORM.wrong("it must not end in a query").into());
-    }
-    // The parser's message may repeat a part of the address.
-    let url = Url::parse(text.trim()).map_err(|_| FORM.wrong("HTTP clients cannot read it"))?;
-    let is_same = url.scheme() == address.scheme
-        && url.host_str().is_some_and(|theirs| host.is(theirs))
-        && address.port.is_none_or(|port| url.port_or_known_default() == Some(port));
-    if is_same { Ok(url) } else { Err(FORM.ambiguous().into()) }
+/// The error of a status other than success, with what its body says of the fields of the request.
+async fn status_error(response: Response, request: &[u8]) -> RequestError {
+    let status = response.status();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
+    let target = if status.is_redirection() { redirection_target(&response) } else { None };
+    let body = read_start(response).await;
+    let detail = target.or_else(|| error_body::detail(&body, request));
+    RequestError { symptom: Symptom::Status { code: status.as_u16(), detail }, retry_after }
 }
 
-fn below(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}/{path}", base.path().trim_end_matches('/')));
-    url
+/// Where a redirection leads, without credentials and query.
+fn redirection_target(response: &Response) -> Option<Reason> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let mut target = response.url().join(location).ok()?;
+    target.set_query(None);
+    target.set_fragment(None);
+    let is_http = matches!(target.scheme(), "http" | "https");
+    // They fail only for addresses without a host.
+    let _ = (target.set_username(""), target.set_password(None));
+    let cut: String = target.as_str().chars().take(MAX_TARGET).collect();
+    is_http.then(|| format!("to {cut}").into())
 }
 
-fn without_credentials(mut url: Url) -> String {
-    // They fail only for addresses without a host, which are rejected before.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.as_str().trim_end_matches('/').to_owned()
-}
-
-/// The error of a status other than success.
-async fn status_error(response: Response) -> RequestError {
-    let error = RequestError {
-        symptom: Symptom::Status(response.status().as_u16()),
-        retry_after: response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
-    };
-    drain(response).await;
-    error
-}
-
-/// Reads the rest of a body, so that the connection can be reused. Its content may repeat the request, and is not used.
-async fn drain(mut response: Response) {
-    let mut bytes = 0;
+/// Reads the rest of a body that is not a response to be used, up to a limit; what cannot be read is left out.
+async fn read_start(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
     while let Ok(Some(part)) = response.chunk().await {
-        bytes += part.len();
-        if bytes > DRAINED {
-            return;
+        body.extend_from_slice(&part);
+        if body.len() > DRAINED {
+            break;
         }
     }
+    body
 }
 
 async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, RequestError> {
@@ -217,7 +263,9 @@ async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, Re
     while let Some(part) = response.chunk().await.map_err(|error| symptom_of(&error))? {
         let bytes = first.len().max(body.len()) + part.len();
         if bytes > max_bytes {
-            return Err(RequestError::from(Symptom::Unreadable("response is too long")));
+            return Err(RequestError::from(Symptom::Unreadable(
+                "response is longer than predictions of so many transactions can be".into(),
+            )));
         }
         // Most responses are there as a whole, and are not copied.
         if first.is_empty() {
@@ -258,6 +306,14 @@ fn symptom_of(error: &reqwest::Error) -> Symptom {
     Symptom::ConnectionLost
 }
 
+/// As [`symptom_of`], for a request that tells nothing of rows.
+fn symptom_of_check(error: &reqwest::Error) -> Symptom {
+    match symptom_of(error) {
+        Symptom::TimedOutHealthy => Symptom::Unreachable(NO_ANSWER),
+        symptom => symptom,
+    }
+}
+
 fn why_unreachable(error: &reqwest::Error) -> &'static str {
     if error.is_dns() {
         return "no such host";
@@ -285,6 +341,7 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Matching;
 
     #[test]
     fn paths_are_below_the_address() {
@@ -304,7 +361,7 @@ mod tests {
             ("http://HOST:80", "http://host/predict", "http://host"),
         ];
         for (address, predict, shown) in cases {
-            let http = HttpClient::new(address, Protocol::Native, &ApiOptions::default()).unwrap();
+            let http = HttpClient::new(address, Protocol::Native(Matching::Id), &ApiOptions::default()).unwrap();
             assert_eq!(http.predict.as_str(), predict);
             assert_eq!(http.address(), shown);
             assert!(!format!("{http:?}").contains("secret"));
@@ -331,7 +388,7 @@ mod tests {
             ("http://[fe80::1%25eth0]:8000", "zone"),
         ];
         for (address, problem) in cases {
-            let error = HttpClient::new(address, Protocol::Native, &ApiOptions::default()).unwrap_err();
+            let error = HttpClient::new(address, Protocol::Native(Matching::Id), &ApiOptions::default()).unwrap_err();
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
             let message = error.to_string();
             assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");

@@ -1,9 +1,11 @@
 //! The scorer against a scripted API, over a real socket.
 
 mod broken_model;
+mod forms;
 mod malformed_input;
 mod no_health;
 mod outages;
+mod requests;
 mod responses;
 mod rows_at_fault;
 mod start;

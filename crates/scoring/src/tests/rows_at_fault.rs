@@ -175,7 +175,11 @@ async fn a_row_that_stalls_the_model_is_found() {
     let found = score(&scorer, entries(0..4, "slow", &[1])).await;
     assert_outcomes(&found, 0..4, &[1]);
     assert_eq!(found.failed[0].class, FailureClass::Suspect);
-    assert!(found.failed[0].reason.contains("although /health responds"), "{}", found.failed[0].reason);
+    assert!(
+        found.failed[0].reason.contains("although the API responds to a health check"),
+        "{}",
+        found.failed[0].reason
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{Method, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
@@ -25,13 +25,17 @@ pub(super) struct ReceivedRequest {
     pub(super) body: String,
     /// The path.
     pub(super) path: String,
-    /// The `Authorization` header.
-    pub(super) authorization: Option<String>,
+    headers: HeaderMap,
 }
 
 impl ReceivedRequest {
     pub(super) fn rows(&self) -> Vec<Value> {
         serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// A header, if it was sent.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
     pub(super) fn ids(&self) -> Vec<String> {
@@ -50,8 +54,12 @@ pub(super) enum Reply {
     Scores,
     /// Success with this body.
     Body(String),
+    /// This status, with this body of JSON.
+    Json(u16, String),
     /// Success with these bytes.
     Bytes(Vec<u8>),
+    /// Success with these bytes, which are compressed.
+    Gzip(Vec<u8>),
     /// This status, with a body that never ends.
     Endless(u16, Flow),
     /// This status, with this header and an HTML page.
@@ -100,7 +108,7 @@ struct StubState {
     predict: Box<ReplyScript>,
     health: Box<ReplyScript>,
     requests: Mutex<Vec<ReceivedRequest>>,
-    health_requests: Mutex<usize>,
+    health_requests: Mutex<Vec<ReceivedRequest>>,
     count: watch::Sender<usize>,
 }
 
@@ -169,7 +177,12 @@ impl Stub {
     }
 
     pub(super) fn health_requests(&self) -> usize {
-        *self.shared.health_requests.lock().unwrap()
+        self.shared.health_requests.lock().unwrap().len()
+    }
+
+    /// The paths of every health check so far.
+    pub(super) fn health_paths(&self) -> Vec<String> {
+        self.shared.health_requests.lock().unwrap().iter().map(|request| request.path.clone()).collect()
     }
 
     /// Waits until there were so many requests to score.
@@ -182,17 +195,17 @@ async fn answer(
     State(shared): State<Arc<StubState>>,
     method: Method,
     uri: Uri,
-    headers: axum::http::HeaderMap,
+    headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let mut request = ReceivedRequest {
         number: 0,
         body: String::from_utf8(body.to_vec()).unwrap(),
         path: uri.path().to_owned(),
-        authorization: headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()),
+        headers,
     };
     let reply = if method == Method::GET {
-        *shared.health_requests.lock().unwrap() += 1;
+        shared.health_requests.lock().unwrap().push(request.clone());
         (shared.health)(&request)
     } else {
         request.number = {
@@ -212,7 +225,11 @@ async fn respond(reply: Reply, request: &ReceivedRequest) -> Response {
     match reply {
         Reply::Scores => response(200).body(scores(request).into()).unwrap(),
         Reply::Body(body) => response(200).body(body.into()).unwrap(),
+        Reply::Json(status, body) => {
+            response(status).header(header::CONTENT_TYPE, "application/json").body(body.into()).unwrap()
+        }
         Reply::Bytes(body) => response(200).body(body.into()).unwrap(),
+        Reply::Gzip(body) => response(200).header(header::CONTENT_ENCODING, "gzip").body(body.into()).unwrap(),
         Reply::Page(status, name, value) => {
             response(status).header(name, value).body("<html>what a page says</html>".into()).unwrap()
         }

@@ -6,17 +6,18 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use uuid::Uuid;
 
+use super::answers::{Answers, EntryId};
 use super::object::Object;
-use super::{Answers, ResponseEntry, RowResult, valid_score};
+use super::{Matching, ResponseEntry, RowResult};
 
 type PlainEntry<'a> = ResponseEntry<&'a str, f64>;
 
 /// Reads a response, or nothing of it.
-pub(super) fn read(text: &str, asked: &[Uuid]) -> Option<Vec<RowResult>> {
+pub(super) fn read(text: &str, asked: &[Uuid], matching: Matching) -> Option<Vec<RowResult>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let answers = Entries(Answers::to(asked)).deserialize(&mut deserializer).ok()?;
+    let answers = Entries(Answers::to(asked, matching)).deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;
-    Some(answers.into_results())
+    answers.finish().ok()
 }
 
 /// The entries of a response, each matched as it is read.
@@ -40,8 +41,9 @@ impl<'de, 'a> Visitor<'de> for Entries<'a> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Answers<'a>, A::Error> {
         let Self(mut answers) = self;
         while let Some(Object(entry)) = entries.next_element::<Object<PlainEntry<'de>>>()? {
-            let id = entry.transaction_id.and_then(|id| Uuid::parse_str(id).ok());
-            answers.add(id, |texts| entry.prediction(|text| texts.shared(text), valid_score));
+            let id =
+                entry.transaction_id.or(entry.id).map_or(EntryId::Absent, |id| EntryId::from(Uuid::parse_str(id).ok()));
+            answers.add(id, entry.has_label(), |texts| entry.prediction(|text| texts.shared(text), Some));
         }
         Ok(answers)
     }
@@ -68,10 +70,14 @@ mod tests {
         ];
         for body in bodies {
             let text = body.to_string();
-            assert_eq!(read(&text, &ASKED), Some(read_tolerantly(&text, &ASKED).unwrap()), "{text}");
+            assert_eq!(
+                read(&text, &ASKED, Matching::Id),
+                Some(read_tolerantly(&text, &ASKED, Matching::Id).unwrap()),
+                "{text}"
+            );
         }
         for other in [r#"[{"label":1}]"#, r#"[{"label":"\n"}]"#, "[null]", "{}", "[] []", r#"[{"score":1e999}]"#] {
-            assert_eq!(read(other, &ASKED), None, "{other}");
+            assert_eq!(read(other, &ASKED, Matching::Id), None, "{other}");
         }
     }
 
@@ -111,17 +117,17 @@ mod tests {
         #[test]
         fn both_readers_agree(entries in prop::collection::vec(any_entry(), 0..6), end in prop::sample::select(&["", "", " ", "x"][..])) {
             let text = format!("[{}]{end}", entries.join(", "));
-            let tolerant = read_tolerantly(&text, &ASKED);
-            if let Some(plain) = read(&text, &ASKED) {
+            let tolerant = read_tolerantly(&text, &ASKED, Matching::Id);
+            if let Some(plain) = read(&text, &ASKED, Matching::Id) {
                 prop_assert_eq!(Ok(&plain), tolerant.as_ref());
             }
-            prop_assert_eq!(read_response(text.as_bytes(), &ASKED), tolerant);
+            prop_assert_eq!(read_response(text.as_bytes(), &ASKED, Matching::Id), tolerant);
         }
 
         #[test]
         fn both_readers_agree_on_any_text(text in r#"[\[\]{}",:\\NaIf0-9.eé a-]{0,60}"#) {
-            if let Some(plain) = read(&text, &ASKED) {
-                prop_assert_eq!(Ok(plain), read_tolerantly(&text, &ASKED));
+            if let Some(plain) = read(&text, &ASKED, Matching::Id) {
+                prop_assert_eq!(Ok(plain), read_tolerantly(&text, &ASKED, Matching::Id));
             }
         }
     }
