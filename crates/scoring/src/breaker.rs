@@ -59,7 +59,7 @@ pub(crate) enum OpenReason {
 
 impl OpenReason {
     /// The reason to open for this symptom; `None` if the request itself may be at fault.
-    pub(crate) fn of(symptom: Symptom) -> Option<Self> {
+    pub(crate) fn of(symptom: &Symptom) -> Option<Self> {
         match symptom.class() {
             SymptomClass::Unavailable => Some(Self::Outage),
             SymptomClass::Misconfigured => Some(Self::Misconfiguration),
@@ -180,14 +180,14 @@ impl CircuitBreaker {
         inner.opened = Instant::now();
         inner.outages += 1;
         self.schedule_probe(&mut inner, reason, error);
-        self.publish(reason, error.symptom);
+        self.publish(reason, &error.symptom);
     }
 
     /// Keeps the breaker open after a failed probe, perhaps for another reason than before.
     pub(crate) fn keep_open(&self, reason: OpenReason, error: &RequestError) {
         let mut inner = self.inner();
         self.schedule_probe(&mut inner, reason, error);
-        self.publish(reason, error.symptom);
+        self.publish(reason, &error.symptom);
     }
 
     /// Closes the breaker after a successful probe. The backoff is reset only by [`record_success`](Self::record_success).
@@ -225,7 +225,7 @@ impl CircuitBreaker {
     }
 
     /// Publishes and logs the state if it has changed.
-    fn publish(&self, reason: OpenReason, symptom: Symptom) {
+    fn publish(&self, reason: OpenReason, symptom: &Symptom) {
         let (seen, class) = if reason == OpenReason::BrokenModel {
             (format!("{symptom}, for every transaction"), symptom.class_if_model_broken())
         } else {

@@ -54,7 +54,7 @@ impl RequestExecutor<'_> {
     /// The proof is a row scored by a later request of this process or, failing that, by a canary. If the model does not
     /// even score the canary, it is broken, and the breaker opens. A process that has never seen a row scored may halve
     /// without proof, as that may find the first one; but it fails no row.
-    pub(crate) async fn is_model_proven(self, failed: FailedRequest, is_single: bool) -> Result<bool, ScoreError> {
+    pub(crate) async fn is_model_proven(self, failed: &FailedRequest, is_single: bool) -> Result<bool, ScoreError> {
         let ClientState { breaker, successes, policy, canary_lock, .. } = self.shared;
         if !successes.has_success_since(failed.at) && breaker.is_closed() && successes.has_pending_requests() {
             tokio::select! {
@@ -85,7 +85,7 @@ impl RequestExecutor<'_> {
 
     /// Sends a transaction that was scored lately and, if it is refused or there is none, a made-up one.
     pub(crate) async fn run_canaries(self) -> Result<CanaryResult, ScoreError> {
-        let mut result = CanaryResult::Refused(Symptom::Incomplete("no transaction to send"));
+        let mut result = CanaryResult::Refused(Symptom::Incomplete("no transaction to send".into()));
         for canary in self.shared.successes.last_good().into_iter().chain(Canary::made_up()) {
             result = self.send_canary(canary).await?;
             if !matches!(result, CanaryResult::Refused(_)) {
@@ -107,7 +107,7 @@ impl RequestExecutor<'_> {
                 CanaryResult::Scored
             }
             Ok(rows) => CanaryResult::Refused(symptom_of_rows(&rows)),
-            Err(error) => match OpenReason::of(error.symptom) {
+            Err(error) => match OpenReason::of(&error.symptom) {
                 Some(reason) => CanaryResult::Unavailable(reason, error),
                 None => CanaryResult::Refused(error.symptom),
             },

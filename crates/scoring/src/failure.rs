@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use assay_connect::TlsFailure;
 
 use crate::options::TLS_PREFIX;
+use crate::reason::Reason;
 
 /// What happens after a request that did not score all of its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl SymptomClass {
 }
 
 /// What was seen of a request that did not score all of its rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Symptom {
     /// No connection, and why.
     Unreachable(&'static str),
@@ -46,11 +47,15 @@ pub(crate) enum Symptom {
     /// No response in time, although `/health` responds.
     TimedOutHealthy,
     /// An HTTP status other than success.
-    Status(u16),
+    Status {
+        code: u16,
+        /// What the response says of it, as far as it can be shown.
+        detail: Option<Reason>,
+    },
     /// Success, but the body is not a response of the protocol.
-    Unreadable(&'static str),
+    Unreadable(Reason),
     /// Success, but rows are missing or unusable in the response.
-    Incomplete(&'static str),
+    Incomplete(Reason),
 }
 
 /// What each status means; the first matching line counts.
@@ -71,21 +76,26 @@ const STATUS_CLASSES: &[(RangeInclusive<u16>, SymptomClass)] = &[
 ];
 
 impl Symptom {
+    /// A status of which nothing more is known.
+    pub(crate) fn status(code: u16) -> Self {
+        Self::Status { code, detail: None }
+    }
+
     /// What the symptom means.
-    pub(crate) fn class(self) -> SymptomClass {
+    pub(crate) fn class(&self) -> SymptomClass {
         match self {
             Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => SymptomClass::Unavailable,
             Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => SymptomClass::Suspect,
             Self::Tls(_) => SymptomClass::Misconfigured,
-            Self::Status(status) => STATUS_CLASSES
+            Self::Status { code, .. } => STATUS_CLASSES
                 .iter()
-                .find(|(statuses, _)| statuses.contains(&status))
+                .find(|(statuses, _)| statuses.contains(code))
                 .map_or(SymptomClass::Suspect, |(_, class)| *class),
         }
     }
 
     /// What it means if even a known good transaction shows it: the model is broken.
-    pub(crate) fn class_if_model_broken(self) -> SymptomClass {
+    pub(crate) fn class_if_model_broken(&self) -> SymptomClass {
         match self.class() {
             SymptomClass::Suspect => SymptomClass::Unavailable,
             SymptomClass::Rejected => SymptomClass::Misconfigured,
@@ -94,16 +104,18 @@ impl Symptom {
     }
 
     /// What to do about a wrong setting; `path` is where transactions are sent.
-    pub(crate) fn remedy(self, path: &str) -> String {
+    pub(crate) fn remedy(&self, path: &str) -> String {
         match self {
-            Self::Status(401 | 403 | 407) => {
+            Self::Status { code: 401 | 403 | 407, .. } => {
                 format!(
                     "check ML_API_URL (with user and password, as in http://user:password@host) and, if the API requires a \
                      client certificate, {TLS_PREFIX}_CERT_FILE and {TLS_PREFIX}_KEY_FILE"
                 )
             }
-            Self::Status(404 | 405 | 410) => format!("check ML_API_URL, as nothing there serves POST {path}"),
-            Self::Status(300..=399) => format!("check ML_API_URL, as POST {path} is redirected there"),
+            Self::Status { code: 404 | 405 | 410, .. } => {
+                format!("check ML_API_URL, as nothing there serves POST {path}")
+            }
+            Self::Status { code: 300..=399, .. } => format!("check ML_API_URL, as POST {path} is redirected there"),
             // Its message contains the remedy.
             Self::Tls(_) => "check ML_API_URL".to_owned(),
             _ => format!("check ML_API_URL and what serves POST {path} there"),
@@ -111,18 +123,18 @@ impl Symptom {
     }
 
     /// Whether the connection was lost: through an outage, or because the request crashed the process behind it.
-    pub(crate) fn is_disconnect(self) -> bool {
-        matches!(self, Self::ConnectionLost | Self::Status(502 | 504))
+    pub(crate) fn is_disconnect(&self) -> bool {
+        matches!(self, Self::ConnectionLost | Self::Status { code: 502 | 504, .. })
     }
 
     /// Whether no response came in time.
-    pub(crate) fn is_timeout(self) -> bool {
+    pub(crate) fn is_timeout(&self) -> bool {
         matches!(self, Self::TimedOutHealthy | Self::TimedOutUnhealthy)
     }
 
     /// Whether the request was too large, so that later ones should be smaller.
-    pub(crate) fn is_too_large(self) -> bool {
-        self == Self::Status(413)
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self, Self::Status { code: 413, .. })
     }
 }
 
@@ -134,11 +146,13 @@ impl fmt::Display for Symptom {
             Self::Tls(error) => write!(formatter, "{}; {}", error.cause(), error.remedy(TLS_PREFIX)),
             Self::TimedOutUnhealthy => formatter.write_str("no response in time, and none from /health"),
             Self::TimedOutHealthy => formatter.write_str("no response in time, although /health responds"),
-            Self::Unreachable(why) | Self::Unreadable(why) | Self::Incomplete(why) => formatter.write_str(why),
-            Self::Status(status) => {
-                let phrase = reqwest::StatusCode::from_u16(*status).ok().and_then(|status| status.canonical_reason());
-                write!(formatter, "HTTP status {status}")?;
-                phrase.map_or(Ok(()), |phrase| write!(formatter, " {phrase}"))
+            Self::Unreachable(why) => formatter.write_str(why),
+            Self::Unreadable(why) | Self::Incomplete(why) => why.fmt(formatter),
+            Self::Status { code, detail } => {
+                write!(formatter, "HTTP status {code}")?;
+                let phrase = reqwest::StatusCode::from_u16(*code).ok().and_then(|status| status.canonical_reason());
+                phrase.map_or(Ok(()), |phrase| write!(formatter, " {phrase}"))?;
+                detail.as_ref().map_or(Ok(()), |detail| write!(formatter, " ({detail})"))
             }
         }
     }
@@ -158,24 +172,24 @@ mod tests {
         ];
         for (class, statuses) in cases {
             for status in statuses {
-                assert_eq!(Symptom::Status(*status).class(), class, "{status}");
+                assert_eq!(Symptom::status(*status).class(), class, "{status}");
             }
         }
         assert_eq!(Symptom::Unreachable("connection refused").class(), SymptomClass::Unavailable);
         assert_eq!(Symptom::ConnectionLost.class(), SymptomClass::Unavailable);
         assert_eq!(Symptom::TimedOutUnhealthy.class(), SymptomClass::Unavailable);
         assert_eq!(Symptom::TimedOutHealthy.class(), SymptomClass::Suspect);
-        assert_eq!(Symptom::Unreadable("not JSON").class(), SymptomClass::Suspect);
-        assert_eq!(Symptom::Incomplete("no entry").class(), SymptomClass::Suspect);
+        assert_eq!(Symptom::Unreadable("not JSON".into()).class(), SymptomClass::Suspect);
+        assert_eq!(Symptom::Incomplete("no entry".into()).class(), SymptomClass::Suspect);
         assert_eq!(Symptom::Tls(TlsFailure::NoTls).class(), SymptomClass::Misconfigured);
     }
 
     #[test]
     fn a_broken_model_is_not_the_requests_fault() {
-        assert_eq!(Symptom::Status(500).class_if_model_broken(), SymptomClass::Unavailable);
-        assert_eq!(Symptom::Status(422).class_if_model_broken(), SymptomClass::Misconfigured);
-        assert_eq!(Symptom::Status(404).class_if_model_broken(), SymptomClass::Misconfigured);
-        assert_eq!(Symptom::Unreadable("not JSON").class_if_model_broken(), SymptomClass::Unavailable);
+        assert_eq!(Symptom::status(500).class_if_model_broken(), SymptomClass::Unavailable);
+        assert_eq!(Symptom::status(422).class_if_model_broken(), SymptomClass::Misconfigured);
+        assert_eq!(Symptom::status(404).class_if_model_broken(), SymptomClass::Misconfigured);
+        assert_eq!(Symptom::Unreadable("not JSON".into()).class_if_model_broken(), SymptomClass::Unavailable);
     }
 
     #[test]
@@ -189,7 +203,7 @@ mod tests {
             (415, &["ML_API_URL", "POST /models/fraud/predict"]),
         ];
         for (status, words) in cases {
-            let remedy = Symptom::Status(status).remedy("/models/fraud/predict");
+            let remedy = Symptom::status(status).remedy("/models/fraud/predict");
             assert!(words.iter().all(|word| remedy.contains(word)), "{status}: {remedy}");
             assert!(remedy.starts_with("check ML_API_URL"), "{remedy}");
         }
@@ -197,7 +211,9 @@ mod tests {
 
     #[test]
     fn statuses_are_shown_with_their_phrase() {
-        assert_eq!(Symptom::Status(422).to_string(), "HTTP status 422 Unprocessable Entity");
-        assert_eq!(Symptom::Status(599).to_string(), "HTTP status 599");
+        assert_eq!(Symptom::status(422).to_string(), "HTTP status 422 Unprocessable Entity");
+        assert_eq!(Symptom::status(599).to_string(), "HTTP status 599");
+        let detailed = Symptom::Status { code: 400, detail: Some("no merchant".into()) };
+        assert_eq!(detailed.to_string(), "HTTP status 400 Bad Request (no merchant)");
     }
 }

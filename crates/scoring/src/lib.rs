@@ -18,6 +18,7 @@ mod failure;
 mod metrics;
 mod options;
 mod permits;
+mod reason;
 mod request;
 mod split;
 #[cfg(test)]
@@ -32,3 +33,5 @@ pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::{ApiEndpoint, ApiOptions};
 pub use permits::ApiPermit;
+#[doc(hidden)]
+pub use reason::Reason;

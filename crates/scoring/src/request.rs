@@ -74,7 +74,7 @@ struct Disconnects {
 }
 
 /// A failed request whose rows may be at fault.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct FailedRequest {
     symptom: Symptom,
     /// When it was seen.
@@ -142,7 +142,7 @@ impl<'a> RequestExecutor<'a> {
                 }
             };
             disconnects = Disconnects::default();
-            match self.next_step(&group, failed, retries).await? {
+            match self.next_step(&group, &failed, retries).await? {
                 NextStep::StartOver => retries = 0,
                 NextStep::Retry => {
                     group.count_attempt();
@@ -159,7 +159,7 @@ impl<'a> RequestExecutor<'a> {
                 }
                 NextStep::Fail => {
                     group.count_attempt();
-                    let (class, reason) = (failure_class(failed.symptom), failure_reason(failed.symptom));
+                    let (class, reason) = (failure_class(&failed.symptom), failure_reason(&failed.symptom));
                     let attempts = group.attempts;
                     let fail = |row: PendingRow| row.failed(class.clone(), reason.clone(), attempts);
                     finished.extend(group.rows.into_iter().map(fail));
@@ -170,9 +170,9 @@ impl<'a> RequestExecutor<'a> {
     }
 
     /// What to do about a failed request, after so many retries.
-    async fn next_step(self, group: &RowGroup, failed: FailedRequest, retries: u32) -> Result<NextStep, ScoreError> {
+    async fn next_step(self, group: &RowGroup, failed: &FailedRequest, retries: u32) -> Result<NextStep, ScoreError> {
         let is_single = group.is_single();
-        let step = if retries < self.max_retries(group, failed.symptom) {
+        let step = if retries < self.max_retries(group, &failed.symptom) {
             NextStep::Retry
         } else if is_single {
             NextStep::Fail
@@ -192,7 +192,7 @@ impl<'a> RequestExecutor<'a> {
     }
 
     /// Whether the breaker has opened since the failure, which then says nothing about the rows.
-    pub(crate) fn is_outdated(self, failed: FailedRequest) -> bool {
+    pub(crate) fn is_outdated(self, failed: &FailedRequest) -> bool {
         let breaker = &self.shared.breaker;
         !breaker.is_closed() || breaker.outages() != failed.outages
     }
@@ -203,7 +203,7 @@ impl<'a> RequestExecutor<'a> {
 
     /// Retries of a group before it is halved or fails. A single row is retried at least once, after the model was seen to
     /// work.
-    fn max_retries(self, group: &RowGroup, symptom: Symptom) -> u32 {
+    fn max_retries(self, group: &RowGroup, symptom: &Symptom) -> u32 {
         match symptom.class() {
             SymptomClass::Suspect if group.is_single() => self.shared.max_retries.max(1),
             SymptomClass::Suspect if !group.is_half => self.shared.max_retries,
@@ -274,9 +274,9 @@ impl<'a> RequestExecutor<'a> {
                 Err(error) => error,
             };
             if is_whole && (error.symptom.is_disconnect() || probe.is_some() && error.symptom.is_timeout()) {
-                *disconnects = Disconnects { count: disconnects.count + 1, last: Some((error.symptom, at)) };
+                *disconnects = Disconnects { count: disconnects.count + 1, last: Some((error.symptom.clone(), at)) };
             }
-            match (&probe, OpenReason::of(error.symptom)) {
+            match (&probe, OpenReason::of(&error.symptom)) {
                 (Some(_), Some(reason)) => breaker.keep_open(reason, &error),
                 // A responsive health check does not show that the API scores.
                 (Some(Probe { reason: OpenReason::Outage | OpenReason::Misconfiguration, .. }), None)
@@ -291,7 +291,7 @@ impl<'a> RequestExecutor<'a> {
                 (None, Some(reason)) => breaker.open(reason, &error),
                 (_, None) => {
                     if let Some(Probe { reason, .. }) = &probe {
-                        self.probe_refused(*reason, error.symptom).await?;
+                        self.probe_refused(*reason, error.symptom.clone()).await?;
                     }
                     if !is_whole {
                         continue;
@@ -449,7 +449,7 @@ fn take_scored(
     results: Vec<RowResult>,
     finished: &mut Vec<FinishedRow>,
 ) -> Option<Symptom> {
-    let symptom = results.iter().find_map(|result| result.as_ref().err()).map(|why| Symptom::Incomplete(why));
+    let symptom = results.iter().find_map(|result| result.as_ref().err()).cloned().map(Symptom::Incomplete);
     let mut results = results.into_iter();
     let rest = group.rows.split_off(first);
     for row in rest {
@@ -462,11 +462,11 @@ fn take_scored(
 }
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
-    let why = rows.iter().find_map(|row| row.as_ref().err().copied());
-    Symptom::Incomplete(why.unwrap_or(MISSING))
+    let why = rows.iter().find_map(|row| row.as_ref().err().cloned());
+    Symptom::Incomplete(why.unwrap_or(MISSING.into()))
 }
 
-fn failure_class(symptom: Symptom) -> FailureClass {
+fn failure_class(symptom: &Symptom) -> FailureClass {
     match symptom.class() {
         SymptomClass::Rejected => FailureClass::Rejected,
         SymptomClass::Suspect | SymptomClass::Unavailable | SymptomClass::Misconfigured => FailureClass::Suspect,
@@ -474,6 +474,6 @@ fn failure_class(symptom: Symptom) -> FailureClass {
 }
 
 /// In our own words, as the API's may repeat the transaction; short by construction.
-fn failure_reason(symptom: Symptom) -> String {
+fn failure_reason(symptom: &Symptom) -> String {
     format!("ML API: {symptom}, for this transaction alone")
 }

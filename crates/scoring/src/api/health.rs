@@ -10,7 +10,7 @@ use crate::api::http::{HttpClient, NO_ANSWER, RequestError};
 use crate::failure::{Symptom, SymptomClass};
 
 /// The result of one health check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HealthStatus {
     /// A success status.
     Healthy,
@@ -30,24 +30,26 @@ impl HealthStatus {
         const SERVER_ERRORS: u16 = 500;
         match answer {
             Ok(()) => Self::Healthy,
-            Err(error) => match error.symptom {
-                Symptom::Status(NOT_IMPLEMENTED) => Self::NoCheck(error),
-                Symptom::Status(status) if status >= SERVER_ERRORS => Self::Unhealthy(error),
-                symptom @ Symptom::Status(_) if symptom.class() == SymptomClass::Unavailable => Self::Unhealthy(error),
-                Symptom::Status(_) => Self::NoCheck(error),
-                Symptom::ConnectionLost | NO_ANSWER => Self::NoAnswer(error),
+            Err(error) => match &error.symptom {
+                Symptom::Status { code: NOT_IMPLEMENTED, .. } => Self::NoCheck(error),
+                Symptom::Status { code: SERVER_ERRORS.., .. } => Self::Unhealthy(error),
+                symptom @ Symptom::Status { .. } if symptom.class() == SymptomClass::Unavailable => {
+                    Self::Unhealthy(error)
+                }
+                Symptom::Status { .. } => Self::NoCheck(error),
+                Symptom::ConnectionLost | Symptom::Unreachable(NO_ANSWER) => Self::NoAnswer(error),
                 _ => Self::Unreachable(error),
             },
         }
     }
 
     /// Whether a request that timed out may itself be the reason.
-    pub(crate) fn is_responsive(self) -> bool {
+    pub(crate) fn is_responsive(&self) -> bool {
         matches!(self, Self::Healthy | Self::NoCheck(_))
     }
 
     /// Its `Retry-After`.
-    pub(crate) fn retry_after(self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Healthy => None,
             Self::NoCheck(error) | Self::Unhealthy(error) | Self::NoAnswer(error) | Self::Unreachable(error) => {
@@ -109,18 +111,24 @@ mod tests {
     fn any_response_but_a_server_error_or_too_many_requests_is_responsive() {
         let of = |symptom: Symptom| HealthStatus::of(Err(symptom.into()));
         for status in [301, 302, 307, 400, 401, 403, 404, 405, 406, 410, 415, 418, 422, 501] {
-            let health = of(Symptom::Status(status));
+            let health = of(Symptom::status(status));
             assert!(matches!(health, HealthStatus::NoCheck(_)) && health.is_responsive(), "{status}: {health:?}");
         }
         for status in [408, 425, 429, 500, 502, 503, 504, 599, 999] {
-            let health = of(Symptom::Status(status));
+            let health = of(Symptom::status(status));
             assert!(matches!(health, HealthStatus::Unhealthy(_)) && !health.is_responsive(), "{status}: {health:?}");
         }
-        for symptom in [Symptom::ConnectionLost, NO_ANSWER] {
-            assert!(matches!(of(symptom), HealthStatus::NoAnswer(_)) && !of(symptom).is_responsive(), "{symptom:?}");
+        for symptom in [Symptom::ConnectionLost, Symptom::Unreachable(NO_ANSWER)] {
+            assert!(
+                matches!(of(symptom.clone()), HealthStatus::NoAnswer(_)) && !of(symptom.clone()).is_responsive(),
+                "{symptom:?}"
+            );
         }
         for symptom in [Symptom::Unreachable("connection refused"), Symptom::Tls(TlsFailure::NoTls)] {
-            assert!(matches!(of(symptom), HealthStatus::Unreachable(_)) && !of(symptom).is_responsive(), "{symptom:?}");
+            assert!(
+                matches!(of(symptom.clone()), HealthStatus::Unreachable(_)) && !of(symptom.clone()).is_responsive(),
+                "{symptom:?}"
+            );
         }
         assert!(HealthStatus::of(Ok(())).is_responsive());
     }

@@ -24,11 +24,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of an unused body is read, so that its connection can be reused.
 const DRAINED: usize = 64 * 1024;
 
-/// The symptom of a health check that times out.
-pub(crate) const NO_ANSWER: Symptom = Symptom::Unreachable("no response in time");
+/// Why there is no answer to a health check that times out.
+pub(crate) const NO_ANSWER: &str = "no response in time";
 
 /// Why an exchange failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestError {
     pub(crate) symptom: Symptom,
     /// The API's `Retry-After`.
@@ -130,7 +130,7 @@ impl HttpClient {
     pub(crate) async fn health(&self, timeout: Duration) -> Result<(), RequestError> {
         let request = self.client.get(self.health.clone()).timeout(timeout);
         let response = request.send().await.map_err(|error| match symptom_of(&error) {
-            Symptom::TimedOutHealthy => NO_ANSWER,
+            Symptom::TimedOutHealthy => Symptom::Unreachable(NO_ANSWER),
             symptom => symptom,
         })?;
         if !response.status().is_success() {
@@ -193,7 +193,7 @@ fn without_credentials(mut url: Url) -> String {
 /// The error of a status other than success.
 async fn status_error(response: Response) -> RequestError {
     let error = RequestError {
-        symptom: Symptom::Status(response.status().as_u16()),
+        symptom: Symptom::status(response.status().as_u16()),
         retry_after: response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
     };
     drain(response).await;
@@ -217,7 +217,7 @@ async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, Re
     while let Some(part) = response.chunk().await.map_err(|error| symptom_of(&error))? {
         let bytes = first.len().max(body.len()) + part.len();
         if bytes > max_bytes {
-            return Err(RequestError::from(Symptom::Unreadable("response is too long")));
+            return Err(RequestError::from(Symptom::Unreadable("response is too long".into())));
         }
         // Most responses are there as a whole, and are not copied.
         if first.is_empty() {

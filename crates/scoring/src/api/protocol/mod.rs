@@ -10,11 +10,13 @@ use assay_transaction::{EncodedTransaction, Prediction};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use crate::reason::Reason;
+
 /// Why a row was not scored: the response does not contain it.
 pub(crate) const MISSING: &str = "missing from the response";
 
 /// The prediction for a row of the request, or why there is none.
-pub(crate) type RowResult = Result<Prediction, &'static str>;
+pub(crate) type RowResult = Result<Prediction, Reason>;
 
 /// The protocol that an ML API speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +63,7 @@ impl Protocol {
     }
 
     /// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all. The ids must differ.
-    pub(crate) fn read_response(self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, &'static str> {
+    pub(crate) fn read_response(self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, Reason> {
         match self {
             Self::Native => native::read_response(body, asked),
         }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use self::object::Object;
 use super::{MISSING, RowResult};
+use crate::reason::Reason;
 
 /// Where transactions are sent, below the API's address.
 pub(crate) const PREDICT_PATH: &str = "predict";
@@ -29,6 +30,7 @@ const MAX_TEXT: usize = 255;
 /// The body of a request about no transaction.
 pub(crate) const EMPTY_REQUEST: &str = "[]";
 
+const TWICE: &str = "id is in the response twice";
 const NO_PREDICTION: &str = "no prediction in the response";
 const NO_LABEL: &str = "prediction is not a label";
 const NO_SCORE: &str = "score is not a number from 0 to 1";
@@ -59,13 +61,13 @@ pub(crate) fn max_response_bytes(rows: usize) -> usize {
 /// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all.
 ///
 /// The ids must differ.
-pub fn read_response(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, &'static str> {
+pub fn read_response(body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, Reason> {
     let text = std::str::from_utf8(body).map_err(|_| "response is not UTF-8")?;
     plain::read(text, asked).map_or_else(|| read_tolerantly(text, asked), Ok)
 }
 
 /// Reads any response, one entry after the other.
-fn read_tolerantly(text: &str, asked: &[Uuid]) -> Result<Vec<RowResult>, &'static str> {
+fn read_tolerantly(text: &str, asked: &[Uuid]) -> Result<Vec<RowResult>, Reason> {
     let repaired;
     let items: Vec<&RawValue> = if let Ok(items) = serde_json::from_str(text) {
         items
@@ -78,7 +80,7 @@ fn read_tolerantly(text: &str, asked: &[Uuid]) -> Result<Vec<RowResult>, &'stati
         let entry = serde_json::from_str::<Object<RawEntry<'_>>>(item.get()).ok().map(|Object(entry)| entry);
         let id = entry.as_ref().and_then(|entry| read_id(entry.transaction_id?));
         answers.add(id, |texts| {
-            entry.map_or(Err(MISSING), |entry| entry.prediction(|text| read_text(text, texts), read_score))
+            entry.map_or(Err(MISSING.into()), |entry| entry.prediction(|text| read_text(text, texts), read_score))
         });
     }
     Ok(answers.into_results())
@@ -111,12 +113,12 @@ impl<'a> Answers<'a> {
             self.by_id.get_or_insert_with(|| positions(self.asked)).get(&id).copied()
         };
         if let Some(of_row) = position.and_then(|position| self.results.get_mut(position)) {
-            *of_row = Some(if of_row.is_none() { result(&mut self.texts) } else { Err("id is in the response twice") });
+            *of_row = Some(if of_row.is_none() { result(&mut self.texts) } else { Err(TWICE.into()) });
         }
     }
 
     fn into_results(self) -> Vec<RowResult> {
-        self.results.into_iter().map(|result| result.unwrap_or(Err(MISSING))).collect()
+        self.results.into_iter().map(|result| result.unwrap_or(Err(MISSING.into()))).collect()
     }
 }
 
@@ -288,9 +290,8 @@ mod tests {
         let said = |text: &str, fraud_score, model_version: Option<&str>| {
             Ok(Prediction { prediction: text.into(), fraud_score, model_version: model_version.map(Into::into) })
         };
-        let no_score = Err("score is not a number from 0 to 1");
-        let no_label = Err("prediction is not a label");
-        let missing = Err(MISSING);
+        let refused = |why: &'static str| Err(why.into());
+        let (no_score, no_label, missing) = (refused(NO_SCORE), refused(NO_LABEL), refused(MISSING));
         let long = format!(r#""prediction":"{}""#, "x".repeat(MAX_TEXT + 1));
         let cases: &[(&str, RowResult)] = &[
             (r#""prediction":"fraud","fraud_score":0.97,"model_version":"v1""#, said("fraud", Some(0.97), Some("v1"))),
@@ -320,9 +321,9 @@ mod tests {
             (r#""prediction":["a"]"#, no_label.clone()),
             (r#""prediction":{"a":1}"#, no_label.clone()),
             (&long, no_label),
-            (r#""prediction":null"#, Err("no prediction in the response")),
-            (r#""other":1"#, Err("no prediction in the response")),
-            (r#""prediction":"a","model_version":[]"#, Err("model version is not text")),
+            (r#""prediction":null"#, refused(NO_PREDICTION)),
+            (r#""other":1"#, refused(NO_PREDICTION)),
+            (r#""prediction":"a","model_version":[]"#, refused(NO_VERSION)),
             (r#""prediction":"a","prediction":"b""#, missing.clone()),
             (r#""transaction_id":7,"prediction":"a""#, missing),
         ];
@@ -341,13 +342,13 @@ mod tests {
         let entry = |id: Uuid, text: &str| format!(r#"{{"transaction_id":"{id}","label":"{text}"}}"#);
         let (a, b, stranger) = (entry(A, "a"), entry(B, "b"), entry(Uuid::from_u128(7), "x"));
         let upper = a.replace(&A.to_string(), &A.simple().to_string().to_uppercase());
-        let (both, lacks) = ([Ok(label("a")), Ok(label("b"))], Err(MISSING));
+        let (both, lacks) = ([Ok(label("a")), Ok(label("b"))], Err(MISSING.into()));
         let cases = [
             (format!("[{a},{b}]"), both.clone()),
             (format!(" [{b}, {a}] "), both.clone()),
             (format!("[{stranger},7,null,[],\"x\",{b},{upper}]"), both),
             (format!("[{b}]"), [lacks.clone(), Ok(label("b"))]),
-            (format!("[{a},{b},{a}]"), [Err("id is in the response twice"), Ok(label("b"))]),
+            (format!("[{a},{b},{a}]"), [Err(TWICE.into()), Ok(label("b"))]),
             ("[]".to_owned(), [lacks.clone(), lacks]),
         ];
         for (body, expected) in cases {

@@ -83,7 +83,7 @@ fn the_corpus_is_read_as_expected() {
                 for (found, expected) in found.into_iter().zip(expected) {
                     match (found, expected) {
                         (Ok(found), Ok(label)) => assert!(found.prediction.contains(label), "{name}: {found:?}"),
-                        (Err(why), Err(words)) => assert!(why.contains(words), "{name}: {why}"),
+                        (Err(why), Err(words)) => assert!(why.as_str().contains(words), "{name}: {why}"),
                         (found, _) => panic!("{name}: {found:?}, not {expected:?}"),
                     }
                 }
