@@ -35,6 +35,9 @@ pub enum ScoringError {
     /// The address is invalid, or the file of the address or a certificate cannot be read.
     #[error(transparent)]
     Credentials(#[from] SettingError),
+    /// The settings of the protocol are wrong, or its features file is.
+    #[error("{0}")]
+    Protocol(String),
     /// The HTTP client cannot be created.
     #[error("cannot set up the client for ML_API_URL ({0})")]
     Client(String),
@@ -44,7 +47,7 @@ impl ScoringError {
     /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotSet | Self::Tls { .. } | Self::Credentials(_) | Self::Client(_) => Exit::Usage,
+            Self::NotSet | Self::Tls { .. } | Self::Credentials(_) | Self::Protocol(_) | Self::Client(_) => Exit::Usage,
             Self::Unreachable { .. } => Exit::DependencyUnavailable,
         }
     }

@@ -52,6 +52,8 @@ pub(crate) enum Symptom {
         /// What the response says of it, as far as it can be shown.
         detail: Option<Reason>,
     },
+    /// Success, but in another form than the settings say, as was every response before.
+    Misfit(Reason),
     /// Success, but the body is not a response of the protocol.
     Unreadable(Reason),
     /// Success, but rows are missing or unusable in the response.
@@ -86,7 +88,7 @@ impl Symptom {
         match self {
             Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => SymptomClass::Unavailable,
             Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => SymptomClass::Suspect,
-            Self::Tls(_) => SymptomClass::Misconfigured,
+            Self::Tls(_) | Self::Misfit(_) => SymptomClass::Misconfigured,
             Self::Status { code, .. } => STATUS_CLASSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(code))
@@ -116,6 +118,9 @@ impl Symptom {
                 format!("check ML_API_URL, as nothing there serves POST {path}")
             }
             Self::Status { code: 300..=399, .. } => format!("check ML_API_URL, as POST {path} is redirected there"),
+            Self::Misfit(_) => {
+                format!("check ML_API_PROTOCOL, ML_API_FEATURES and what serves POST {path} at ML_API_URL")
+            }
             // Its message contains the remedy.
             Self::Tls(_) => "check ML_API_URL".to_owned(),
             _ => format!("check ML_API_URL and what serves POST {path} there"),
@@ -147,7 +152,7 @@ impl fmt::Display for Symptom {
             Self::TimedOutUnhealthy => formatter.write_str("no response in time, and none from /health"),
             Self::TimedOutHealthy => formatter.write_str("no response in time, although /health responds"),
             Self::Unreachable(why) => formatter.write_str(why),
-            Self::Unreadable(why) | Self::Incomplete(why) => why.fmt(formatter),
+            Self::Misfit(why) | Self::Unreadable(why) | Self::Incomplete(why) => why.fmt(formatter),
             Self::Status { code, detail } => {
                 write!(formatter, "HTTP status {code}")?;
                 let phrase = reqwest::StatusCode::from_u16(*code).ok().and_then(|status| status.canonical_reason());
@@ -182,6 +187,7 @@ mod tests {
         assert_eq!(Symptom::Unreadable("not JSON".into()).class(), SymptomClass::Suspect);
         assert_eq!(Symptom::Incomplete("no entry".into()).class(), SymptomClass::Suspect);
         assert_eq!(Symptom::Tls(TlsFailure::NoTls).class(), SymptomClass::Misconfigured);
+        assert_eq!(Symptom::Misfit("another form".into()).class(), SymptomClass::Misconfigured);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use breaker::ApiState;
 pub use client::Scorer;
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
-pub use options::{ApiEndpoint, ApiOptions};
+pub use options::{ApiEndpoint, ApiOptions, ProtocolName};
 pub use permits::ApiPermit;
 #[doc(hidden)]
 pub use reason::Reason;

@@ -1,5 +1,7 @@
 //! The settings of the ML API's client.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_connect::{RetryPolicy, SecretString, endpoint_options};
@@ -14,6 +16,27 @@ endpoint_options!(
     tls: ", for `https://…`"
 );
 
+/// The names of the protocols, as `ML_API_PROTOCOL` has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ProtocolName {
+    /// Assay's own: transactions as they are.
+    #[default]
+    Native,
+    /// MLflow's scoring server, Databricks, Azure ML.
+    Mlflow,
+    /// `instances` and `predictions`: TensorFlow Serving, KServe v1, Vertex AI.
+    Instances,
+    /// A body and an answer that the features file describes.
+    Template,
+}
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = clap::ValueEnum::to_possible_value(self);
+        formatter.write_str(value.as_ref().map_or("", clap::builder::PossibleValue::get_name))
+    }
+}
+
 /// Which ML API to call, and how. Its `Debug` shows no credentials.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "ML API")]
@@ -21,6 +44,15 @@ pub struct ApiOptions {
     /// Where the ML API is.
     #[command(flatten)]
     pub endpoint: ApiEndpoint,
+    /// The protocol that the ML API speaks.
+    #[arg(long, env = "ML_API_PROTOCOL", value_name = "NAME", default_value_t, value_enum, hide_possible_values = true, help = PROTOCOL_HELP)]
+    pub ml_api_protocol: ProtocolName,
+    /// Features file (TOML): the inputs of the model, and what of its answer is the prediction; for every protocol but `native`.
+    #[arg(long, env = "ML_API_FEATURES", value_name = "PATH")]
+    pub ml_api_features: Option<PathBuf>,
+    /// Name of the model, where the protocol has it in the path.
+    #[arg(long, env = "ML_API_MODEL", value_name = "NAME")]
+    pub ml_api_model: Option<String>,
     /// Most concurrent requests of one process to the ML API.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
@@ -39,6 +71,9 @@ impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             endpoint: ApiEndpoint::default(),
+            ml_api_protocol: ProtocolName::default(),
+            ml_api_features: None,
+            ml_api_model: None,
             api_max_workers: 5,
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
@@ -53,11 +88,19 @@ impl ApiOptions {
         self.endpoint.address().is_set()
     }
 
+    /// The name of the model, if there is one.
+    pub(crate) fn model(&self) -> Result<Option<&str>, ScoringError> {
+        path_segment("ML_API_MODEL", self.ml_api_model.as_deref())
+    }
+
     /// The address, from the setting or its file.
     pub(crate) fn address(&self) -> Result<SecretString, ScoringError> {
         self.endpoint.address().read()?.ok_or(ScoringError::NotSet)
     }
 }
+
+/// The help of `ML_API_PROTOCOL`.
+const PROTOCOL_HELP: &str = "Protocol of the ML API: `native`, `mlflow`, `instances` or `template`; see docs/ml-api.md";
 
 /// Prefix of the TLS settings.
 pub(crate) const TLS_PREFIX: &str = ApiEndpoint::PREFIX;
@@ -91,6 +134,16 @@ impl Default for Policy {
             longest_retry_after: Duration::from_hours(1),
         }
     }
+}
+
+/// A name that is a segment of a path. An empty one counts as none, as compose files pass on unset variables.
+fn path_segment<'a>(setting: &str, name: Option<&'a str>) -> Result<Option<&'a str>, ScoringError> {
+    let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) else { return Ok(None) };
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'~'));
+    if is_plain && !matches!(name, "." | "..") {
+        return Ok(Some(name));
+    }
+    Err(ScoringError::Protocol(format!("{setting} is a part of a path: use letters, digits, and `.`, `_`, `-`, `~`")))
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::ScoreError;
 use crate::api::health::{HealthCheck, HealthStatus};
 use crate::api::http::{HttpClient, RequestError};
-use crate::api::protocol::{MISSING, Protocol, RowResult};
+use crate::api::protocol::{MISSING, Protocol, ReadError, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
 use crate::failure::{Symptom, SymptomClass};
@@ -329,7 +329,7 @@ impl<'a> RequestExecutor<'a> {
         let sent = Instant::now();
         let response = {
             let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
-            let response = http.predict(body, protocol.max_response_bytes(ids.len())).await;
+            let response = http.predict(body, Protocol::max_response_bytes(ids.len())).await;
             drop(permit);
             response
         };
@@ -346,7 +346,9 @@ impl<'a> RequestExecutor<'a> {
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
     async fn read(self, response: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
         match response {
-            Ok(body) => self.shared.protocol.read_response(&body, ids).map_err(|why| Symptom::Unreadable(why).into()),
+            Ok(body) => {
+                self.shared.protocol.read_response(&body, ids).map_err(|error| self.symptom_of_read(error).into())
+            }
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =
@@ -354,6 +356,14 @@ impl<'a> RequestExecutor<'a> {
                 Err(RequestError { symptom, retry_after: health.retry_after() })
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// A form that has never fitted is a wrong setting. One that did fit before may be the fault of a row, or of a new model.
+    fn symptom_of_read(self, error: ReadError) -> Symptom {
+        match error {
+            ReadError::Misfit(why) if !self.shared.successes.has_any_success() => Symptom::Misfit(why),
+            ReadError::Misfit(why) | ReadError::Unreadable(why) => Symptom::Unreadable(why),
         }
     }
 

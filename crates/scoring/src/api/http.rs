@@ -44,7 +44,7 @@ impl From<Symptom> for RequestError {
 /// The ML API at its address, which may contain a password; `Debug` shows none.
 pub(crate) struct HttpClient {
     client: reqwest::Client,
-    protocol: Protocol,
+    empty_request: Bytes,
     predict: Url,
     health: Url,
     /// The address without credentials.
@@ -59,7 +59,7 @@ impl fmt::Debug for HttpClient {
 
 impl HttpClient {
     /// Keeps a connection alive for each worker. Does not connect yet.
-    pub(crate) fn new(address: &str, protocol: Protocol, options: &ApiOptions) -> Result<Self, ScoringError> {
+    pub(crate) fn new(address: &str, protocol: &Protocol, options: &ApiOptions) -> Result<Self, ScoringError> {
         let base = parse_address(address)?;
         let timeout = options.api_timeout;
         // If the process has installed one before, that one is used.
@@ -87,7 +87,7 @@ impl HttpClient {
             .map_err(|error| ScoringError::Client(innermost(&error)))?;
         Ok(Self {
             client,
-            protocol,
+            empty_request: protocol.empty_request(),
             predict: below(&base, protocol.predict_path()),
             health: below(&base, protocol.health_path()),
             shown: without_credentials(base),
@@ -117,7 +117,7 @@ impl HttpClient {
     /// Whether `POST /predict` with no transactions gets any HTTP response.
     pub(crate) async fn accepts_empty_predict(&self, timeout: Duration) -> bool {
         let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json");
-        match request.body(self.protocol.empty_request()).timeout(timeout).send().await {
+        match request.body(self.empty_request.clone()).timeout(timeout).send().await {
             Ok(response) => {
                 drain(response).await;
                 true
@@ -304,7 +304,7 @@ mod tests {
             ("http://HOST:80", "http://host/predict", "http://host"),
         ];
         for (address, predict, shown) in cases {
-            let http = HttpClient::new(address, Protocol::Native, &ApiOptions::default()).unwrap();
+            let http = HttpClient::new(address, &Protocol::Native, &ApiOptions::default()).unwrap();
             assert_eq!(http.predict.as_str(), predict);
             assert_eq!(http.address(), shown);
             assert!(!format!("{http:?}").contains("secret"));
@@ -331,7 +331,7 @@ mod tests {
             ("http://[fe80::1%25eth0]:8000", "zone"),
         ];
         for (address, problem) in cases {
-            let error = HttpClient::new(address, Protocol::Native, &ApiOptions::default()).unwrap_err();
+            let error = HttpClient::new(address, &Protocol::Native, &ApiOptions::default()).unwrap_err();
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
             let message = error.to_string();
             assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");

@@ -1,16 +1,32 @@
 //! The protocols of ML APIs: how a request is written, and how a response is read. Each has a module of its own; only [`Protocol`]
 //! knows which there are.
 //!
+//! `native` sends transactions as they are. All others send the inputs of a model, which the features file names (`features`);
+//! most of them differ in the body (`body`) and in where the entries of an answer are (`positions`), and are a `table`.
+//!
 //! A reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than a small multiple of them, and a
 //! fault in one entry costs that row only.
 
+mod body;
+mod features;
+mod instances;
+mod mlflow;
 pub(crate) mod native;
+mod positions;
+mod table;
+mod template;
+
+use std::sync::Arc;
 
 use assay_transaction::{EncodedTransaction, Prediction};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use self::features::Features;
+use self::table::TableProtocol;
+use crate::options::ProtocolName;
 use crate::reason::Reason;
+use crate::{ApiOptions, ScoringError};
 
 /// Why a row was not scored: the response does not contain it.
 pub(crate) const MISSING: &str = "missing from the response";
@@ -18,54 +34,132 @@ pub(crate) const MISSING: &str = "missing from the response";
 /// The prediction for a row of the request, or why there is none.
 pub(crate) type RowResult = Result<Prediction, Reason>;
 
-/// The protocol that an ML API speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Why a response is none of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReadError {
+    /// It is damaged, or no response at all.
+    Unreadable(Reason),
+    /// It is whole, but of another form than the settings say: names and kinds of what was expected and what came.
+    Misfit(Reason),
+}
+
+impl ReadError {
+    fn misfit(expected: &str, found: &str) -> Self {
+        Self::Misfit(format!("the answer has another form: expected {expected}, got {found}").into())
+    }
+}
+
+impl From<Reason> for ReadError {
+    fn from(why: Reason) -> Self {
+        Self::Unreadable(why)
+    }
+}
+
+/// The protocol that an ML API speaks, with what its settings say of it.
+#[derive(Debug, Clone, Default)]
 pub(crate) enum Protocol {
     /// Assay's own: an array of transactions, an array of predictions.
     #[default]
     Native,
+    /// Rows of inputs, and answers by position.
+    Table(Arc<TableProtocol>),
 }
 
 impl Protocol {
+    /// The protocol that the settings name.
+    pub(crate) fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
+        let name = options.ml_api_protocol;
+        let refused = |problem: String| ScoringError::Protocol(problem);
+        if name == ProtocolName::Native {
+            if options.ml_api_features.is_some() {
+                return Err(refused(
+                    "ML_API_FEATURES is not used by ML_API_PROTOCOL=native, which sends transactions as they are: remove one".to_owned(),
+                ));
+            }
+            return Ok(Self::Native);
+        }
+        let Some(path) = &options.ml_api_features else {
+            return Err(refused(format!(
+                "ML_API_PROTOCOL={name} needs ML_API_FEATURES: a file that says which inputs the model takes and what of its answer is the prediction"
+            )));
+        };
+        let features = Features::read(path).map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?;
+        if name != ProtocolName::Template && features.template().is_some() {
+            return Err(refused(format!(
+                "ML_API_FEATURES has a `[template]`, which ML_API_PROTOCOL={name} does not use"
+            )));
+        }
+        let table = match name {
+            ProtocolName::Native => return Ok(Self::Native),
+            ProtocolName::Mlflow => mlflow::protocol(features),
+            ProtocolName::Instances => instances::protocol(features, options.model()?),
+            ProtocolName::Template => template::protocol(features),
+        };
+        let table = table.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?;
+        Ok(Self::Table(Arc::new(table)))
+    }
+
     /// Where transactions are sent, below the API's address.
-    pub(crate) fn predict_path(self) -> &'static str {
+    pub(crate) fn predict_path(&self) -> &str {
         match self {
             Self::Native => native::PREDICT_PATH,
+            Self::Table(table) => table.predict_path(),
         }
     }
 
     /// The health check, below the API's address.
-    pub(crate) fn health_path(self) -> &'static str {
+    pub(crate) fn health_path(&self) -> &str {
         match self {
             Self::Native => native::HEALTH_PATH,
+            Self::Table(table) => table.health_path(),
         }
     }
 
-    /// The body of a request about these transactions.
-    pub(crate) fn write_request<'a>(self, transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone) -> Bytes {
+    /// The first digits of the SHA-256 of the features file, if there is one.
+    pub(crate) fn features_digest(&self) -> Option<&str> {
+        self.features().map(Features::digest)
+    }
+
+    /// Why a transaction cannot be sent at all; then it fails, and no other with it.
+    pub(crate) fn check(&self, transaction: &EncodedTransaction) -> Result<(), String> {
+        self.features().map_or(Ok(()), |features| features.check(transaction).map_err(|problem| problem.to_string()))
+    }
+
+    /// The body of a request about these transactions, which were checked.
+    pub(crate) fn write_request<'a>(
+        &self,
+        transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone,
+    ) -> Bytes {
         match self {
             Self::Native => native::write_request(transactions),
+            Self::Table(table) => table.write_request(transactions),
         }
     }
 
     /// The body of a request about no transaction, which shows whether the API responds at all.
-    pub(crate) fn empty_request(self) -> &'static str {
-        match self {
-            Self::Native => native::EMPTY_REQUEST,
-        }
+    pub(crate) fn empty_request(&self) -> Bytes {
+        self.write_request(std::iter::empty())
     }
 
     /// The longest response about this many rows.
-    pub(crate) fn max_response_bytes(self, rows: usize) -> usize {
-        match self {
-            Self::Native => native::max_response_bytes(rows),
-        }
+    pub(crate) fn max_response_bytes(rows: usize) -> usize {
+        const BASE: usize = 64 * 1024;
+        const PER_ROW: usize = 4 * 1024;
+        rows.saturating_mul(PER_ROW).saturating_add(BASE)
     }
 
     /// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all. The ids must differ.
-    pub(crate) fn read_response(self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, Reason> {
+    pub(crate) fn read_response(&self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, ReadError> {
         match self {
-            Self::Native => native::read_response(body, asked),
+            Self::Native => Ok(native::read_response(body, asked)?),
+            Self::Table(table) => table.read_response(body, asked.len()),
+        }
+    }
+
+    fn features(&self) -> Option<&Features> {
+        match self {
+            Self::Native => None,
+            Self::Table(table) => Some(table.features()),
         }
     }
 }

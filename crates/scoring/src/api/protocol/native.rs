@@ -27,9 +27,6 @@ pub(crate) const HEALTH_PATH: &str = "health";
 /// Longest label or model version, in characters.
 const MAX_TEXT: usize = 255;
 
-/// The body of a request about no transaction.
-pub(crate) const EMPTY_REQUEST: &str = "[]";
-
 const TWICE: &str = "id is in the response twice";
 const NO_PREDICTION: &str = "no prediction in the response";
 const NO_LABEL: &str = "prediction is not a label";
@@ -49,13 +46,6 @@ pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTr
     }
     body.push(b']');
     body.into()
-}
-
-/// The longest response about this many rows.
-pub(crate) fn max_response_bytes(rows: usize) -> usize {
-    const BASE: usize = 64 * 1024;
-    const PER_ROW: usize = 4 * 1024;
-    rows.saturating_mul(PER_ROW).saturating_add(BASE)
 }
 
 /// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all.
@@ -128,14 +118,14 @@ fn positions(asked: &[Uuid]) -> HashMap<Uuid, usize> {
 
 /// Labels and versions, each kept once, as most responses repeat a few.
 #[derive(Default)]
-struct Texts(Vec<Arc<str>>);
+pub(super) struct Texts(Vec<Arc<str>>);
 
 impl Texts {
     /// So many are compared; further ones are kept for each row.
     const MOST: usize = 8;
 
     /// A text that fits a database's: not empty, bounded, without NUL.
-    fn shared(&mut self, text: &str) -> Option<Arc<str>> {
+    pub(super) fn shared(&mut self, text: &str) -> Option<Arc<str>> {
         if let Some(known) = self.0.iter().find(|known| ***known == *text) {
             return Some(Arc::clone(known));
         }
@@ -150,7 +140,7 @@ impl Texts {
     }
 }
 
-fn valid_score(score: f64) -> Option<f64> {
+pub(super) fn valid_score(score: f64) -> Option<f64> {
     // `+ 0.0` makes a negative zero a plain one.
     let score = score + 0.0;
     (0.0..=1.0).contains(&score).then_some(score)
@@ -222,7 +212,7 @@ fn read_text(value: &RawValue, texts: &mut Texts) -> Option<Arc<str>> {
 
 /// The text with Python's bare words (`NaN`, `Infinity`) replaced by a value that is JSON but neither label nor score, so
 /// that they cost their own row only. `None` if there are none.
-fn replace_bare_words(text: &str) -> Option<String> {
+pub(super) fn replace_bare_words(text: &str) -> Option<String> {
     const WORDS: [(&str, &str); 3] = [("NaN", "[]"), ("-Infinity", "[]"), ("Infinity", "[]")];
     let mut repaired = String::with_capacity(text.len());
     let (mut rest, mut found) = (text, false);
@@ -248,7 +238,7 @@ fn replace_bare_words(text: &str) -> Option<String> {
 }
 
 /// The length of the JSON string at the start, quotes included; all of the text if it does not end.
-fn string_length(text: &str) -> usize {
+pub(super) fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {
