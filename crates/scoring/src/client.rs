@@ -78,6 +78,18 @@ impl Scorer {
     /// Waits up to `startup` for any HTTP response of the API, and logs what it waits for. Whether the API scores shows with
     /// the first transaction; trouble then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
+        self.wait_for_response(startup).await?;
+        // The first request tries again, and waits as for any outage.
+        if let Err(RequestError { symptom, .. }) = self.shared.learn_model().await {
+            let address = self.shared.http.address();
+            warn!(
+                "ML API at {address} does not describe its model as needed ({symptom}): transactions wait until it does"
+            );
+        }
+        Ok(())
+    }
+
+    async fn wait_for_response(&self, startup: Duration) -> Result<(), ScoringError> {
         let ClientState { http, policy, .. } = &self.shared;
         let mut backoff = policy.outage.within(startup).started();
         let url = || http.address().to_owned();

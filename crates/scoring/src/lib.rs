@@ -15,6 +15,7 @@ mod canary;
 mod client;
 mod error;
 mod failure;
+mod form;
 mod metrics;
 mod options;
 mod permits;

@@ -24,6 +24,8 @@ pub enum ProtocolName {
     Native,
     /// MLflow's scoring server, Databricks, Azure ML.
     Mlflow,
+    /// The Open Inference Protocol, version 2: KServe, Triton, MLServer.
+    Oip,
     /// `instances` and `predictions`: TensorFlow Serving, KServe v1, Vertex AI.
     Instances,
     /// A body and an answer that the features file describes.
@@ -53,6 +55,9 @@ pub struct ApiOptions {
     /// Name of the model, where the protocol has it in the path.
     #[arg(long, env = "ML_API_MODEL", value_name = "NAME")]
     pub ml_api_model: Option<String>,
+    /// Version of the model, where the protocol has it in the path; by default the server chooses.
+    #[arg(long, env = "ML_API_MODEL_VERSION", value_name = "VERSION")]
+    pub ml_api_model_version: Option<String>,
     /// Most concurrent requests of one process to the ML API.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
@@ -74,6 +79,7 @@ impl Default for ApiOptions {
             ml_api_protocol: ProtocolName::default(),
             ml_api_features: None,
             ml_api_model: None,
+            ml_api_model_version: None,
             api_max_workers: 5,
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
@@ -93,6 +99,11 @@ impl ApiOptions {
         path_segment("ML_API_MODEL", self.ml_api_model.as_deref())
     }
 
+    /// The version of the model, if there is one.
+    pub(crate) fn model_version(&self) -> Result<Option<&str>, ScoringError> {
+        path_segment("ML_API_MODEL_VERSION", self.ml_api_model_version.as_deref())
+    }
+
     /// The address, from the setting or its file.
     pub(crate) fn address(&self) -> Result<SecretString, ScoringError> {
         self.endpoint.address().read()?.ok_or(ScoringError::NotSet)
@@ -100,7 +111,8 @@ impl ApiOptions {
 }
 
 /// The help of `ML_API_PROTOCOL`.
-const PROTOCOL_HELP: &str = "Protocol of the ML API: `native`, `mlflow`, `instances` or `template`; see docs/ml-api.md";
+const PROTOCOL_HELP: &str =
+    "Protocol of the ML API: `native`, `mlflow`, `oip`, `instances` or `template`; see docs/ml-api.md";
 
 /// Prefix of the TLS settings.
 pub(crate) const TLS_PREFIX: &str = ApiEndpoint::PREFIX;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::ScoreError;
 use crate::api::health::{HealthCheck, HealthStatus};
 use crate::api::http::{HttpClient, RequestError};
-use crate::api::protocol::{MISSING, Protocol, ReadError, RowResult};
+use crate::api::protocol::{MISSING, Protocol, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
 use crate::failure::{Symptom, SymptomClass};
@@ -323,6 +323,7 @@ impl<'a> RequestExecutor<'a> {
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
         let ClientState { http, protocol, successes, counters, .. } = self.shared;
+        self.shared.learn_model().await?;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
         let body = protocol.write_request(rows.map(|(_, transaction)| transaction));
         counters.requests.add(1);
@@ -346,9 +347,11 @@ impl<'a> RequestExecutor<'a> {
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
     async fn read(self, response: Result<Bytes, RequestError>, ids: &[Uuid]) -> Result<Vec<RowResult>, RequestError> {
         match response {
-            Ok(body) => {
-                self.shared.protocol.read_response(&body, ids).map_err(|error| self.symptom_of_read(error).into())
-            }
+            Ok(body) => self
+                .shared
+                .protocol
+                .read_response(&body, ids)
+                .map_err(|error| self.shared.symptom_of_read(error).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =
@@ -356,14 +359,6 @@ impl<'a> RequestExecutor<'a> {
                 Err(RequestError { symptom, retry_after: health.retry_after() })
             }
             Err(error) => Err(error),
-        }
-    }
-
-    /// A form that has never fitted is a wrong setting. One that did fit before may be the fault of a row, or of a new model.
-    fn symptom_of_read(self, error: ReadError) -> Symptom {
-        match error {
-            ReadError::Misfit(why) if !self.shared.successes.has_any_success() => Symptom::Misfit(why),
-            ReadError::Misfit(why) | ReadError::Unreadable(why) => Symptom::Unreadable(why),
         }
     }
 

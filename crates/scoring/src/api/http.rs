@@ -47,6 +47,8 @@ pub(crate) struct HttpClient {
     empty_request: Bytes,
     predict: Url,
     health: Url,
+    /// The metadata of the model, if the protocol has such.
+    metadata: Option<Url>,
     /// The address without credentials.
     shown: String,
 }
@@ -90,6 +92,7 @@ impl HttpClient {
             empty_request: protocol.empty_request(),
             predict: below(&base, protocol.predict_path()),
             health: below(&base, protocol.health_path()),
+            metadata: protocol.metadata_path().map(|path| below(&base, path)),
             shown: without_credentials(base),
         })
     }
@@ -114,6 +117,16 @@ impl HttpClient {
         read_body(response, max_bytes).await
     }
 
+    /// Asks for the metadata of the model; without such, nothing is read.
+    pub(crate) async fn metadata(&self, max_bytes: usize) -> Result<Bytes, RequestError> {
+        let Some(url) = self.metadata.clone() else { return Ok(Bytes::new()) };
+        let response = self.client.get(url).send().await.map_err(|error| symptom_of_get(&error))?;
+        if !response.status().is_success() {
+            return Err(status_error(response).await);
+        }
+        read_body(response, max_bytes).await
+    }
+
     /// Whether `POST /predict` with no transactions gets any HTTP response.
     pub(crate) async fn accepts_empty_predict(&self, timeout: Duration) -> bool {
         let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json");
@@ -129,10 +142,7 @@ impl HttpClient {
     /// `GET /health`. Anything but success is `Err`.
     pub(crate) async fn health(&self, timeout: Duration) -> Result<(), RequestError> {
         let request = self.client.get(self.health.clone()).timeout(timeout);
-        let response = request.send().await.map_err(|error| match symptom_of(&error) {
-            Symptom::TimedOutHealthy => Symptom::Unreachable(NO_ANSWER),
-            symptom => symptom,
-        })?;
+        let response = request.send().await.map_err(|error| symptom_of_get(&error))?;
         if !response.status().is_success() {
             return Err(status_error(response).await);
         }
@@ -256,6 +266,14 @@ fn symptom_of(error: &reqwest::Error) -> Symptom {
         return Symptom::TimedOutHealthy;
     }
     Symptom::ConnectionLost
+}
+
+/// The same where no row can be at fault.
+fn symptom_of_get(error: &reqwest::Error) -> Symptom {
+    match symptom_of(error) {
+        Symptom::TimedOutHealthy => Symptom::Unreachable(NO_ANSWER),
+        symptom => symptom,
+    }
 }
 
 fn why_unreachable(error: &reqwest::Error) -> &'static str {

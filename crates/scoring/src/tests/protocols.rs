@@ -213,3 +213,77 @@ fn settings_that_do_not_fit_together_are_refused() {
         assert!(error.to_string().contains(expected), "{error}");
     }
 }
+
+const OIP_METADATA: &str = include_str!("../api/protocol/captures/oip-metadata.json");
+
+fn oip(url: &str) -> Scorer {
+    let options = ApiOptions { ml_api_model: Some("fraud".to_owned()), ..options_for(ProtocolName::Oip, "oip.toml") };
+    Scorer::with_policy(url, &options, quick()).unwrap()
+}
+
+fn oip_scores(request: &ReceivedRequest) -> Reply {
+    let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+    let rows = body["inputs"][0]["data"].as_array().unwrap().len();
+    let (labels, scores) = (vec!["1"; rows].join(","), vec!["0.25,0.75"; rows].join(","));
+    Reply::Body(format!(
+        r#"{{"model_name":"fraud","model_version":"7","outputs":[{{"name":"predict","shape":[{rows},1],"datatype":"INT64","data":[{labels}]}},{{"name":"predict_proba","shape":[{rows},2],"datatype":"FP64","data":[{scores}]}}]}}"#
+    ))
+}
+
+#[tokio::test]
+async fn names_and_types_are_read_before_the_first_request() {
+    for wait in [true, false] {
+        let stub = Stub::with_health(oip_scores, |request| match request.path.as_str() {
+            "/v2/models/fraud" => Reply::Body(OIP_METADATA.to_owned()),
+            "/v2/health/ready" => Reply::Status(200),
+            _ => Reply::Status(404),
+        });
+        let scorer = oip(&stub.url());
+        if wait {
+            within(scorer.wait_until_ready(std::time::Duration::from_secs(5))).await.unwrap();
+        }
+        let found = score(&scorer, aged_rows(1..4)).await;
+        assert_outcomes(&found, 1..4, &[]);
+        let prediction = &found.predicted[0].prediction;
+        assert_eq!((&*prediction.prediction, prediction.fraud_score), ("fraud", Some(0.75)));
+        assert_eq!(prediction.model_version.as_deref(), Some("7"));
+        assert_eq!(stub.requests()[0].path, "/v2/models/fraud/infer");
+        assert_eq!(stub.health_requests(), usize::from(wait) + 1);
+    }
+}
+
+/// Metadata that are none.
+type Unusable = fn() -> Reply;
+
+#[tokio::test]
+async fn metadata_that_cannot_be_used_are_waited_for() {
+    let unusable: [(Unusable, &str); 4] = [
+        (|| Reply::Status(503), "503"),
+        (|| Reply::Status(404), "404"),
+        (
+            || Reply::Body(r#"{"inputs":[{"name":"sum","datatype":"FP64","shape":[-1,1]}]}"#.to_owned()),
+            "it takes `sum`",
+        ),
+        (|| Reply::Body("[]".to_owned()), "expected the metadata of a model, got an array of 0"),
+    ];
+    for (reply, seen) in unusable {
+        let is_repaired = Arc::new(AtomicBool::new(false));
+        let repaired = Arc::clone(&is_repaired);
+        let stub = Stub::with_health(oip_scores, move |request| match request.path.as_str() {
+            "/v2/models/fraud" if repaired.load(Ordering::SeqCst) => Reply::Body(OIP_METADATA.to_owned()),
+            "/v2/models/fraud" => reply(),
+            _ => Reply::Status(200),
+        });
+        let scorer = oip(&stub.url());
+        let mut state = scorer.state();
+        within(scorer.wait_until_ready(std::time::Duration::from_secs(5))).await.unwrap();
+        let repair = async {
+            let waiting = format!("{:?}", state.wait_for(|state| !state.is_ready()).await.unwrap());
+            assert!(waiting.contains(seen), "{waiting}");
+            assert_eq!(stub.requests().len(), 0, "nothing is sent before");
+            is_repaired.store(true, Ordering::SeqCst);
+        };
+        let (found, ()) = within(async { tokio::join!(score(&scorer, aged_rows(1..4)), repair) }).await;
+        assert_outcomes(&found, 1..4, &[]);
+    }
+}

@@ -12,6 +12,7 @@ mod features;
 mod instances;
 mod mlflow;
 pub(crate) mod native;
+mod oip;
 mod positions;
 mod table;
 mod template;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use self::features::Features;
+use self::oip::OipProtocol;
 use self::table::TableProtocol;
 use crate::options::ProtocolName;
 use crate::reason::Reason;
@@ -63,6 +65,8 @@ pub(crate) enum Protocol {
     Native,
     /// Rows of inputs, and answers by position.
     Table(Arc<TableProtocol>),
+    /// Tensors, as the server describes them.
+    Oip(Arc<OipProtocol>),
 }
 
 impl Protocol {
@@ -89,10 +93,18 @@ impl Protocol {
                 "ML_API_FEATURES has a `[template]`, which ML_API_PROTOCOL={name} does not use"
             )));
         }
+        let model = options.model()?;
         let table = match name {
             ProtocolName::Native => return Ok(Self::Native),
+            ProtocolName::Oip => {
+                let model = model.ok_or_else(|| {
+                    refused("ML_API_PROTOCOL=oip needs ML_API_MODEL: the name of the model".to_owned())
+                })?;
+                let oip = OipProtocol::new(features, model, options.model_version()?);
+                return Ok(Self::Oip(Arc::new(oip.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?)));
+            }
             ProtocolName::Mlflow => mlflow::protocol(features),
-            ProtocolName::Instances => instances::protocol(features, options.model()?),
+            ProtocolName::Instances => instances::protocol(features, model),
             ProtocolName::Template => template::protocol(features),
         };
         let table = table.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?;
@@ -104,6 +116,7 @@ impl Protocol {
         match self {
             Self::Native => native::PREDICT_PATH,
             Self::Table(table) => table.predict_path(),
+            Self::Oip(oip) => oip.predict_path(),
         }
     }
 
@@ -112,6 +125,28 @@ impl Protocol {
         match self {
             Self::Native => native::HEALTH_PATH,
             Self::Table(table) => table.health_path(),
+            Self::Oip(_) => OipProtocol::HEALTH_PATH,
+        }
+    }
+
+    /// Where the metadata of the model are, below the API's address, if the protocol has such.
+    pub(crate) fn metadata_path(&self) -> Option<&str> {
+        match self {
+            Self::Oip(oip) => Some(oip.metadata_path()),
+            Self::Native | Self::Table(_) => None,
+        }
+    }
+
+    /// Whether the metadata are needed before a request can be written.
+    pub(crate) fn needs_metadata(&self) -> bool {
+        matches!(self, Self::Oip(oip) if !oip.is_learned())
+    }
+
+    /// Learns from the metadata, or says how they differ from the settings.
+    pub(crate) fn learn(&self, metadata: &[u8]) -> Result<(), ReadError> {
+        match self {
+            Self::Oip(oip) => oip.learn(metadata),
+            Self::Native | Self::Table(_) => Ok(()),
         }
     }
 
@@ -133,6 +168,7 @@ impl Protocol {
         match self {
             Self::Native => native::write_request(transactions),
             Self::Table(table) => table.write_request(transactions),
+            Self::Oip(oip) => oip.write_request(transactions),
         }
     }
 
@@ -153,6 +189,7 @@ impl Protocol {
         match self {
             Self::Native => Ok(native::read_response(body, asked)?),
             Self::Table(table) => table.read_response(body, asked.len()),
+            Self::Oip(oip) => oip.read_response(body, asked.len()),
         }
     }
 
@@ -160,6 +197,7 @@ impl Protocol {
         match self {
             Self::Native => None,
             Self::Table(table) => Some(table.features()),
+            Self::Oip(oip) => Some(oip.features()),
         }
     }
 }

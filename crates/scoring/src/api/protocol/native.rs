@@ -2,7 +2,7 @@
 //!
 //! The usual response is read in one pass (`plain`), any other entry by entry.
 
-mod object;
+pub(super) mod object;
 mod plain;
 
 use std::borrow::Cow;

@@ -33,6 +33,13 @@ impl Place {
     pub(crate) fn pointer(&self) -> &str {
         &self.pointer
     }
+
+    /// Its first key, and the pointer from there on.
+    pub(crate) fn first_key(&self) -> Option<(String, &str)> {
+        let rest = self.pointer.strip_prefix('/')?;
+        let (key, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Some((key.replace("~1", "/").replace("~0", "~"), rest))
+    }
 }
 
 impl<'de> Deserialize<'de> for Place {

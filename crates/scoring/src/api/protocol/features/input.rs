@@ -170,6 +170,10 @@ impl Input {
         &self.json_name
     }
 
+    pub(crate) fn kind(&self) -> InputType {
+        self.kind
+    }
+
     /// Adds the JSON of its value.
     fn write(&self, row: &Row<'_>, json: &mut String) -> Result<(), InputProblem> {
         // An empty column is no value.

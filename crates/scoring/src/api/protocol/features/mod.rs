@@ -16,7 +16,7 @@ use std::path::Path;
 use assay_transaction::EncodedTransaction;
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use self::answer::{AnswerSpec, EntryProblem, Place, kind_of};
+pub(crate) use self::answer::{AnswerSpec, EntryProblem, Place, kind_of, known_name};
 pub(crate) use self::input::{Input, InputType, Matrix};
 
 /// A features file that was read and checked.
