@@ -1,7 +1,7 @@
 //! What the model takes and how it answers: learned before the first request, and what it means if that is not what the settings say.
 
 use crate::api::http::RequestError;
-use crate::api::protocol::{Protocol, ReadError};
+use crate::api::protocol::{Protocol, ResponseError};
 use crate::failure::Symptom;
 use crate::request::ClientState;
 
@@ -16,10 +16,10 @@ impl ClientState {
     }
 
     /// A form that has never fitted is a wrong setting. One that did fit before may be the fault of a row, or of a new model.
-    pub(crate) fn symptom_of_read(&self, error: ReadError) -> Symptom {
+    pub(crate) fn symptom_of_read(&self, error: ResponseError) -> Symptom {
         match error {
-            ReadError::Misfit(why) if !self.successes.has_any_success() => Symptom::Misfit(why),
-            ReadError::Misfit(why) | ReadError::Unreadable(why) => Symptom::Unreadable(why),
+            ResponseError::Misfit(why) if !self.successes.has_any_success() => Symptom::Misfit(why),
+            ResponseError::Misfit(why) | ResponseError::Unreadable(why) => Symptom::Unreadable(why),
         }
     }
 }

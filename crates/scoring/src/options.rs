@@ -53,8 +53,8 @@ pub struct ApiOptions {
     #[arg(long, env = "ML_API_FEATURES", value_name = "PATH")]
     pub ml_api_features: Option<PathBuf>,
     /// Name of the model, where the protocol has it in the path.
-    #[arg(long, env = "ML_API_MODEL", value_name = "NAME")]
-    pub ml_api_model: Option<String>,
+    #[arg(long, env = "ML_API_MODEL_NAME", value_name = "NAME")]
+    pub ml_api_model_name: Option<String>,
     /// Version of the model, where the protocol has it in the path; by default the server chooses.
     #[arg(long, env = "ML_API_MODEL_VERSION", value_name = "VERSION")]
     pub ml_api_model_version: Option<String>,
@@ -78,7 +78,7 @@ impl Default for ApiOptions {
             endpoint: ApiEndpoint::default(),
             ml_api_protocol: ProtocolName::default(),
             ml_api_features: None,
-            ml_api_model: None,
+            ml_api_model_name: None,
             ml_api_model_version: None,
             api_max_workers: 5,
             realtime_reserve: Ratio::QUARTER,
@@ -96,7 +96,7 @@ impl ApiOptions {
 
     /// The name of the model, if there is one.
     pub(crate) fn model(&self) -> Result<Option<&str>, ScoringError> {
-        path_segment("ML_API_MODEL", self.ml_api_model.as_deref())
+        path_segment("ML_API_MODEL_NAME", self.ml_api_model_name.as_deref())
     }
 
     /// The version of the model, if there is one.

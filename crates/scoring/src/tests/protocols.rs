@@ -160,7 +160,7 @@ async fn a_model_is_served_below_its_name() {
         Reply::Body(format!(r#"{{"predictions":[{rows}]}}"#))
     });
     let instances = |model: Option<&str>| ApiOptions {
-        ml_api_model: model.map(str::to_owned),
+        ml_api_model_name: model.map(str::to_owned),
         ..options_for(ProtocolName::Instances, "fraud.toml")
     };
     for model in [Some("fraud"), None, Some("")] {
@@ -195,7 +195,7 @@ fn settings_that_do_not_fit_together_are_refused() {
     let with = |protocol, file: Option<&str>, model: Option<&str>| ApiOptions {
         ml_api_protocol: protocol,
         ml_api_features: file.map(example),
-        ml_api_model: model.map(str::to_owned),
+        ml_api_model_name: model.map(str::to_owned),
         ..options()
     };
     let cases = [
@@ -204,8 +204,8 @@ fn settings_that_do_not_fit_together_are_refused() {
         (with(ProtocolName::Mlflow, Some("none.toml"), None), "none.toml (entity not found)"),
         (with(ProtocolName::Template, Some("fraud.toml"), None), "ML_API_PROTOCOL=template needs `[template]`"),
         (with(ProtocolName::Mlflow, Some("template.toml"), None), "ML_API_FEATURES has a `[template]`"),
-        (with(ProtocolName::Instances, Some("fraud.toml"), Some("a/b")), "ML_API_MODEL is a part of a path"),
-        (with(ProtocolName::Instances, Some("fraud.toml"), Some("..")), "ML_API_MODEL is a part of a path"),
+        (with(ProtocolName::Instances, Some("fraud.toml"), Some("a/b")), "ML_API_MODEL_NAME is a part of a path"),
+        (with(ProtocolName::Instances, Some("fraud.toml"), Some("..")), "ML_API_MODEL_NAME is a part of a path"),
     ];
     for (options, expected) in cases {
         let error = Scorer::with_policy("http://ml-api", &options, quick()).unwrap_err();
@@ -217,7 +217,8 @@ fn settings_that_do_not_fit_together_are_refused() {
 const OIP_METADATA: &str = include_str!("../api/protocol/captures/oip-metadata.json");
 
 fn oip(url: &str) -> Scorer {
-    let options = ApiOptions { ml_api_model: Some("fraud".to_owned()), ..options_for(ProtocolName::Oip, "oip.toml") };
+    let options =
+        ApiOptions { ml_api_model_name: Some("fraud".to_owned()), ..options_for(ProtocolName::Oip, "oip.toml") };
     Scorer::with_policy(url, &options, quick()).unwrap()
 }
 

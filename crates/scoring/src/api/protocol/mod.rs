@@ -38,20 +38,20 @@ pub(crate) type RowResult = Result<Prediction, Reason>;
 
 /// Why a response is none of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ReadError {
+pub(crate) enum ResponseError {
     /// It is damaged, or no response at all.
     Unreadable(Reason),
     /// It is whole, but of another form than the settings say: names and kinds of what was expected and what came.
     Misfit(Reason),
 }
 
-impl ReadError {
+impl ResponseError {
     fn misfit(expected: &str, found: &str) -> Self {
         Self::Misfit(format!("the answer has another form: expected {expected}, got {found}").into())
     }
 }
 
-impl From<Reason> for ReadError {
+impl From<Reason> for ResponseError {
     fn from(why: Reason) -> Self {
         Self::Unreadable(why)
     }
@@ -98,7 +98,7 @@ impl Protocol {
             ProtocolName::Native => return Ok(Self::Native),
             ProtocolName::Oip => {
                 let model = model.ok_or_else(|| {
-                    refused("ML_API_PROTOCOL=oip needs ML_API_MODEL: the name of the model".to_owned())
+                    refused("ML_API_PROTOCOL=oip needs ML_API_MODEL_NAME: the name of the model".to_owned())
                 })?;
                 let oip = OipProtocol::new(features, model, options.model_version()?);
                 return Ok(Self::Oip(Arc::new(oip.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?)));
@@ -143,7 +143,7 @@ impl Protocol {
     }
 
     /// Learns from the metadata, or says how they differ from the settings.
-    pub(crate) fn learn(&self, metadata: &[u8]) -> Result<(), ReadError> {
+    pub(crate) fn learn(&self, metadata: &[u8]) -> Result<(), ResponseError> {
         match self {
             Self::Oip(oip) => oip.learn(metadata),
             Self::Native | Self::Table(_) => Ok(()),
@@ -174,18 +174,19 @@ impl Protocol {
 
     /// The body of a request about no transaction, which shows whether the API responds at all.
     pub(crate) fn empty_request(&self) -> Bytes {
-        self.write_request(std::iter::empty())
+        match self {
+            Self::Native => Bytes::from_static(native::EMPTY_REQUEST.as_bytes()),
+            Self::Table(_) | Self::Oip(_) => self.write_request(std::iter::empty()),
+        }
     }
 
     /// The longest response about this many rows.
     pub(crate) fn max_response_bytes(rows: usize) -> usize {
-        const BASE: usize = 64 * 1024;
-        const PER_ROW: usize = 4 * 1024;
-        rows.saturating_mul(PER_ROW).saturating_add(BASE)
+        native::max_response_bytes(rows)
     }
 
     /// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all. The ids must differ.
-    pub(crate) fn read_response(&self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, ReadError> {
+    pub(crate) fn read_response(&self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, ResponseError> {
         match self {
             Self::Native => Ok(native::read_response(body, asked)?),
             Self::Table(table) => table.read_response(body, asked.len()),

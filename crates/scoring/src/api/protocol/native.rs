@@ -28,6 +28,9 @@ pub(crate) const HEALTH_PATH: &str = "health";
 const MAX_TEXT: usize = 255;
 
 const TWICE: &str = "id is in the response twice";
+/// The body of a request about no transaction.
+pub(crate) const EMPTY_REQUEST: &str = "[]";
+
 const NO_PREDICTION: &str = "no prediction in the response";
 const NO_LABEL: &str = "prediction is not a label";
 const NO_SCORE: &str = "score is not a number from 0 to 1";
@@ -46,6 +49,13 @@ pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTr
     }
     body.push(b']');
     body.into()
+}
+
+/// The longest response about this many rows.
+pub(crate) fn max_response_bytes(rows: usize) -> usize {
+    const BASE: usize = 64 * 1024;
+    const PER_ROW: usize = 4 * 1024;
+    rows.saturating_mul(PER_ROW).saturating_add(BASE)
 }
 
 /// Reads a response: a result for each id of the request, in that order. `Err` if it is no response at all.
@@ -140,7 +150,7 @@ impl Texts {
     }
 }
 
-pub(super) fn valid_score(score: f64) -> Option<f64> {
+fn valid_score(score: f64) -> Option<f64> {
     // `+ 0.0` makes a negative zero a plain one.
     let score = score + 0.0;
     (0.0..=1.0).contains(&score).then_some(score)

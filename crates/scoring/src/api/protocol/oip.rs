@@ -17,7 +17,7 @@ use bytes::Bytes;
 use self::metadata::ModelInputs;
 use super::body::write_list;
 use super::features::{Features, Matrix};
-use super::{ReadError, RowResult};
+use super::{ResponseError, RowResult};
 
 /// A model behind this protocol.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl OipProtocol {
     }
 
     /// Learns what the model takes, or says how that differs from the features file.
-    pub(super) fn learn(&self, metadata: &[u8]) -> Result<(), ReadError> {
+    pub(super) fn learn(&self, metadata: &[u8]) -> Result<(), ResponseError> {
         let model = ModelInputs::read(metadata, self.features.inputs())?;
         // If another request has learned it meanwhile, that is the same.
         let _ = self.model.set(model);
@@ -96,7 +96,7 @@ impl OipProtocol {
         body
     }
 
-    pub(super) fn read_response(&self, body: &[u8], asked: usize) -> Result<Vec<RowResult>, ReadError> {
+    pub(super) fn read_response(&self, body: &[u8], asked: usize) -> Result<Vec<RowResult>, ResponseError> {
         tensors::read(body, asked, self.features.answer())
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::features::{AnswerSpec, EntryProblem, Place, kind_of};
 use super::native::{Texts, replace_bare_words};
-use super::{ReadError, RowResult};
+use super::{ResponseError, RowResult};
 
 /// Why a row has no prediction where others have one.
 const LACKING: &str = "the answer about it lacks what ML_API_FEATURES names";
@@ -26,7 +26,7 @@ pub(super) enum Entries {
 
 impl Entries {
     /// Reads an answer about so many rows.
-    pub(super) fn read(&self, body: &[u8], asked: usize, spec: &AnswerSpec) -> Result<Vec<RowResult>, ReadError> {
+    pub(super) fn read(&self, body: &[u8], asked: usize, spec: &AnswerSpec) -> Result<Vec<RowResult>, ResponseError> {
         let json = Json::of(body)?;
         match self {
             Self::Rows(place) => read_rows(json.text(), asked, place, spec),
@@ -39,15 +39,15 @@ impl Entries {
 pub(super) struct Json<'a>(Cow<'a, str>);
 
 impl<'a> Json<'a> {
-    pub(super) fn of(body: &'a [u8]) -> Result<Self, ReadError> {
-        let text = std::str::from_utf8(body).map_err(|_| ReadError::Unreadable("response is not UTF-8".into()))?;
+    pub(super) fn of(body: &'a [u8]) -> Result<Self, ResponseError> {
+        let text = std::str::from_utf8(body).map_err(|_| ResponseError::Unreadable("response is not UTF-8".into()))?;
         if serde_json::from_str::<&RawValue>(text).is_ok() {
             return Ok(Self(text.into()));
         }
         replace_bare_words(text)
             .filter(|repaired| serde_json::from_str::<&RawValue>(repaired).is_ok())
             .map(|repaired| Self(repaired.into()))
-            .ok_or_else(|| ReadError::Unreadable("response is not JSON".into()))
+            .ok_or_else(|| ResponseError::Unreadable("response is not JSON".into()))
     }
 
     pub(super) fn text(&self) -> &str {
@@ -55,14 +55,14 @@ impl<'a> Json<'a> {
     }
 }
 
-fn read_rows(text: &str, asked: usize, place: &Place, spec: &AnswerSpec) -> Result<Vec<RowResult>, ReadError> {
+fn read_rows(text: &str, asked: usize, place: &Place, spec: &AnswerSpec) -> Result<Vec<RowResult>, ResponseError> {
     let expected = || match place.pointer() {
         "" => "an array".to_owned(),
         pointer => format!("an array at {pointer}"),
     };
     let entries = at_pointer(text, place.pointer())
         .and_then(|json| serde_json::from_str::<Vec<&RawValue>>(json).ok())
-        .ok_or_else(|| ReadError::misfit(&expected(), &kind_of_text(text)))?;
+        .ok_or_else(|| ResponseError::misfit(&expected(), &kind_of_text(text)))?;
     check_count(entries.len(), asked, "entries")?;
     let mut texts = Texts::default();
     let rows = entries.into_iter().map(|entry| {
@@ -74,12 +74,12 @@ fn read_rows(text: &str, asked: usize, place: &Place, spec: &AnswerSpec) -> Resu
     results(rows)
 }
 
-fn read_columns(text: &str, asked: usize, spec: &AnswerSpec) -> Result<Vec<RowResult>, ReadError> {
+fn read_columns(text: &str, asked: usize, spec: &AnswerSpec) -> Result<Vec<RowResult>, ResponseError> {
     let answer: Value =
-        serde_json::from_str(text).map_err(|_| ReadError::Unreadable("response is nested too deeply".into()))?;
+        serde_json::from_str(text).map_err(|_| ResponseError::Unreadable("response is nested too deeply".into()))?;
     for place in spec.places() {
         let column = answer.pointer(place.pointer()).and_then(Value::as_array);
-        let column = column.ok_or_else(|| ReadError::misfit(&format!("an array at {place}"), &kind_of(&answer)))?;
+        let column = column.ok_or_else(|| ResponseError::misfit(&format!("an array at {place}"), &kind_of(&answer)))?;
         check_count(column.len(), asked, &format!("values at {place}"))?;
     }
     let mut texts = Texts::default();
@@ -91,17 +91,17 @@ fn read_columns(text: &str, asked: usize, spec: &AnswerSpec) -> Result<Vec<RowRe
 }
 
 /// Exactly as many as were asked for.
-pub(super) fn check_count(found: usize, asked: usize, what: &str) -> Result<(), ReadError> {
+pub(super) fn check_count(found: usize, asked: usize, what: &str) -> Result<(), ResponseError> {
     if found == asked {
         return Ok(());
     }
-    Err(ReadError::misfit(&format!("{asked} {what}, one for each transaction"), &found.to_string()))
+    Err(ResponseError::misfit(&format!("{asked} {what}, one for each transaction"), &found.to_string()))
 }
 
 /// The results of rows. If the form of every single one is another, the whole answer is.
 pub(super) fn results(
     rows: impl Iterator<Item = Result<Prediction, (EntryProblem, String)>>,
-) -> Result<Vec<RowResult>, ReadError> {
+) -> Result<Vec<RowResult>, ResponseError> {
     let (mut results, mut misfit, mut fits) = (Vec::with_capacity(rows.size_hint().0), None, false);
     for row in rows {
         results.push(match row {
@@ -120,7 +120,7 @@ pub(super) fn results(
         });
     }
     match misfit {
-        Some((place, found)) if !fits => Err(ReadError::misfit(&format!("{place} about each transaction"), &found)),
+        Some((place, found)) if !fits => Err(ResponseError::misfit(&format!("{place} about each transaction"), &found)),
         _ => Ok(results),
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::body::BodyTemplate;
 use super::features::Features;
 use super::positions::Entries;
-use super::{ReadError, RowResult};
+use super::{ResponseError, RowResult};
 
 /// How one protocol of this form differs from the others.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl TableProtocol {
         self.body.write(self.features.inputs(), &self.features.matrix(transactions))
     }
 
-    pub(super) fn read_response(&self, body: &[u8], asked: usize) -> Result<Vec<RowResult>, ReadError> {
+    pub(super) fn read_response(&self, body: &[u8], asked: usize) -> Result<Vec<RowResult>, ResponseError> {
         self.entries.read(body, asked, self.features.answer())
     }
 }

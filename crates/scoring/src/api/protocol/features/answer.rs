@@ -11,7 +11,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::super::native::{Texts, valid_score};
+use super::super::native::Texts;
 
 /// A place in the answer about a row: a JSON pointer. Empty, it is all of that answer; a plain name is a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +134,8 @@ impl AnswerSpec {
 }
 
 fn score(value: &Value) -> Result<f64, EntryProblem> {
-    value.as_f64().and_then(valid_score).ok_or(NO_SCORE)
+    // `+ 0.0` makes a negative zero a plain one.
+    value.as_f64().map(|score| score + 0.0).filter(|score| (0.0..=1.0).contains(score)).ok_or(NO_SCORE)
 }
 
 /// A string, or the text of a number or a boolean.

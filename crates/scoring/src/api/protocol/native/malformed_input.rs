@@ -186,7 +186,7 @@ proptest! {
 /// As long as a response may be, and expensive to read.
 #[test]
 fn the_longest_responses_are_read_quickly() {
-    let longest = crate::api::protocol::Protocol::max_response_bytes(100);
+    let longest = max_response_bytes(100);
     let asked: Vec<Uuid> = (0..100).map(Uuid::from_u128).collect();
     let fill = |start: &str, piece: &str, end: &str| {
         let pieces = (longest - start.len() - end.len()) / piece.len();

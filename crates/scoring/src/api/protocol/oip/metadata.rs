@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::super::ReadError;
+use super::super::ResponseError;
 use super::super::body::write_list;
 use super::super::features::{Input, InputType, Matrix, known_name};
 use super::super::native::object::Object;
@@ -53,8 +53,8 @@ fn natural_datatype(kind: InputType) -> &'static str {
     }
 }
 
-fn misfit(what: &str) -> ReadError {
-    ReadError::Misfit(format!("the model takes other inputs: {what}").into())
+fn misfit(what: &str) -> ResponseError {
+    ResponseError::Misfit(format!("the model takes other inputs: {what}").into())
 }
 
 impl ModelInputs {
@@ -64,10 +64,10 @@ impl ModelInputs {
     }
 
     /// Reads a model's metadata, and matches them with the inputs of the features file.
-    pub(super) fn read(metadata: &[u8], inputs: &[Input]) -> Result<Self, ReadError> {
+    pub(super) fn read(metadata: &[u8], inputs: &[Input]) -> Result<Self, ResponseError> {
         let json = Json::of(metadata)?;
         let Ok(Object(Metadata { inputs: tensors })) = serde_json::from_str(json.text()) else {
-            return Err(ReadError::misfit("the metadata of a model", &kind_of_text(json.text())));
+            return Err(ResponseError::misfit("the metadata of a model", &kind_of_text(json.text())));
         };
         match &tensors[..] {
             [] => Ok(Self::declared(inputs)),
@@ -76,7 +76,7 @@ impl ModelInputs {
         }
     }
 
-    fn rows(tensor: &Tensor, inputs: &[Input]) -> Result<Self, ReadError> {
+    fn rows(tensor: &Tensor, inputs: &[Input]) -> Result<Self, ResponseError> {
         let (name, count) = (known_name(&tensor.name), inputs.len());
         if let Some(width) = tensor.shape.last().and_then(|width| usize::try_from(*width).ok())
             && width != count
@@ -92,7 +92,7 @@ impl ModelInputs {
         Ok(Self::Rows { name: tensor.name.clone(), datatype: tensor.datatype.clone() })
     }
 
-    fn columns(tensors: &[Tensor], inputs: &[Input]) -> Result<Self, ReadError> {
+    fn columns(tensors: &[Tensor], inputs: &[Input]) -> Result<Self, ResponseError> {
         if let Some(tensor) = tensors.iter().find(|tensor| inputs.iter().all(|input| input.name() != tensor.name)) {
             return Err(misfit(&format!(
                 "it takes {}, which is no input of ML_API_FEATURES",

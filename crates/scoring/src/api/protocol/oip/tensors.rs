@@ -9,7 +9,7 @@ use super::super::features::{AnswerSpec, Place, known_name};
 use super::super::native::Texts;
 use super::super::native::object::Object;
 use super::super::positions::{Json, check_count, kind_of_text, results};
-use super::super::{ReadError, RowResult};
+use super::super::{ResponseError, RowResult};
 
 #[derive(Deserialize)]
 struct Answer {
@@ -34,11 +34,11 @@ struct Tensor {
 }
 
 /// Reads an answer about so many rows.
-pub(super) fn read(body: &[u8], asked: usize, spec: &AnswerSpec) -> Result<Vec<RowResult>, ReadError> {
+pub(super) fn read(body: &[u8], asked: usize, spec: &AnswerSpec) -> Result<Vec<RowResult>, ResponseError> {
     let json = Json::of(body)?;
     let Ok(Object(Answer { outputs, model_version })) = serde_json::from_str(json.text()) else {
         let expected = "`outputs` with names, shapes and data";
-        return Err(ReadError::misfit(expected, &kind_of_text(json.text())));
+        return Err(ResponseError::misfit(expected, &kind_of_text(json.text())));
     };
     let tensors: Vec<Tensor> = outputs.into_iter().map(|output| Tensor::of(output, asked)).collect::<Result<_, _>>()?;
     let mut texts = Texts::default();
@@ -53,7 +53,7 @@ pub(super) fn read(body: &[u8], asked: usize, spec: &AnswerSpec) -> Result<Vec<R
 }
 
 impl Tensor {
-    fn of(Output { name, shape, data }: Output, asked: usize) -> Result<Self, ReadError> {
+    fn of(Output { name, shape, data }: Output, asked: usize) -> Result<Self, ResponseError> {
         let shown = known_name(&name);
         check_count(shape.first().copied().unwrap_or_default(), asked, &format!("rows in the output {shown}"))?;
         let mut values = Vec::with_capacity(data.len());
@@ -61,7 +61,7 @@ impl Tensor {
         let count = shape.iter().try_fold(1_usize, |product, dimension| product.checked_mul(*dimension));
         if count != Some(values.len()) {
             let expected = format!("as much data in the output {shown} as its shape says");
-            return Err(ReadError::misfit(&expected, &format!("{} values", values.len())));
+            return Err(ResponseError::misfit(&expected, &format!("{} values", values.len())));
         }
         Ok(Self { name, width: values.len().checked_div(asked).unwrap_or_default(), values })
     }

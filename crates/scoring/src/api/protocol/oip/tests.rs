@@ -108,7 +108,7 @@ fn a_model_of_other_inputs_is_said() {
         let result = protocol.learn(format!(r#"{{"inputs":[{inputs}]}}"#).as_bytes());
         match (result, difference) {
             (Ok(()), None) => assert!(protocol.is_learned()),
-            (Err(ReadError::Misfit(why)), Some(difference)) => {
+            (Err(ResponseError::Misfit(why)), Some(difference)) => {
                 assert!(why.as_str().ends_with(difference) && !protocol.is_learned(), "{inputs}: {why}");
             }
             other => panic!("{inputs}: {other:?}"),
@@ -116,9 +116,9 @@ fn a_model_of_other_inputs_is_said() {
     }
     for metadata in ["[]", r#"{"inputs":1}"#, "\"x\""] {
         let result = with_inputs(&[("a", "float")]).learn(metadata.as_bytes());
-        assert!(matches!(result, Err(ReadError::Misfit(_))), "{metadata}: {result:?}");
+        assert!(matches!(result, Err(ResponseError::Misfit(_))), "{metadata}: {result:?}");
     }
-    assert!(matches!(example().learn(b"<html>"), Err(ReadError::Unreadable(_))));
+    assert!(matches!(example().learn(b"<html>"), Err(ResponseError::Unreadable(_))));
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn tensors_are_cut_into_rows() {
     ];
     for (outputs, difference) in misfits {
         match read(outputs) {
-            Err(ReadError::Misfit(why)) => assert!(why.as_str().ends_with(difference), "{outputs}: {why}"),
+            Err(ResponseError::Misfit(why)) => assert!(why.as_str().ends_with(difference), "{outputs}: {why}"),
             other => panic!("{outputs}: {other:?}"),
         }
     }

@@ -8,7 +8,7 @@ fn spec(answer: &str) -> Features {
     Features::parse(&format!("[[inputs]]\nname = 'amount'\n[answer]\n{answer}")).unwrap()
 }
 
-fn read(entries: &Entries, answer: &str, body: &str, asked: usize) -> Result<Vec<RowResult>, ReadError> {
+fn read(entries: &Entries, answer: &str, body: &str, asked: usize) -> Result<Vec<RowResult>, ResponseError> {
     entries.read(body.as_bytes(), asked, spec(answer).answer())
 }
 
@@ -107,7 +107,7 @@ fn another_form_is_said_in_kinds_and_keys() {
     ];
     for (answer, body, expected) in cases {
         match read(&predictions(), answer, body, 2) {
-            Err(ReadError::Misfit(why)) => assert!(why.as_str().ends_with(expected), "{body}: {why}"),
+            Err(ResponseError::Misfit(why)) => assert!(why.as_str().ends_with(expected), "{body}: {why}"),
             other => panic!("{body}: {other:?}"),
         }
     }
@@ -134,7 +134,7 @@ fn an_answer_may_be_in_columns() {
     ];
     for (body, expected) in cases {
         match read(&Entries::Columns, answer, body, 2) {
-            Err(ReadError::Misfit(why)) => assert!(why.as_str().ends_with(expected), "{body}: {why}"),
+            Err(ResponseError::Misfit(why)) => assert!(why.as_str().ends_with(expected), "{body}: {why}"),
             other => panic!("{body}: {other:?}"),
         }
     }
@@ -144,7 +144,7 @@ fn an_answer_may_be_in_columns() {
 fn what_is_no_json_is_unreadable() {
     for body in [&b""[..], b"<html>", b"{\"predictions\":[", b"\xff", b"{} {}", b"nan"] {
         let result = predictions().read(body, 1, spec("prediction = ''").answer());
-        assert!(matches!(result, Err(ReadError::Unreadable(_))), "{result:?}");
+        assert!(matches!(result, Err(ResponseError::Unreadable(_))), "{result:?}");
     }
     let deep = format!(r#"{{"predictions":[{}1{}]}}"#, "[".repeat(5_000), "]".repeat(5_000));
     assert_eq!(read(&predictions(), "prediction = ''", &deep, 1), Ok(vec![failed("prediction is not a label")]));
