@@ -28,6 +28,8 @@ pub enum ProtocolName {
     Oip,
     /// `instances` and `predictions`: TensorFlow Serving, KServe v1, Vertex AI.
     Instances,
+    /// A line for each row: SageMaker's endpoints and containers. Requests are not signed.
+    Sagemaker,
     /// A body and an answer that the features file describes.
     Template,
 }
@@ -112,7 +114,7 @@ impl ApiOptions {
 
 /// The help of `ML_API_PROTOCOL`.
 const PROTOCOL_HELP: &str =
-    "Protocol of the ML API: `native`, `mlflow`, `oip`, `instances` or `template`; see docs/ml-api.md";
+    "Protocol of the ML API: `native`, `mlflow`, `oip`, `instances`, `sagemaker` or `template`; see docs/ml-api.md";
 
 /// Prefix of the TLS settings.
 pub(crate) const TLS_PREFIX: &str = ApiEndpoint::PREFIX;

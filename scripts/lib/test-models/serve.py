@@ -1,9 +1,10 @@
 """Serves the model of train.py in the forms that neither MLflow nor MLServer has: `serve.py MODEL PORT`.
 
-`/predict` is Assay's own protocol, `/v1/models/fraud:predict` that of TensorFlow Serving and KServe v1, and `/columns/predict` one that
-only a template describes.
+`/predict` is Assay's own protocol, `/v1/models/fraud:predict` that of TensorFlow Serving and KServe v1, `/endpoints/fraud/invocations` that of
+SageMaker's containers, and `/columns/predict` one that only a template describes.
 """
 
+import io
 import sys
 from datetime import datetime
 
@@ -53,6 +54,13 @@ def instances(request: dict):
 def columns(request: dict):
     scores = model.predict_proba(pandas.DataFrame(request["columns"]))[:, 1].tolist()
     return {"answer": {"labels": [label(score) for score in scores], "scores": scores}}
+
+
+@app.post("/endpoints/fraud/invocations")
+async def lines(request: fastapi.Request):
+    data = pandas.read_csv(io.BytesIO(await request.body()), names=["amount", "hour", "is_debit", "card_age"])
+    scores = model.predict_proba(data)[:, 1].tolist()
+    return fastapi.Response("".join(f"{score}\n" for score in scores), media_type="text/csv")
 
 
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")

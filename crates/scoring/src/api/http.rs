@@ -13,7 +13,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER}
 use reqwest::{Response, redirect};
 use url::Url;
 
-use crate::api::protocol::Protocol;
+use crate::api::protocol::{Protocol, sagemaker};
 use crate::failure::Symptom;
 use crate::{ApiOptions, ScoringError};
 
@@ -21,8 +21,11 @@ use crate::{ApiOptions, ScoringError};
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Longest time to connect; the time-out of a request may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of an unused body is read, so that its connection can be reused.
+/// How much of the body of an error is read, which also lets its connection be reused.
 const DRAINED: usize = 64 * 1024;
+
+/// The status in which SageMaker wraps the errors of its containers.
+const FAILED_DEPENDENCY: u16 = 424;
 
 /// Why there is no answer to a health check that times out.
 pub(crate) const NO_ANSWER: &str = "no response in time";
@@ -45,6 +48,7 @@ impl From<Symptom> for RequestError {
 pub(crate) struct HttpClient {
     client: reqwest::Client,
     empty_request: Bytes,
+    content_type: HeaderValue,
     predict: Url,
     health: Url,
     /// The metadata of the model, if the protocol has such.
@@ -67,7 +71,7 @@ impl HttpClient {
         // If the process has installed one before, that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(protocol.content_type()));
         let client = if base.scheme() == "http" {
             // Works on a machine without root certificates.
             reqwest::Client::builder().tls_certs_only([])
@@ -90,6 +94,7 @@ impl HttpClient {
         Ok(Self {
             client,
             empty_request: protocol.empty_request(),
+            content_type: HeaderValue::from_static(protocol.content_type()),
             predict: below(&base, protocol.predict_path()),
             health: below(&base, protocol.health_path()),
             metadata: protocol.metadata_path().map(|path| below(&base, path)),
@@ -109,7 +114,7 @@ impl HttpClient {
 
     /// Sends a body to be scored, and reads a response of at most `max_bytes`.
     pub(crate) async fn predict(&self, body: Bytes, max_bytes: usize) -> Result<Bytes, RequestError> {
-        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body(body);
+        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, self.content_type.clone()).body(body);
         let response = request.send().await.map_err(|error| symptom_of(&error))?;
         if !response.status().is_success() {
             return Err(status_error(response).await);
@@ -129,10 +134,10 @@ impl HttpClient {
 
     /// Whether `POST /predict` with no transactions gets any HTTP response.
     pub(crate) async fn accepts_empty_predict(&self, timeout: Duration) -> bool {
-        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json");
+        let request = self.client.post(self.predict.clone()).header(CONTENT_TYPE, self.content_type.clone());
         match request.body(self.empty_request.clone()).timeout(timeout).send().await {
             Ok(response) => {
-                drain(response).await;
+                read_start(response).await;
                 true
             }
             Err(_) => false,
@@ -146,7 +151,7 @@ impl HttpClient {
         if !response.status().is_success() {
             return Err(status_error(response).await);
         }
-        drain(response).await;
+        read_start(response).await;
         Ok(())
     }
 }
@@ -202,23 +207,23 @@ fn without_credentials(mut url: Url) -> String {
 
 /// The error of a status other than success.
 async fn status_error(response: Response) -> RequestError {
-    let error = RequestError {
-        symptom: Symptom::status(response.status().as_u16()),
-        retry_after: response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now())),
-    };
-    drain(response).await;
-    error
+    let status = response.status().as_u16();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
+    let body = read_start(response).await;
+    let original = if status == FAILED_DEPENDENCY { sagemaker::original_status(&body) } else { None };
+    RequestError { symptom: Symptom::status(original.unwrap_or(status)), retry_after }
 }
 
-/// Reads the rest of a body, so that the connection can be reused. Its content may repeat the request, and is not used.
-async fn drain(mut response: Response) {
-    let mut bytes = 0;
+/// Reads the rest of a body that is not a response to be used, up to a limit; what cannot be read is left out.
+async fn read_start(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
     while let Ok(Some(part)) = response.chunk().await {
-        bytes += part.len();
-        if bytes > DRAINED {
-            return;
+        body.extend_from_slice(&part);
+        if body.len() > DRAINED {
+            break;
         }
     }
+    body
 }
 
 async fn read_body(mut response: Response, max_bytes: usize) -> Result<Bytes, RequestError> {

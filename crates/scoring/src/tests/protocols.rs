@@ -204,6 +204,9 @@ fn settings_that_do_not_fit_together_are_refused() {
         (with(ProtocolName::Mlflow, Some("none.toml"), None), "none.toml (entity not found)"),
         (with(ProtocolName::Template, Some("fraud.toml"), None), "ML_API_PROTOCOL=template needs `[template]`"),
         (with(ProtocolName::Mlflow, Some("template.toml"), None), "ML_API_FEATURES has a `[template]`"),
+        (with(ProtocolName::Mlflow, Some("sagemaker.toml"), None), "ML_API_FEATURES has a `[sagemaker]`"),
+        (with(ProtocolName::Oip, Some("oip.toml"), None), "ML_API_PROTOCOL=oip needs ML_API_MODEL_NAME"),
+        (with(ProtocolName::Oip, Some("template.toml"), Some("fraud")), "ML_API_FEATURES has a `[template]`"),
         (with(ProtocolName::Instances, Some("fraud.toml"), Some("a/b")), "ML_API_MODEL_NAME is a part of a path"),
         (with(ProtocolName::Instances, Some("fraud.toml"), Some("..")), "ML_API_MODEL_NAME is a part of a path"),
     ];
@@ -287,4 +290,51 @@ async fn metadata_that_cannot_be_used_are_waited_for() {
         let (found, ()) = within(async { tokio::join!(score(&scorer, aged_rows(1..4)), repair) }).await;
         assert_outcomes(&found, 1..4, &[]);
     }
+}
+
+fn sagemaker(url: &str) -> Scorer {
+    let options = ApiOptions {
+        ml_api_model_name: Some("fraud".to_owned()),
+        ..options_for(ProtocolName::Sagemaker, "sagemaker.toml")
+    };
+    Scorer::with_policy(url, &options, quick()).unwrap()
+}
+
+#[tokio::test]
+async fn an_endpoint_gets_lines_and_its_errors_are_those_of_the_container() {
+    let stub = Stub::serve(|request| {
+        let lines = request.body.lines().count();
+        // The container cannot take a negative age, and fails once at first.
+        match request.number {
+            0 => Reply::StatusBody(424, r#"{"ErrorCode":"x","OriginalStatusCode":503,"OriginalMessage":"secret"}"#),
+            _ if request.body.contains("-7") => {
+                Reply::StatusBody(424, r#"{"OriginalStatusCode":400,"OriginalMessage":"-7"}"#)
+            }
+            _ => Reply::Body("0.75\n".repeat(lines)),
+        }
+    });
+    let scorer = sagemaker(&stub.url());
+    let found = score(&scorer, vec![aged(1, "12.5"), aged(2, "-7"), aged(3, "3")]).await;
+    assert_outcomes(&found, 1..4, &[2]);
+    assert_eq!(found.failed[0].class, FailureClass::Rejected);
+    assert_eq!(found.failed[0].reason, "ML API: HTTP status 400 Bad Request, for this transaction alone");
+    assert_eq!(found.predicted[0].prediction.fraud_score, Some(0.75));
+    let first = &stub.requests()[0];
+    assert_eq!(first.path, "/endpoints/fraud/invocations");
+    assert_eq!(first.body, "-952.40,6,1,12.5\n-952.40,6,1,-7\n-952.40,6,1,3\n");
+    assert_eq!(first.content_type.as_deref(), Some("text/csv"));
+    assert_eq!(scorer.stats().outages, 1);
+}
+
+#[tokio::test]
+async fn any_other_424_is_a_wrong_setting() {
+    let stub = Stub::serve(|request| if request.number == 0 { Reply::Status(424) } else { mlflow_scores(request) });
+    let scorer = mlflow(&stub.url());
+    let mut state = scorer.state();
+    let seen = async {
+        let state = state.wait_for(|state| !state.is_ready()).await.unwrap().clone();
+        assert!(matches!(state, ApiState::Misconfigured { .. }), "{state:?}");
+    };
+    let (found, ()) = within(async { tokio::join!(score(&scorer, aged_rows(1..3)), seen) }).await;
+    assert_outcomes(&found, 1..3, &[]);
 }

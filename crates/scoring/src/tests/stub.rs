@@ -27,6 +27,8 @@ pub(super) struct ReceivedRequest {
     pub(super) path: String,
     /// The `Authorization` header.
     pub(super) authorization: Option<String>,
+    /// The `Content-Type` header.
+    pub(super) content_type: Option<String>,
 }
 
 impl ReceivedRequest {
@@ -60,6 +62,8 @@ pub(super) enum Reply {
     Header(usize),
     /// This status, with a body that repeats the request, as some APIs do.
     Status(u16),
+    /// This status, with this body.
+    StatusBody(u16, &'static str),
     /// This status, with this `Retry-After`.
     RetryAfter(u16, String),
     /// Nothing, ever.
@@ -185,11 +189,13 @@ async fn answer(
     headers: axum::http::HeaderMap,
     body: Bytes,
 ) -> Response {
+    let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let mut request = ReceivedRequest {
         number: 0,
         body: String::from_utf8(body.to_vec()).unwrap(),
         path: uri.path().to_owned(),
-        authorization: headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()),
+        authorization: text(header::AUTHORIZATION),
+        content_type: text(header::CONTENT_TYPE),
     };
     let reply = if method == Method::GET {
         *shared.health_requests.lock().unwrap() += 1;
@@ -219,6 +225,7 @@ async fn respond(reply: Reply, request: &ReceivedRequest) -> Response {
         Reply::Endless(status, flow) => response(status).body(flow.body()).unwrap(),
         Reply::Header(bytes) => response(200).header("x-why", "x".repeat(bytes)).body(scores(request).into()).unwrap(),
         Reply::Status(status) => response(status).body(format!("no: {}", request.body).into()).unwrap(),
+        Reply::StatusBody(status, body) => response(status).body(body.into()).unwrap(),
         Reply::RetryAfter(status, after) => {
             response(status).header(header::RETRY_AFTER, after).body(Body::empty()).unwrap()
         }

@@ -64,9 +64,7 @@ impl BodyTemplate {
                     write_list(body, ['[', ']'], matrix.row(row), push);
                 }),
                 Part::Objects => write_list(&mut body, ['[', ']'], 0..matrix.rows(), |body, row| {
-                    write_list(body, ['{', '}'], inputs.iter().zip(matrix.row(row)), |body, (input, value)| {
-                        write_member(body, input, |body| body.push_str(value));
-                    });
+                    write_object(body, inputs, matrix.row(row));
                 }),
                 Part::Columns => write_list(&mut body, ['{', '}'], inputs.iter().enumerate(), |body, (at, input)| {
                     write_member(body, input, |body| write_list(body, ['[', ']'], matrix.column(at), push));
@@ -124,6 +122,13 @@ pub(super) fn write_list<T>(
         write(body, item);
     }
     body.push(close);
+}
+
+/// Writes a row as an object.
+pub(super) fn write_object<'a>(body: &mut String, inputs: &[Input], values: impl Iterator<Item = &'a str>) {
+    write_list(body, ['{', '}'], inputs.iter().zip(values), |body, (input, value)| {
+        write_member(body, input, |body| body.push_str(value));
+    });
 }
 
 fn write_member(body: &mut String, input: &Input, write_value: impl FnOnce(&mut String)) {

@@ -14,6 +14,7 @@ mod mlflow;
 pub(crate) mod native;
 mod oip;
 mod positions;
+pub(crate) mod sagemaker;
 mod table;
 mod template;
 
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use self::features::Features;
 use self::oip::OipProtocol;
+use self::sagemaker::SagemakerProtocol;
 use self::table::TableProtocol;
 use crate::options::ProtocolName;
 use crate::reason::Reason;
@@ -67,6 +69,8 @@ pub(crate) enum Protocol {
     Table(Arc<TableProtocol>),
     /// Tensors, as the server describes them.
     Oip(Arc<OipProtocol>),
+    /// A line for each row.
+    Sagemaker(Arc<SagemakerProtocol>),
 }
 
 impl Protocol {
@@ -93,6 +97,11 @@ impl Protocol {
                 "ML_API_FEATURES has a `[template]`, which ML_API_PROTOCOL={name} does not use"
             )));
         }
+        if name != ProtocolName::Sagemaker && features.sagemaker().is_some() {
+            return Err(refused(format!(
+                "ML_API_FEATURES has a `[sagemaker]`, which ML_API_PROTOCOL={name} does not use"
+            )));
+        }
         let model = options.model()?;
         let table = match name {
             ProtocolName::Native => return Ok(Self::Native),
@@ -103,6 +112,7 @@ impl Protocol {
                 let oip = OipProtocol::new(features, model, options.model_version()?);
                 return Ok(Self::Oip(Arc::new(oip.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?)));
             }
+            ProtocolName::Sagemaker => return Ok(Self::Sagemaker(Arc::new(SagemakerProtocol::new(features, model)))),
             ProtocolName::Mlflow => mlflow::protocol(features),
             ProtocolName::Instances => instances::protocol(features, model),
             ProtocolName::Template => template::protocol(features),
@@ -117,6 +127,7 @@ impl Protocol {
             Self::Native => native::PREDICT_PATH,
             Self::Table(table) => table.predict_path(),
             Self::Oip(oip) => oip.predict_path(),
+            Self::Sagemaker(sagemaker) => sagemaker.predict_path(),
         }
     }
 
@@ -126,6 +137,15 @@ impl Protocol {
             Self::Native => native::HEALTH_PATH,
             Self::Table(table) => table.health_path(),
             Self::Oip(_) => OipProtocol::HEALTH_PATH,
+            Self::Sagemaker(_) => SagemakerProtocol::HEALTH_PATH,
+        }
+    }
+
+    /// The content type of requests and answers.
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self {
+            Self::Sagemaker(sagemaker) => sagemaker.content_type(),
+            Self::Native | Self::Table(_) | Self::Oip(_) => "application/json",
         }
     }
 
@@ -133,7 +153,7 @@ impl Protocol {
     pub(crate) fn metadata_path(&self) -> Option<&str> {
         match self {
             Self::Oip(oip) => Some(oip.metadata_path()),
-            Self::Native | Self::Table(_) => None,
+            Self::Native | Self::Table(_) | Self::Sagemaker(_) => None,
         }
     }
 
@@ -146,7 +166,7 @@ impl Protocol {
     pub(crate) fn learn(&self, metadata: &[u8]) -> Result<(), ResponseError> {
         match self {
             Self::Oip(oip) => oip.learn(metadata),
-            Self::Native | Self::Table(_) => Ok(()),
+            Self::Native | Self::Table(_) | Self::Sagemaker(_) => Ok(()),
         }
     }
 
@@ -169,6 +189,7 @@ impl Protocol {
             Self::Native => native::write_request(transactions),
             Self::Table(table) => table.write_request(transactions),
             Self::Oip(oip) => oip.write_request(transactions),
+            Self::Sagemaker(sagemaker) => sagemaker.write_request(transactions),
         }
     }
 
@@ -176,7 +197,7 @@ impl Protocol {
     pub(crate) fn empty_request(&self) -> Bytes {
         match self {
             Self::Native => Bytes::from_static(native::EMPTY_REQUEST.as_bytes()),
-            Self::Table(_) | Self::Oip(_) => self.write_request(std::iter::empty()),
+            Self::Table(_) | Self::Oip(_) | Self::Sagemaker(_) => self.write_request(std::iter::empty()),
         }
     }
 
@@ -191,6 +212,7 @@ impl Protocol {
             Self::Native => Ok(native::read_response(body, asked)?),
             Self::Table(table) => table.read_response(body, asked.len()),
             Self::Oip(oip) => oip.read_response(body, asked.len()),
+            Self::Sagemaker(sagemaker) => sagemaker.read_response(body, asked.len()),
         }
     }
 
@@ -199,6 +221,7 @@ impl Protocol {
             Self::Native => None,
             Self::Table(table) => Some(table.features()),
             Self::Oip(oip) => Some(oip.features()),
+            Self::Sagemaker(sagemaker) => Some(sagemaker.features()),
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::TemplateSpec;
 use super::answer::AnswerSpec;
 use super::input::{InputSpec, InputType, Source};
+use super::{SagemakerSpec, TemplateSpec};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,6 +14,8 @@ pub(super) struct FeaturesFile {
     pub(super) answer: AnswerSpec,
     #[serde(default)]
     pub(super) template: Option<TemplateSpec>,
+    #[serde(default)]
+    pub(super) sagemaker: Option<SagemakerSpec>,
 }
 
 /// Parses a file; the error is one line that begins with the position.

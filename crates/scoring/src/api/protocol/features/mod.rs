@@ -25,7 +25,28 @@ pub(crate) struct Features {
     inputs: Vec<Input>,
     answer: AnswerSpec,
     template: Option<TemplateSpec>,
+    sagemaker: Option<SagemakerSpec>,
     digest: String,
+}
+
+/// The form of requests, for the protocol `sagemaker`.
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SagemakerSpec {
+    /// How rows travel.
+    #[serde(default)]
+    pub(crate) format: LineFormat,
+}
+
+/// How rows travel to SageMaker, a line each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LineFormat {
+    /// Values with commas between them, in the order of the inputs.
+    #[default]
+    Csv,
+    /// A JSON object.
+    JsonLines,
 }
 
 /// The form of requests and answers, for the protocol `template`.
@@ -49,13 +70,13 @@ impl Features {
 
     /// Parses the text of a file; the error begins with the position, if there is one.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let file::FeaturesFile { inputs, answer, template } = file::parse(text)?;
+        let file::FeaturesFile { inputs, answer, template, sagemaker } = file::parse(text)?;
         answer.check().map_err(|problem| format!(": {problem}"))?;
         let inputs = input::resolve(inputs).map_err(|problem| format!(": {problem}"))?;
         let digest =
             Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |digest, byte| digest << 8 | u64::from(*byte));
         let digest = format!("{digest:016x}");
-        Ok(Self { inputs, answer, template, digest })
+        Ok(Self { inputs, answer, template, sagemaker, digest })
     }
 
     /// The first 16 digits of the SHA-256 of the file.
@@ -73,6 +94,10 @@ impl Features {
 
     pub(crate) fn template(&self) -> Option<&TemplateSpec> {
         self.template.as_ref()
+    }
+
+    pub(crate) fn sagemaker(&self) -> Option<&SagemakerSpec> {
+        self.sagemaker.as_ref()
     }
 
     /// Why a transaction cannot be written as inputs: a value is missing, or of another type.
