@@ -91,9 +91,10 @@ impl Default for ApiOptions {
 }
 
 impl ApiOptions {
-    /// Whether an address was given. An empty one counts as none, as compose files pass on unset variables.
+    /// Whether an API was declared: by its address, or by a protocol that only another than the reference API speaks. An empty address
+    /// counts as none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
-        self.endpoint.address().is_set()
+        self.endpoint.address().is_set() || self.ml_api_protocol != ProtocolName::Native
     }
 
     /// The name of the model, if there is one.
@@ -201,5 +202,26 @@ mod tests {
     fn an_empty_address_counts_as_none() {
         let is_set = |url: &str| ApiOptions { endpoint: ApiEndpoint::at(url), ..ApiOptions::default() }.is_set();
         assert!(!ApiOptions::default().is_set() && !is_set(" ") && is_set("http://host"));
+    }
+
+    #[test]
+    fn protocols_are_named_in_lower_case() {
+        let cases = [
+            (&[][..], ProtocolName::Native),
+            (&["--ml-api-protocol", "mlflow"], ProtocolName::Mlflow),
+            (&["--ml-api-protocol", "oip"], ProtocolName::Oip),
+            (&["--ml-api-protocol", "instances"], ProtocolName::Instances),
+            (&["--ml-api-protocol", "sagemaker"], ProtocolName::Sagemaker),
+            (&["--ml-api-protocol", "template"], ProtocolName::Template),
+        ];
+        for (arguments, protocol) in cases {
+            let options = parse(arguments).unwrap();
+            assert_eq!(options.ml_api_protocol, protocol);
+            assert!(arguments.last().is_none_or(|name| **name == protocol.to_string()));
+            // Without an address, such an API is asked for; the reference API would not understand.
+            assert_eq!(options.is_set(), protocol != ProtocolName::Native);
+        }
+        let error = parse(&["--ml-api-protocol", "grpc"]).unwrap_err().to_string();
+        assert!(error.contains("native, mlflow, oip"), "{error}");
     }
 }

@@ -146,6 +146,14 @@ fn a_wrong_file_is_refused_where_it_is_wrong() {
 }
 
 #[test]
+fn the_documented_file_is_the_example() {
+    let document = include_str!("../../../../../../docs/ml-api.md");
+    let example = include_str!("../../../../../../examples/features/fraud.toml");
+    let (_, inputs_and_answer) = example.split_once("\n\n").unwrap();
+    assert!(document.contains(inputs_and_answer));
+}
+
+#[test]
 fn the_digest_is_that_of_the_file() {
     let text = format!("[[inputs]]\nname = \"amount\"\n\n{ANSWER}");
     // printf '[[inputs]]\nname = "amount"\n\n[answer]\nprediction = "label"\n' | sha256sum | cut -c1-16
