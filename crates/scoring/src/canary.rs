@@ -184,6 +184,11 @@ impl SuccessTracker {
         *self.newest.borrow() > time
     }
 
+    /// Whether this process has ever seen a row scored.
+    pub(crate) fn has_any_success(&self) -> bool {
+        self.has_success_since(Tick(0))
+    }
+
     pub(crate) async fn wait_for_success_since(&self, time: Tick) {
         // An error would mean that the sender is gone, but `self` holds it.
         let _ = self.newest.subscribe().wait_for(|newest| *newest > time).await;

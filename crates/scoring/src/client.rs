@@ -55,8 +55,11 @@ impl Scorer {
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
         metrics::describe(options.api_max_workers);
         let max_workers = usize::from(options.api_max_workers);
-        let protocol = Protocol::Native(options.ml_api_match);
-        let http = HttpClient::new(url.trim(), protocol, options)?;
+        let protocol = Protocol::from_options(options)?;
+        if let Some(digest) = protocol.features_digest() {
+            info!("the features file of ML_API_PROTOCOL={} has the digest {digest}", options.ml_api_protocol);
+        }
+        let http = HttpClient::new(url.trim(), &protocol, options)?;
         let shared = ClientState {
             breaker: CircuitBreaker::new(http.address(), http.predict_path(), &policy),
             http,
@@ -77,6 +80,18 @@ impl Scorer {
     /// Waits up to `startup` for any HTTP response of the API, and logs what it waits for. Whether the API scores shows with
     /// the first transaction; trouble then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
+        self.wait_for_response(startup).await?;
+        // The first request tries again, and waits as for any outage.
+        if let Err(RequestError { symptom, .. }) = self.shared.learn_model().await {
+            let address = self.shared.http.address();
+            warn!(
+                "ML API at {address} does not describe its model as needed ({symptom}): transactions wait until it does"
+            );
+        }
+        Ok(())
+    }
+
+    async fn wait_for_response(&self, startup: Duration) -> Result<(), ScoringError> {
         let ClientState { http, policy, .. } = &self.shared;
         let mut backoff = policy.outage.within(startup).started();
         let url = || http.address().to_owned();
@@ -182,12 +197,11 @@ impl Scorer {
         let mut finished = Vec::with_capacity(transactions.len());
         let mut rows = Vec::with_capacity(transactions.len());
         for (position, transaction) in transactions.iter().enumerate() {
-            if let Ok(id) = transaction.id() {
-                rows.push(PendingRow { position, id });
-            } else {
-                // Its response could not be matched. The loader never sends such a row.
-                let reason = "the transaction has no id to match the response by".to_owned();
-                finished.push(PendingRow { position, id: Uuid::nil() }.failed(FailureClass::Rejected, reason, 0));
+            match self.writable(transaction) {
+                Ok(id) => rows.push(PendingRow { position, id }),
+                Err(reason) => {
+                    finished.push(PendingRow { position, id: Uuid::nil() }.failed(FailureClass::Rejected, reason, 0));
+                }
             }
         }
         let reserved_permit = std::sync::Mutex::new(permit);
@@ -206,6 +220,14 @@ impl Scorer {
         self.shared.counters.scored.add(scored);
         self.shared.counters.failed.add(outcomes.len() - scored);
         Ok(outcomes)
+    }
+
+    /// The id of a transaction that can be sent; else why it fails before it is.
+    fn writable(&self, transaction: &EncodedTransaction) -> Result<Uuid, String> {
+        // Without an id its response could not be matched. The loader never sends such a row.
+        let id = transaction.id().map_err(|_| "the transaction has no id to match the response by".to_owned())?;
+        self.shared.protocol.check(transaction)?;
+        Ok(id)
     }
 
     /// Time until the next probe.
@@ -228,6 +250,11 @@ impl Scorer {
         let rounds = count(rows.div_ceil(batch_size.get()).div_ceil(self.max_workers.max(1)));
         let attempts = 2 * (self.shared.max_retries + 1) + halvings;
         self.api_timeout.saturating_mul(attempts.saturating_add(rounds.saturating_sub(1)))
+    }
+
+    /// The first digits of the SHA-256 of the features file, which say what made a prediction; none with the native protocol.
+    pub fn features_digest(&self) -> Option<&str> {
+        self.shared.protocol.features_digest()
     }
 
     /// The counts so far.

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 
 use assay_connect::TlsFailure;
 
-use crate::api::protocol::ResponseError;
 use crate::options::TLS_PREFIX;
 use crate::reason::Reason;
 
@@ -57,6 +56,8 @@ pub(crate) enum Symptom {
     Unreadable(Reason),
     /// Success, but in a form that a setting must declare first.
     Undeclared { what: Reason, remedy: Reason },
+    /// Success, but in another form than the settings say, as was every response before.
+    Misfit(Reason),
     /// Success, but rows are missing or unusable in the response.
     Incomplete(Reason),
 }
@@ -89,7 +90,7 @@ impl Symptom {
         match self {
             Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => SymptomClass::Unavailable,
             Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => SymptomClass::Suspect,
-            Self::Tls(_) | Self::Undeclared { .. } => SymptomClass::Misconfigured,
+            Self::Tls(_) | Self::Undeclared { .. } | Self::Misfit(_) => SymptomClass::Misconfigured,
             Self::Status { code, .. } => STATUS_CLASSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(code))
@@ -123,6 +124,9 @@ impl Symptom {
                 format!("check ML_API_URL and ML_API_PATH, as POST {path} is redirected there")
             }
             Self::Undeclared { remedy, .. } => remedy.to_string(),
+            Self::Misfit(_) => {
+                format!("check ML_API_PROTOCOL, ML_API_FEATURES and what serves POST {path} at ML_API_URL")
+            }
             // Its message contains the remedy.
             Self::Tls(_) => "check ML_API_URL".to_owned(),
             _ => format!("check ML_API_URL and what serves POST {path} there"),
@@ -153,15 +157,6 @@ impl Symptom {
     }
 }
 
-impl From<ResponseError> for Symptom {
-    fn from(error: ResponseError) -> Self {
-        match error {
-            ResponseError::Unreadable(why) => Self::Unreadable(why),
-            ResponseError::Undeclared { what, remedy } => Self::Undeclared { what, remedy },
-        }
-    }
-}
-
 /// In our own words, as the API's may repeat the transactions.
 impl fmt::Display for Symptom {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -173,7 +168,9 @@ impl fmt::Display for Symptom {
                 formatter.write_str("no response in time, although the API responds to a health check")
             }
             Self::Unreachable(why) => formatter.write_str(why),
-            Self::Unreadable(why) | Self::Incomplete(why) | Self::Undeclared { what: why, .. } => why.fmt(formatter),
+            Self::Unreadable(why) | Self::Incomplete(why) | Self::Misfit(why) | Self::Undeclared { what: why, .. } => {
+                why.fmt(formatter)
+            }
             Self::Status { code, detail } => {
                 write!(formatter, "HTTP status {code}")?;
                 let phrase = reqwest::StatusCode::from_u16(*code).ok().and_then(|status| status.canonical_reason());
@@ -208,6 +205,7 @@ mod tests {
         assert_eq!(Symptom::Unreadable("not JSON".into()).class(), SymptomClass::Suspect);
         assert_eq!(Symptom::Incomplete("no entry".into()).class(), SymptomClass::Suspect);
         assert_eq!(Symptom::Tls(TlsFailure::NoTls).class(), SymptomClass::Misconfigured);
+        assert_eq!(Symptom::Misfit("another form".into()).class(), SymptomClass::Misconfigured);
     }
 
     #[test]

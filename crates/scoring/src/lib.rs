@@ -16,6 +16,7 @@ mod client;
 mod credentials;
 mod error;
 mod failure;
+mod form;
 mod metrics;
 mod options;
 mod permits;
@@ -36,7 +37,7 @@ pub use client::Scorer;
 pub use credentials::ApiCredentials;
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
-pub use options::{ApiEndpoint, ApiOptions};
+pub use options::{ApiEndpoint, ApiOptions, ProtocolName};
 pub use permits::ApiPermit;
 #[doc(hidden)]
 pub use reason::Reason;

@@ -1,5 +1,7 @@
 //! The settings of the ML API's client.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use assay_connect::{RetryPolicy, SecretString, endpoint_options};
@@ -13,6 +15,31 @@ endpoint_options!(
     url: "Address of the ML API, such as `http://ml-api:8000`; transactions go to `POST …/predict`",
     tls: ", for `https://…`"
 );
+
+/// The names of the protocols, as `ML_API_PROTOCOL` has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ProtocolName {
+    /// Assay's own: transactions as they are.
+    #[default]
+    Native,
+    /// MLflow's scoring server, Databricks, Azure ML.
+    Mlflow,
+    /// The Open Inference Protocol, version 2: KServe, Triton, MLServer.
+    Oip,
+    /// `instances` and `predictions`: TensorFlow Serving, KServe v1, Vertex AI.
+    Instances,
+    /// A line for each row: SageMaker's endpoints and containers. Requests are not signed.
+    Sagemaker,
+    /// A body and an answer that the features file describes.
+    Template,
+}
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = clap::ValueEnum::to_possible_value(self);
+        formatter.write_str(value.as_ref().map_or("", clap::builder::PossibleValue::get_name))
+    }
+}
 
 /// Which ML API to call, and how. Its `Debug` shows no credentials.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +57,18 @@ pub struct ApiOptions {
     /// The health check, below ML_API_URL; `none` if there is none: any answer to a request then shows life [default: health]
     #[arg(long, env = "ML_API_HEALTH_PATH", value_name = "PATH")]
     pub ml_api_health_path: Option<HealthPath>,
+    /// The protocol that the ML API speaks.
+    #[arg(long, env = "ML_API_PROTOCOL", value_name = "NAME", default_value_t, value_enum, hide_possible_values = true, help = PROTOCOL_HELP)]
+    pub ml_api_protocol: ProtocolName,
+    /// Features file (TOML): the inputs of the model, and what of its answer is the prediction; for every protocol but `native`.
+    #[arg(long, env = "ML_API_FEATURES", value_name = "PATH")]
+    pub ml_api_features: Option<PathBuf>,
+    /// Name of the model, where the protocol has it in the path.
+    #[arg(long, env = "ML_API_MODEL_NAME", value_name = "NAME")]
+    pub ml_api_model_name: Option<String>,
+    /// Version of the model, where the protocol has it in the path; by default the server chooses.
+    #[arg(long, env = "ML_API_MODEL_VERSION", value_name = "VERSION")]
+    pub ml_api_model_version: Option<String>,
     /// Most concurrent requests of one process to the ML API.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
@@ -57,6 +96,10 @@ impl Default for ApiOptions {
             credentials: ApiCredentials::default(),
             ml_api_path: None,
             ml_api_health_path: None,
+            ml_api_protocol: ProtocolName::default(),
+            ml_api_features: None,
+            ml_api_model_name: None,
+            ml_api_model_version: None,
             api_max_workers: 5,
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
@@ -68,9 +111,20 @@ impl Default for ApiOptions {
 }
 
 impl ApiOptions {
-    /// Whether an address was given. An empty one counts as none, as compose files pass on unset variables.
+    /// Whether an API was declared: by its address, or by a protocol that only another than the reference API speaks. An empty address
+    /// counts as none, as compose files pass on unset variables.
     pub fn is_set(&self) -> bool {
-        self.endpoint.address().is_set()
+        self.endpoint.address().is_set() || self.ml_api_protocol != ProtocolName::Native
+    }
+
+    /// The name of the model, if there is one.
+    pub(crate) fn model(&self) -> Result<Option<&str>, ScoringError> {
+        path_segment("ML_API_MODEL_NAME", self.ml_api_model_name.as_deref())
+    }
+
+    /// The version of the model, if there is one.
+    pub(crate) fn model_version(&self) -> Result<Option<&str>, ScoringError> {
+        path_segment("ML_API_MODEL_VERSION", self.ml_api_model_version.as_deref())
     }
 
     /// The address, from the setting or its file.
@@ -78,6 +132,10 @@ impl ApiOptions {
         self.endpoint.address().read()?.ok_or(ScoringError::NotSet)
     }
 }
+
+/// The help of `ML_API_PROTOCOL`.
+const PROTOCOL_HELP: &str =
+    "Protocol of the ML API: `native`, `mlflow`, `oip`, `instances`, `sagemaker` or `template`; see docs/ml-api.md";
 
 /// Prefix of the TLS settings.
 pub(crate) const TLS_PREFIX: &str = ApiEndpoint::PREFIX;
@@ -111,6 +169,16 @@ impl Default for Policy {
             longest_retry_after: Duration::from_hours(1),
         }
     }
+}
+
+/// A name that is a segment of a path. An empty one counts as none, as compose files pass on unset variables.
+fn path_segment<'a>(setting: &str, name: Option<&'a str>) -> Result<Option<&'a str>, ScoringError> {
+    let Some(name) = name.map(str::trim).filter(|name| !name.is_empty()) else { return Ok(None) };
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'~'));
+    if is_plain && !matches!(name, "." | "..") {
+        return Ok(Some(name));
+    }
+    Err(ScoringError::Setting(format!("{setting} is a part of a path: use letters, digits, and `.`, `_`, `-`, `~`")))
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
@@ -154,5 +222,26 @@ mod tests {
     fn an_empty_address_counts_as_none() {
         let is_set = |url: &str| ApiOptions { endpoint: ApiEndpoint::at(url), ..ApiOptions::default() }.is_set();
         assert!(!ApiOptions::default().is_set() && !is_set(" ") && is_set("http://host"));
+    }
+
+    #[test]
+    fn protocols_are_named_in_lower_case() {
+        let cases = [
+            (&[][..], ProtocolName::Native),
+            (&["--ml-api-protocol", "mlflow"], ProtocolName::Mlflow),
+            (&["--ml-api-protocol", "oip"], ProtocolName::Oip),
+            (&["--ml-api-protocol", "instances"], ProtocolName::Instances),
+            (&["--ml-api-protocol", "sagemaker"], ProtocolName::Sagemaker),
+            (&["--ml-api-protocol", "template"], ProtocolName::Template),
+        ];
+        for (arguments, protocol) in cases {
+            let options = parse(arguments).unwrap();
+            assert_eq!(options.ml_api_protocol, protocol);
+            assert!(arguments.last().is_none_or(|name| **name == protocol.to_string()));
+            // Without an address, such an API is asked for; the reference API would not understand.
+            assert_eq!(options.is_set(), protocol != ProtocolName::Native);
+        }
+        let error = parse(&["--ml-api-protocol", "grpc"]).unwrap_err().to_string();
+        assert!(error.contains("native, mlflow, oip"), "{error}");
     }
 }

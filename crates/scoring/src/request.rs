@@ -329,13 +329,14 @@ impl<'a> RequestExecutor<'a> {
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
         let ClientState { http, protocol, successes, counters, scale, .. } = self.shared;
+        self.shared.learn_model().await?;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
         let body = protocol.write_request(rows.clone().map(|(_, transaction)| transaction));
         counters.requests.add(1);
         let sent = Instant::now();
         let response = {
             let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
-            let response = http.predict(body, protocol.max_response_bytes(ids.len())).await;
+            let response = http.predict(body, Protocol::max_response_bytes(ids.len())).await;
             drop(permit);
             response
         };
@@ -363,7 +364,8 @@ impl<'a> RequestExecutor<'a> {
                 .shared
                 .protocol
                 .read_response(&response.body, ids)
-                .map_err(|error| Symptom::from(error.with_content_type(response.other_content_type())).into()),
+                .map_err(|error| error.with_content_type(response.other_content_type()))
+                .map_err(|error| self.shared.symptom_of_read(error).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =

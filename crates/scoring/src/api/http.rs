@@ -17,7 +17,7 @@ use url::Url;
 
 use crate::api::address::{ApiPath, HealthPath, parse_address, without_credentials};
 use crate::api::error_body;
-use crate::api::protocol::Protocol;
+use crate::api::protocol::{Protocol, sagemaker};
 use crate::failure::Symptom;
 use crate::reason::Reason;
 use crate::{ApiOptions, ScoringError};
@@ -32,6 +32,9 @@ const DRAINED: usize = 64 * 1024;
 const MAX_REDIRECTIONS: usize = 2;
 /// Longest address of a redirection that is shown.
 const MAX_TARGET: usize = 100;
+
+/// The status in which SageMaker wraps the errors of its containers.
+const FAILED_DEPENDENCY: u16 = 424;
 
 /// Why there is no answer to a health check that times out.
 pub(crate) const NO_ANSWER: &str = "no response in time";
@@ -71,10 +74,13 @@ impl PredictResponse {
 /// The ML API at its address, which may contain a password; `Debug` shows none.
 pub(crate) struct HttpClient {
     client: reqwest::Client,
-    protocol: Protocol,
+    empty_request: Bytes,
+    content_type: HeaderValue,
     predict: Url,
     /// None if the API is declared to have no health check.
     health: Option<Url>,
+    /// The metadata of the model, if the protocol has such.
+    metadata: Option<Url>,
     /// Whether it was said that each request is redirected.
     is_redirection_logged: AtomicBool,
     /// The address without credentials.
@@ -89,13 +95,13 @@ impl fmt::Debug for HttpClient {
 
 impl HttpClient {
     /// Keeps a connection alive for each worker. Does not connect yet.
-    pub(crate) fn new(address: &str, protocol: Protocol, options: &ApiOptions) -> Result<Self, ScoringError> {
+    pub(crate) fn new(address: &str, protocol: &Protocol, options: &ApiOptions) -> Result<Self, ScoringError> {
         let base = parse_address(address)?;
         let timeout = options.api_timeout;
         // If the process has installed one before, that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = options.credentials.headers(!base.username().is_empty() || base.password().is_some())?;
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static(protocol.content_type()));
         let client = if base.scheme() == "http" {
             // Works on a machine without root certificates.
             reqwest::Client::builder().tls_certs_only([])
@@ -116,18 +122,26 @@ impl HttpClient {
             .no_proxy()
             .build()
             .map_err(|error| ScoringError::Client(innermost(&error)))?;
-        let protocols_own = |path: &str| path.parse::<ApiPath>().map_err(ScoringError::Client);
+        let below = |path: &str| path.parse::<ApiPath>().map(|path| path.below(&base)).map_err(ScoringError::Client);
         let predict = match &options.ml_api_path {
             Some(path) => path.below(&base),
-            None => protocols_own(protocol.predict_path())?.below(&base),
+            None => below(protocol.predict_path())?,
         };
         let health = match &options.ml_api_health_path {
             Some(HealthPath::None) => None,
             Some(HealthPath::At(path)) => Some(path.below(&base)),
-            None => Some(protocols_own(protocol.health_path())?.below(&base)),
+            None => Some(below(protocol.health_path())?),
         };
-        let is_redirection_logged = AtomicBool::new(false);
-        Ok(Self { client, protocol, predict, health, is_redirection_logged, shown: without_credentials(base) })
+        Ok(Self {
+            client,
+            empty_request: protocol.empty_request(),
+            content_type: HeaderValue::from_static(protocol.content_type()),
+            predict,
+            health,
+            metadata: protocol.metadata_path().map(below).transpose()?,
+            is_redirection_logged: AtomicBool::new(false),
+            shown: without_credentials(base),
+        })
     }
 
     /// The address without credentials, for messages.
@@ -157,9 +171,19 @@ impl HttpClient {
         Ok(PredictResponse { content_type, body: read_body(response, max_bytes).await? })
     }
 
+    /// Asks for the metadata of the model; without such, nothing is read.
+    pub(crate) async fn metadata(&self, max_bytes: usize) -> Result<Bytes, RequestError> {
+        let Some(url) = self.metadata.clone() else { return Ok(Bytes::new()) };
+        let response = self.client.get(url).send().await.map_err(|error| symptom_of_check(&error))?;
+        if !response.status().is_success() {
+            return Err(status_error(response, &[]).await);
+        }
+        read_body(response, max_bytes).await
+    }
+
     /// Sends a request about no transaction. Any HTTP response is `Ok`, with its status.
     pub(crate) async fn predict_nothing(&self, timeout: Duration) -> Result<u16, RequestError> {
-        let request = self.post(self.protocol.empty_request().into()).timeout(timeout);
+        let request = self.post(self.empty_request.clone()).timeout(timeout);
         let response = request.send().await.map_err(|error| symptom_of_check(&error))?;
         let status = response.status().as_u16();
         read_start(response).await;
@@ -181,7 +205,7 @@ impl HttpClient {
     }
 
     fn post(&self, body: Bytes) -> RequestBuilder {
-        self.client.post(self.predict.clone()).header(CONTENT_TYPE, "application/json").body(body)
+        self.client.post(self.predict.clone()).header(CONTENT_TYPE, self.content_type.clone()).body(body)
     }
 
     /// Says once that each request takes two.
@@ -229,7 +253,8 @@ async fn status_error(response: Response, request: &[u8]) -> RequestError {
     let target = if status.is_redirection() { redirection_target(&response) } else { None };
     let body = read_start(response).await;
     let detail = target.or_else(|| error_body::detail(&body, request));
-    RequestError { symptom: Symptom::Status { code: status.as_u16(), detail }, retry_after }
+    let original = if status == FAILED_DEPENDENCY { sagemaker::original_status(&body) } else { None };
+    RequestError { symptom: Symptom::Status { code: original.unwrap_or(status.as_u16()), detail }, retry_after }
 }
 
 /// Where a redirection leads, without credentials and query.
@@ -341,7 +366,6 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Matching;
 
     #[test]
     fn paths_are_below_the_address() {
@@ -361,7 +385,7 @@ mod tests {
             ("http://HOST:80", "http://host/predict", "http://host"),
         ];
         for (address, predict, shown) in cases {
-            let http = HttpClient::new(address, Protocol::Native(Matching::Id), &ApiOptions::default()).unwrap();
+            let http = HttpClient::new(address, &Protocol::default(), &ApiOptions::default()).unwrap();
             assert_eq!(http.predict.as_str(), predict);
             assert_eq!(http.address(), shown);
             assert!(!format!("{http:?}").contains("secret"));
@@ -388,7 +412,7 @@ mod tests {
             ("http://[fe80::1%25eth0]:8000", "zone"),
         ];
         for (address, problem) in cases {
-            let error = HttpClient::new(address, Protocol::Native(Matching::Id), &ApiOptions::default()).unwrap_err();
+            let error = HttpClient::new(address, &Protocol::default(), &ApiOptions::default()).unwrap_err();
             assert_eq!(error.exit(), assay_transaction::Exit::Usage);
             let message = error.to_string();
             assert!(message.contains(problem) && message.contains("ML_API_URL"), "{address}: {message}");

@@ -5,6 +5,7 @@ mod forms;
 mod malformed_input;
 mod no_health;
 mod outages;
+mod protocols;
 mod requests;
 mod responses;
 mod rows_at_fault;

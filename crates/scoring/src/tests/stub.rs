@@ -68,6 +68,8 @@ pub(super) enum Reply {
     Header(usize),
     /// This status, with a body that repeats the request, as some APIs do.
     Status(u16),
+    /// This status, with this body.
+    StatusBody(u16, &'static str),
     /// This status, with this `Retry-After`.
     RetryAfter(u16, String),
     /// Nothing, ever.
@@ -236,6 +238,7 @@ async fn respond(reply: Reply, request: &ReceivedRequest) -> Response {
         Reply::Endless(status, flow) => response(status).body(flow.body()).unwrap(),
         Reply::Header(bytes) => response(200).header("x-why", "x".repeat(bytes)).body(scores(request).into()).unwrap(),
         Reply::Status(status) => response(status).body(format!("no: {}", request.body).into()).unwrap(),
+        Reply::StatusBody(status, body) => response(status).body(body.into()).unwrap(),
         Reply::RetryAfter(status, after) => {
             response(status).header(header::RETRY_AFTER, after).body(Body::empty()).unwrap()
         }

@@ -1,17 +1,37 @@
 //! The protocols of ML APIs: how a request is written, and how a response is read. Each has a module of its own; only [`Protocol`]
 //! knows which there are.
 //!
+//! `native` sends transactions as they are. All others send the inputs of a model, which the features file names (`features`);
+//! most of them differ in the body (`body`) and in where the entries of an answer are (`positions`), and are a `table`.
+//!
 //! A reader trusts nothing: whatever the bytes are, it neither panics nor takes more memory than a small multiple of them, and a
 //! fault in one entry costs that row only.
 
+mod body;
+mod features;
+mod instances;
+mod mlflow;
 pub(crate) mod native;
+mod oip;
+mod positions;
+pub(crate) mod sagemaker;
+mod table;
+mod template;
+
+use std::sync::Arc;
 
 use assay_transaction::{EncodedTransaction, Prediction};
 use bytes::Bytes;
 use uuid::Uuid;
 
+use self::features::Features;
 pub use self::native::Matching;
+use self::oip::OipProtocol;
+use self::sagemaker::SagemakerProtocol;
+use self::table::TableProtocol;
+use crate::options::ProtocolName;
 use crate::reason::Reason;
+use crate::{ApiOptions, ScoringError};
 
 /// Why a row was not scored: the response does not contain it.
 pub(crate) const MISSING: &str = "missing from the response";
@@ -22,7 +42,7 @@ pub(crate) type RowResult = Result<Prediction, Reason>;
 /// Why nothing of a response is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResponseError {
-    /// It is no response of the protocol.
+    /// It is damaged, or no response of the protocol.
     Unreadable(Reason),
     /// It may be one, but in a form that must be declared by a setting.
     Undeclared {
@@ -31,6 +51,8 @@ pub enum ResponseError {
         /// The setting that declares it.
         remedy: Reason,
     },
+    /// It is whole, but of another form than the settings say: names and kinds of what was expected and what came.
+    Misfit(Reason),
 }
 
 impl<T: Into<Reason>> From<T> for ResponseError {
@@ -40,6 +62,10 @@ impl<T: Into<Reason>> From<T> for ResponseError {
 }
 
 impl ResponseError {
+    fn misfit(expected: &str, found: &str) -> Self {
+        Self::Misfit(format!("the answer has another form: expected {expected}, got {found}").into())
+    }
+
     /// Says of which content type the response is, if that may be why it cannot be read.
     pub(crate) fn with_content_type(self, other: Option<&str>) -> Self {
         match (self, other) {
@@ -49,54 +75,175 @@ impl ResponseError {
     }
 }
 
-/// The protocol that an ML API speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The protocol that an ML API speaks, with what its settings say of it.
+#[derive(Debug, Clone)]
 pub(crate) enum Protocol {
     /// Assay's own: an array of transactions, an array of predictions.
     Native(Matching),
+    /// Rows of inputs, and answers by position.
+    Table(Arc<TableProtocol>),
+    /// Tensors, as the server describes them.
+    Oip(Arc<OipProtocol>),
+    /// A line for each row.
+    Sagemaker(Arc<SagemakerProtocol>),
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self::Native(Matching::default())
+    }
 }
 
 impl Protocol {
+    /// The protocol that the settings name.
+    pub(crate) fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
+        let name = options.ml_api_protocol;
+        let refused = |problem: String| ScoringError::Setting(problem);
+        if name == ProtocolName::Native {
+            if options.ml_api_features.is_some() {
+                return Err(refused(
+                    "ML_API_FEATURES is not used by ML_API_PROTOCOL=native, which sends transactions as they are: remove one".to_owned(),
+                ));
+            }
+            return Ok(Self::Native(options.ml_api_match));
+        }
+        let Some(path) = &options.ml_api_features else {
+            return Err(refused(format!(
+                "ML_API_PROTOCOL={name} needs ML_API_FEATURES: a file that says which inputs the model takes and what of its answer is the prediction"
+            )));
+        };
+        let features = Features::read(path).map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?;
+        if name != ProtocolName::Template && features.template().is_some() {
+            return Err(refused(format!(
+                "ML_API_FEATURES has a `[template]`, which ML_API_PROTOCOL={name} does not use"
+            )));
+        }
+        if name != ProtocolName::Sagemaker && features.sagemaker().is_some() {
+            return Err(refused(format!(
+                "ML_API_FEATURES has a `[sagemaker]`, which ML_API_PROTOCOL={name} does not use"
+            )));
+        }
+        let model = options.model()?;
+        let table = match name {
+            ProtocolName::Native => return Ok(Self::Native(options.ml_api_match)),
+            ProtocolName::Oip => {
+                let model = model.ok_or_else(|| {
+                    refused("ML_API_PROTOCOL=oip needs ML_API_MODEL_NAME: the name of the model".to_owned())
+                })?;
+                let oip = OipProtocol::new(features, model, options.model_version()?);
+                return Ok(Self::Oip(Arc::new(oip.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?)));
+            }
+            ProtocolName::Sagemaker => return Ok(Self::Sagemaker(Arc::new(SagemakerProtocol::new(features, model)))),
+            ProtocolName::Mlflow => mlflow::protocol(features),
+            ProtocolName::Instances => instances::protocol(features, model),
+            ProtocolName::Template => template::protocol(features),
+        };
+        let table = table.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?;
+        Ok(Self::Table(Arc::new(table)))
+    }
+
     /// Where transactions are sent, below the API's address.
-    pub(crate) fn predict_path(self) -> &'static str {
+    pub(crate) fn predict_path(&self) -> &str {
         match self {
             Self::Native(_) => native::PREDICT_PATH,
+            Self::Table(table) => table.predict_path(),
+            Self::Oip(oip) => oip.predict_path(),
+            Self::Sagemaker(sagemaker) => sagemaker.predict_path(),
         }
     }
 
     /// The health check, below the API's address.
-    pub(crate) fn health_path(self) -> &'static str {
+    pub(crate) fn health_path(&self) -> &str {
         match self {
             Self::Native(_) => native::HEALTH_PATH,
+            Self::Table(table) => table.health_path(),
+            Self::Oip(_) => OipProtocol::HEALTH_PATH,
+            Self::Sagemaker(_) => SagemakerProtocol::HEALTH_PATH,
         }
     }
 
-    /// The body of a request about these transactions.
-    pub(crate) fn write_request<'a>(self, transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone) -> Bytes {
+    /// The content type of requests and answers.
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self {
+            Self::Sagemaker(sagemaker) => sagemaker.content_type(),
+            Self::Native(_) | Self::Table(_) | Self::Oip(_) => "application/json",
+        }
+    }
+
+    /// Where the metadata of the model are, below the API's address, if the protocol has such.
+    pub(crate) fn metadata_path(&self) -> Option<&str> {
+        match self {
+            Self::Oip(oip) => Some(oip.metadata_path()),
+            Self::Native(_) | Self::Table(_) | Self::Sagemaker(_) => None,
+        }
+    }
+
+    /// Whether the metadata are needed before a request can be written.
+    pub(crate) fn needs_metadata(&self) -> bool {
+        matches!(self, Self::Oip(oip) if !oip.is_learned())
+    }
+
+    /// Learns from the metadata, or says how they differ from the settings.
+    pub(crate) fn learn(&self, metadata: &[u8]) -> Result<(), ResponseError> {
+        match self {
+            Self::Oip(oip) => oip.learn(metadata),
+            Self::Native(_) | Self::Table(_) | Self::Sagemaker(_) => Ok(()),
+        }
+    }
+
+    /// The first digits of the SHA-256 of the features file, if there is one.
+    pub(crate) fn features_digest(&self) -> Option<&str> {
+        self.features().map(Features::digest)
+    }
+
+    /// Why a transaction cannot be sent at all; then it fails, and no other with it.
+    pub(crate) fn check(&self, transaction: &EncodedTransaction) -> Result<(), String> {
+        self.features().map_or(Ok(()), |features| features.check(transaction).map_err(|problem| problem.to_string()))
+    }
+
+    /// The body of a request about these transactions, which were checked.
+    pub(crate) fn write_request<'a>(
+        &self,
+        transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone,
+    ) -> Bytes {
         match self {
             Self::Native(_) => native::write_request(transactions),
+            Self::Table(table) => table.write_request(transactions),
+            Self::Oip(oip) => oip.write_request(transactions),
+            Self::Sagemaker(sagemaker) => sagemaker.write_request(transactions),
         }
     }
 
     /// The body of a request about no transaction, which shows whether the API responds at all.
-    pub(crate) fn empty_request(self) -> &'static str {
+    pub(crate) fn empty_request(&self) -> Bytes {
         match self {
-            Self::Native(_) => native::EMPTY_REQUEST,
+            Self::Native(_) => Bytes::from_static(native::EMPTY_REQUEST.as_bytes()),
+            Self::Table(_) | Self::Oip(_) | Self::Sagemaker(_) => self.write_request(std::iter::empty()),
         }
     }
 
     /// The longest response about this many rows.
-    pub(crate) fn max_response_bytes(self, rows: usize) -> usize {
-        match self {
-            Self::Native(_) => native::max_response_bytes(rows),
-        }
+    pub(crate) fn max_response_bytes(rows: usize) -> usize {
+        native::max_response_bytes(rows)
     }
 
     /// Reads a response: a result for each id of the request, in that order, with its score as it came. `Err` if it is no response at
     /// all. The ids must differ.
-    pub(crate) fn read_response(self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, ResponseError> {
+    pub(crate) fn read_response(&self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, ResponseError> {
         match self {
-            Self::Native(matching) => native::read_response(body, asked, matching),
+            Self::Native(matching) => native::read_response(body, asked, *matching),
+            Self::Table(table) => table.read_response(body, asked.len()),
+            Self::Oip(oip) => oip.read_response(body, asked.len()),
+            Self::Sagemaker(sagemaker) => sagemaker.read_response(body, asked.len()),
+        }
+    }
+
+    fn features(&self) -> Option<&Features> {
+        match self {
+            Self::Native(_) => None,
+            Self::Table(table) => Some(table.features()),
+            Self::Oip(oip) => Some(oip.features()),
+            Self::Sagemaker(sagemaker) => Some(sagemaker.features()),
         }
     }
 }

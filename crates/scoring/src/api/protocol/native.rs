@@ -6,7 +6,7 @@
 
 mod answers;
 mod envelope;
-mod object;
+pub(super) mod object;
 mod plain;
 
 use std::borrow::Cow;
@@ -115,14 +115,14 @@ fn read_tolerantly(text: &str, asked: &[Uuid], matching: Matching) -> Result<Vec
 
 /// Labels and versions, each kept once, as most responses repeat a few.
 #[derive(Default)]
-struct Texts(Vec<Arc<str>>);
+pub(super) struct Texts(Vec<Arc<str>>);
 
 impl Texts {
     /// So many are compared; further ones are kept for each row.
     const MOST: usize = 8;
 
     /// A text that fits a database's: not empty, bounded, without NUL.
-    fn shared(&mut self, text: &str) -> Option<Arc<str>> {
+    pub(super) fn shared(&mut self, text: &str) -> Option<Arc<str>> {
         if let Some(known) = self.0.iter().find(|known| ***known == *text) {
             return Some(Arc::clone(known));
         }
@@ -214,7 +214,7 @@ fn read_text(value: &RawValue, texts: &mut Texts) -> Option<Arc<str>> {
 
 /// The text with Python's bare words (`NaN`, `Infinity`) replaced by a value that is JSON but neither label nor score, so
 /// that they cost their own row only. `None` if there are none.
-fn replace_bare_words(text: &str) -> Option<String> {
+pub(super) fn replace_bare_words(text: &str) -> Option<String> {
     const WORDS: [(&str, &str); 3] = [("NaN", "[]"), ("-Infinity", "[]"), ("Infinity", "[]")];
     let mut repaired = String::with_capacity(text.len());
     let (mut rest, mut found) = (text, false);
@@ -240,7 +240,7 @@ fn replace_bare_words(text: &str) -> Option<String> {
 }
 
 /// The length of the JSON string at the start, quotes included; all of the text if it does not end.
-fn string_length(text: &str) -> usize {
+pub(super) fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {
