@@ -1,10 +1,11 @@
 //! The client of the ML API: turns the transactions of a chunk into predictions, whatever the API responds. It knows no rows: callers
 //! keep what belongs to a transaction, and receive outcomes in order.
 //!
-//! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`) waits at the circuit
-//! breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes), and goes out
-//! through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request means, `api::health` asks the health
-//! check if there is one, and `canary` keeps a broken model from failing rows.
+//! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`)
+//! waits at the circuit breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes), and goes
+//! out through `api::http`, with `credentials`, and a body written by `api::protocol`; `scale` brings the scores of its response to one
+//! scale. `failure` decides what a failed request means, `api::health` asks the health check if there is one, and `canary` keeps a
+//! broken model from failing rows.
 //!
 //! Guarantees: every transaction has exactly one outcome; a row fails only if the model is known to work; an outage, a broken
 //! model or a wrong setting is waited out, and fails no row. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.

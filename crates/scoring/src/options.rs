@@ -52,10 +52,11 @@ pub struct ApiOptions {
     #[command(flatten)]
     pub credentials: ApiCredentials,
     /// Where transactions go, below ML_API_URL; `/` for that address itself [default: predict]
-    #[arg(long, env = "ML_API_PATH", value_name = "PATH")]
+    // A wrong one may hold a key in a query: it is not shown.
+    #[arg(long, env = "ML_API_PATH", value_name = "PATH", hide_env_values = true)]
     pub ml_api_path: Option<ApiPath>,
     /// The health check, below ML_API_URL; `none` if there is none: any answer to a request then shows life [default: health]
-    #[arg(long, env = "ML_API_HEALTH_PATH", value_name = "PATH")]
+    #[arg(long, env = "ML_API_HEALTH_PATH", value_name = "PATH", hide_env_values = true)]
     pub ml_api_health_path: Option<HealthPath>,
     /// The protocol that the ML API speaks.
     #[arg(long, env = "ML_API_PROTOCOL", value_name = "NAME", default_value_t, value_enum, hide_possible_values = true, help = PROTOCOL_HELP)]
@@ -211,6 +212,10 @@ mod tests {
             (["--max-retries", "-1"], "-1"),
             (["--api-timeout", "30"], "such as 30s"),
             (["--api-timeout", "0s"], "such as 30s"),
+            (["--ml-api-path", "a/../b"], "no path such as v1/score"),
+            (["--ml-api-health-path", "http://host"], "no address"),
+            (["--ml-api-match", "order"], "id, position"),
+            (["--score-scale", "raw"], "probability, percent, logit"),
         ];
         for (arguments, expected) in cases {
             let error = parse(&arguments).unwrap_err().to_string();

@@ -139,6 +139,10 @@ fn invalid_value_message(error: &clap::Error, command: &Command) -> Option<Strin
     if cause.starts_with(&format!("{value}:")) {
         return Some(format!("invalid {setting}: {cause}"));
     }
+    if option.is_hide_env_values_set() {
+        // It may be a secret, or hold one by mistake.
+        return Some(format!("invalid value for {setting}: {cause}"));
+    }
     Some(format!("invalid value `{value}` for {setting}: {cause}"))
 }
 
@@ -173,6 +177,8 @@ mod tests {
         startup: StartupOptions,
         #[arg(long, value_parser = ["fail", "update"])]
         id_conflict: Option<String>,
+        #[arg(long, hide_env_values = true)]
+        hidden: Option<NonZeroU32>,
     }
 
     #[test]
@@ -180,6 +186,7 @@ mod tests {
         let cases = [
             ("--row-batch-size=x", "invalid value `x` for --row-batch-size (ROW_BATCH_SIZE): expected a whole number"),
             ("--row-batch-size=0", "invalid value `0` for --row-batch-size (ROW_BATCH_SIZE): it must be at least 1"),
+            ("--hidden=secret", "invalid value for --hidden: expected a whole number"),
             ("--id-conflict=maybe", "invalid value `maybe` for --id-conflict; allowed: fail, update"),
         ];
         for (argument, message) in cases {
