@@ -119,7 +119,9 @@ impl Symptom {
             }
             Self::Status { code: 300..=399, .. } => format!("check ML_API_URL, as POST {path} is redirected there"),
             Self::Misfit(_) => {
-                format!("check ML_API_PROTOCOL, ML_API_FEATURES and what serves POST {path} at ML_API_URL")
+                format!(
+                    "check ML_API_PROTOCOL, ML_API_MODEL_NAME, ML_API_FEATURES and what serves POST {path} at ML_API_URL"
+                )
             }
             // Its message contains the remedy.
             Self::Tls(_) => "check ML_API_URL".to_owned(),

@@ -14,7 +14,7 @@ impl ClientState {
         if !self.protocol.needs_metadata() {
             return Ok(());
         }
-        let metadata = self.http.metadata(MAX_METADATA).await?;
+        let metadata = self.http.metadata(MAX_METADATA).await.map_err(not_described)?;
         self.protocol.learn(&metadata).map_err(|error| self.symptom_of_read(error).into())
     }
 
@@ -24,5 +24,15 @@ impl ClientState {
             ResponseError::Misfit(why) if !self.successes.has_any_success() => Symptom::Misfit(why),
             ResponseError::Misfit(why) | ResponseError::Unreadable(why) => Symptom::Unreadable(why),
         }
+    }
+}
+
+/// A server that knows no such model works, but the settings name another.
+fn not_described(error: RequestError) -> RequestError {
+    match error.symptom {
+        Symptom::Status { code: 404, .. } => {
+            Symptom::Misfit("no model of that name and version is there".into()).into()
+        }
+        _ => error,
     }
 }
