@@ -125,7 +125,9 @@ impl Symptom {
             }
             Self::Undeclared { remedy, .. } => remedy.to_string(),
             Self::Misfit(_) => {
-                format!("check ML_API_PROTOCOL, ML_API_FEATURES and what serves POST {path} at ML_API_URL")
+                format!(
+                    "check ML_API_PROTOCOL, ML_API_MODEL_NAME, ML_API_FEATURES and what serves POST {path} at ML_API_URL"
+                )
             }
             // Its message contains the remedy.
             Self::Tls(_) => "check ML_API_URL".to_owned(),

@@ -22,7 +22,7 @@ pub enum ProtocolName {
     /// Assay's own: transactions as they are.
     #[default]
     Native,
-    /// MLflow's scoring server, Databricks, Azure ML.
+    /// MLflow's scoring server, and Databricks.
     Mlflow,
     /// The Open Inference Protocol, version 2: KServe, Triton, MLServer.
     Oip,

@@ -263,7 +263,7 @@ type Unusable = fn() -> Reply;
 async fn metadata_that_cannot_be_used_are_waited_for() {
     let unusable: [(Unusable, &str); 4] = [
         (|| Reply::Status(503), "503"),
-        (|| Reply::Status(404), "404"),
+        (|| Reply::Status(404), "no model of that name and version is there"),
         (
             || Reply::Body(r#"{"inputs":[{"name":"sum","datatype":"FP64","shape":[-1,1]}]}"#.to_owned()),
             "it takes `sum`",

@@ -1,4 +1,4 @@
-//! MLflow's scoring server, and what is built on it (Databricks, Azure ML): `POST /invocations` with a data frame, and an answer by
+//! MLflow's scoring server, and what is built on it (Databricks): `POST /invocations` with a data frame, and an answer by
 //! position.
 
 use super::features::{Features, Place};

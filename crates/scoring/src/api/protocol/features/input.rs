@@ -1,9 +1,9 @@
 //! The inputs of a model, and their values: JSON text, as every protocol of this kind is JSON.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use assay_transaction::{EncodedTransaction, TransactionView};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -147,11 +147,29 @@ pub(super) struct InputSpec {
     pub(super) default: Option<String>,
 }
 
+/// The inputs of a model, and which attributes they need.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    inputs: Vec<Input>,
+    /// The position of each attribute among those that are needed.
+    attributes: HashMap<String, usize>,
+}
+
+impl Deref for Inputs {
+    type Target = [Input];
+
+    fn deref(&self) -> &[Input] {
+        &self.inputs
+    }
+}
+
 /// An input of the model.
 #[derive(Debug)]
 pub(crate) struct Input {
     name: String,
     source: Source,
+    /// Of an attribute: its position among those that are needed.
+    attribute: Option<usize>,
     kind: InputType,
     is: Option<String>,
     /// JSON.
@@ -177,7 +195,7 @@ impl Input {
     /// Adds the JSON of its value.
     fn write(&self, row: &Row<'_>, json: &mut String) -> Result<(), InputProblem> {
         // An empty column is no value.
-        let value = row.value(&self.source).filter(|value| !value.trim().is_empty());
+        let value = row.value(self).filter(|value| !value.trim().is_empty());
         if let Some(is) = &self.is {
             json.push_str(self.kind.json_of(value.is_some_and(|value| value == *is)));
             return Ok(());
@@ -195,47 +213,56 @@ impl Input {
 }
 
 /// Checks what involves several inputs.
-pub(super) fn resolve(inputs: Vec<InputSpec>) -> Result<Vec<Input>, String> {
+pub(super) fn resolve(inputs: Vec<InputSpec>) -> Result<Inputs, String> {
     let mut names = BTreeSet::new();
     if let Some(twice) = inputs.iter().find(|input| !names.insert(&input.name)) {
         return Err(format!("there are two inputs `{}`", twice.name));
     }
+    let mut attributes = HashMap::new();
     let resolved = inputs.into_iter().map(|InputSpec { name, source, kind, is, default }| {
+        let attribute = match &source {
+            Source::Attribute(attribute) => {
+                let next = attributes.len();
+                Some(*attributes.entry(attribute.clone()).or_insert(next))
+            }
+            _ => None,
+        };
         let json_name =
             serde_json::to_string(&name).map_err(|_| format!("the name of the input `{name}` is no text"))?;
-        Ok(Input { name, source, kind, is, default, json_name })
+        Ok(Input { name, source, attribute, kind, is, default, json_name })
     });
-    resolved.collect()
+    let inputs = resolved.collect::<Result<_, String>>()?;
+    Ok(Inputs { inputs, attributes })
 }
 
 /// The parts of one transaction that inputs need.
 struct Row<'a> {
     view: TransactionView<'a>,
-    /// The attributes that inputs name, and their values.
-    attributes: Vec<(&'a str, Cow<'a, str>)>,
+    /// The values of the attributes that inputs need.
+    attributes: Vec<Option<Cow<'a, str>>>,
 }
 
 impl<'a> Row<'a> {
-    fn read(inputs: &'a [Input], transaction: &'a EncodedTransaction) -> Option<Self> {
+    fn read(inputs: &Inputs, transaction: &'a EncodedTransaction) -> Option<Self> {
         let view = transaction.view().ok()?;
         let attributes = match view.attributes {
-            Some(json) => {
+            Some(json) if !inputs.attributes.is_empty() => {
                 let mut deserializer = serde_json::Deserializer::from_str(json);
-                NamedAttributes(inputs).deserialize(&mut deserializer).ok()?
+                NeededAttributes(&inputs.attributes).deserialize(&mut deserializer).ok()?
             }
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         Some(Self { view, attributes })
     }
 
-    fn value(&self, source: &Source) -> Option<Cow<'_, str>> {
+    fn value(&self, input: &Input) -> Option<Cow<'_, str>> {
         const DAY: i64 = 86_400;
         const HOUR: i64 = 3_600;
         /// 1 January 1970 was a Thursday.
         const FIRST_WEEKDAY: i64 = 3;
         let view = &self.view;
         let seconds = || view.timestamp.as_datetime().timestamp();
-        Some(match source {
+        Some(match input.source {
             Source::Id => view.id.to_string().into(),
             Source::Description => (&*view.description).into(),
             Source::Amount => view.amount.to_string().into(),
@@ -246,48 +273,41 @@ impl<'a> Row<'a> {
             Source::Merchant => view.merchant.as_deref()?.into(),
             Source::OperationType => (&*view.operation_type).into(),
             Source::Side => (&*view.side).into(),
-            Source::Attribute(name) => {
-                let (_, value) = self.attributes.iter().find(|(known, _)| known == name)?;
-                (&**value).into()
-            }
+            Source::Attribute(_) => self.attributes.get(input.attribute?)?.as_deref()?.into(),
         })
     }
 }
 
-/// Reads only the attributes that inputs name, as a row may have thousands.
-struct NamedAttributes<'a>(&'a [Input]);
+/// Reads only the attributes that inputs need, as a row may have thousands.
+struct NeededAttributes<'a>(&'a HashMap<String, usize>);
 
-impl<'de: 'a, 'a> DeserializeSeed<'de> for NamedAttributes<'a> {
-    type Value = Vec<(&'a str, Cow<'a, str>)>;
+impl<'de> DeserializeSeed<'de> for NeededAttributes<'_> {
+    type Value = Vec<Option<Cow<'de, str>>>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de: 'a, 'a> Visitor<'de> for NamedAttributes<'a> {
-    type Value = Vec<(&'a str, Cow<'a, str>)>;
+impl<'de> Visitor<'de> for NeededAttributes<'_> {
+    type Value = Vec<Option<Cow<'de, str>>>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object of texts")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut found = Vec::new();
+        let mut values = vec![None; self.0.len()];
         while let Some(Text(name)) = members.next_key()? {
-            let named = self.0.iter().find_map(|input| match &input.source {
-                Source::Attribute(wanted) if *wanted == *name => Some(wanted.as_str()),
-                _ => None,
-            });
-            match named {
-                Some(wanted) => {
+            match self.0.get(&*name) {
+                Some(position) => {
                     let Text(value) = members.next_value()?;
-                    found.push((wanted, value));
+                    values[*position] = Some(value);
                 }
                 None => drop(members.next_value::<de::IgnoredAny>()?),
             }
         }
-        Ok(found)
+        Ok(values)
     }
 }
 
@@ -306,11 +326,11 @@ pub(crate) struct Matrix {
 
 impl Matrix {
     /// Adds a row, or nothing.
-    pub(super) fn push(&mut self, inputs: &[Input], transaction: &EncodedTransaction) -> Result<(), InputProblem> {
+    pub(super) fn push(&mut self, inputs: &Inputs, transaction: &EncodedTransaction) -> Result<(), InputProblem> {
         let row = Row::read(inputs, transaction).ok_or(InputProblem::Unreadable)?;
         let before = (self.json.len(), self.ends.len());
         self.columns = inputs.len();
-        for input in inputs {
+        for input in inputs.iter() {
             if let Err(problem) = input.write(&row, &mut self.json) {
                 self.json.truncate(before.0);
                 self.ends.truncate(before.1);
@@ -322,10 +342,10 @@ impl Matrix {
     }
 
     /// Adds a row, with zeros for what cannot be written.
-    pub(super) fn push_or_zeros(&mut self, inputs: &[Input], transaction: &EncodedTransaction) {
+    pub(super) fn push_or_zeros(&mut self, inputs: &Inputs, transaction: &EncodedTransaction) {
         let row = Row::read(inputs, transaction);
         self.columns = inputs.len();
-        for input in inputs {
+        for input in inputs.iter() {
             let is_written = row.as_ref().is_some_and(|row| input.write(row, &mut self.json).is_ok());
             if !is_written {
                 self.json.push_str(input.kind.zero());

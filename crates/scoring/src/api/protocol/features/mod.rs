@@ -22,7 +22,7 @@ pub(crate) use self::input::{Input, InputType, Matrix};
 /// A features file that was read and checked.
 #[derive(Debug)]
 pub(crate) struct Features {
-    inputs: Vec<Input>,
+    inputs: input::Inputs,
     answer: AnswerSpec,
     template: Option<TemplateSpec>,
     sagemaker: Option<SagemakerSpec>,
