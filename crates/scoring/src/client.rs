@@ -65,7 +65,7 @@ impl Scorer {
             policy,
             permits: ApiPermits::new(max_workers, options.realtime_reserve),
             successes: SuccessTracker::new(),
-            size_limit: SizeLimit::none(),
+            size_limit: SizeLimit::new(options.api_max_bytes),
             counters: ScorerCounters::default(),
             canary_lock: Mutex::default(),
         };

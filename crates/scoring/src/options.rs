@@ -24,6 +24,9 @@ pub struct ApiOptions {
     /// Most concurrent requests of one process to the ML API.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
+    /// Largest body of a request to the ML API, if the API has such a limit; a larger transaction is sent alone.
+    #[arg(long, env = "API_MAX_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub api_max_bytes: Option<u32>,
     /// Share of API_MAX_WORKERS reserved for live transactions; at least one of two or more.
     #[arg(long, env = "REALTIME_RESERVE", value_name = "SHARE", default_value_t = Ratio::QUARTER)]
     pub realtime_reserve: Ratio,
@@ -40,6 +43,7 @@ impl Default for ApiOptions {
         Self {
             endpoint: ApiEndpoint::default(),
             api_max_workers: 5,
+            api_max_bytes: None,
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
             api_timeout: Duration::from_secs(30),
@@ -120,6 +124,8 @@ mod tests {
     fn senseless_values_are_rejected() {
         let cases = [
             (["--api-max-workers", "0"], "0 is not in 1..=1000"),
+            (["--api-max-bytes", "0"], "0 is not in 1.."),
+            (["--api-max-bytes", "1.5MB"], "invalid digit"),
             (["--max-retries", "-1"], "-1"),
             (["--api-timeout", "30"], "such as 30s"),
             (["--api-timeout", "0s"], "such as 30s"),

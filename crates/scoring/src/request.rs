@@ -78,6 +78,8 @@ struct Disconnects {
 pub(crate) struct FailedRequest {
     symptom: Symptom,
     /// When it was seen.
+    /// It was not sent, as its body is larger than the limit.
+    TooLarge,
     pub(crate) at: Tick,
     /// How often the breaker had opened by then.
     outages: u64,
@@ -134,6 +136,7 @@ impl<'a> RequestExecutor<'a> {
                         // What is left is another request, with retries of its own.
                         group.count_attempt();
                         self.shared.counters.count_retry(symptom.class());
+                GroupResponse::TooLarge => return Ok(GroupOutcome { finished, halves: Some(group.split()) }),
                         retries = 0;
                         self.back_off(0).await?;
                         continue;
@@ -248,6 +251,9 @@ impl<'a> RequestExecutor<'a> {
             let sent = successes.tick();
             let response = self.send(rows.iter().map(|row| (row.id, self.transaction(row))), permit).await;
             let at = successes.tick();
+            if probe.is_none() && self.is_too_large(group) {
+                return Ok(GroupResponse::TooLarge);
+            }
             let error = match response {
                 Ok(results) => {
                     let scored = rows.iter().zip(&results).find(|(_, result)| result.is_ok());
@@ -307,8 +313,7 @@ impl<'a> RequestExecutor<'a> {
 
     /// Makes later requests smaller than one that was too large.
     fn shrink_later_requests(self, group: &RowGroup) {
-        let rows = group.rows.iter().map(|row| self.transaction(row));
-        let too_large = self.shared.protocol.write_request(rows).len();
+        let too_large = self.body_bytes(group);
         if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
             info!(
                 "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
@@ -319,6 +324,17 @@ impl<'a> RequestExecutor<'a> {
     /// Sends one request, holding `permit` meanwhile.
     pub(crate) async fn send<'b>(
         self,
+    /// Whether a group has rows to spare and its body is too large: the limit may have fallen while it waited, or the protocol
+    /// writes more than the transactions' own bytes, by which rows were [split](crate::split). A row alone is left to the API, and so
+    /// are halves of what it refused, as the response to them shows its limit.
+    fn is_too_large(self, group: &RowGroup) -> bool {
+        !group.is_single() && !group.is_half && self.shared.size_limit.is_exceeded_by(|| self.body_bytes(group))
+    }
+
+    fn body_bytes(self, group: &RowGroup) -> usize {
+        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
+    }
+
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
