@@ -2,8 +2,8 @@
 //! keep what belongs to a transaction, and receive outcomes in order.
 //!
 //! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`) waits at the circuit
-//! breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes), and goes out
-//! through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request means, `api::health` asks the health
+//! breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes; `concurrency` decides how many
+//! there are), and goes out through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request means, `api::health` asks the health
 //! check if there is one, and `canary` keeps a broken model from failing rows.
 //!
 //! Guarantees: every transaction has exactly one outcome; a row fails only if the model is known to work; an outage, a broken
@@ -13,6 +13,7 @@ mod api;
 mod breaker;
 mod canary;
 mod client;
+mod concurrency;
 mod error;
 mod failure;
 mod metrics;
@@ -30,5 +31,5 @@ pub use breaker::ApiState;
 pub use client::Scorer;
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
-pub use options::{ApiEndpoint, ApiOptions};
+pub use options::{ApiEndpoint, ApiOptions, ConcurrencyMode};
 pub use permits::ApiPermit;

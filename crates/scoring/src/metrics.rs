@@ -21,11 +21,11 @@ const OPEN: &str = "assay_predictor_circuit_open";
 const SUCCESS: &str = "success";
 
 /// Describes the metrics, and starts them at 0.
-pub(crate) fn describe(limit: u16) {
+pub(crate) fn describe() {
     describe_counter!(REQUESTS, "Requests to the ML API by outcome; each attempt counts.");
     describe_histogram!(DURATION, "Time from sending a request to the ML API to its response, whatever it is.");
     describe_gauge!(IN_FLIGHT, "Requests to the ML API in flight.");
-    describe_gauge!(LIMIT, "Most requests to the ML API in flight at a time.");
+    describe_gauge!(LIMIT, "Most requests to the ML API in flight at a time, at present.");
     describe_counter!(
         RETRIES,
         "Requests repeated for rows that the ML API may have failed on, by the previous outcome."
@@ -41,8 +41,12 @@ pub(crate) fn describe(limit: u16) {
     counter!(REQUESTS, "outcome" => SUCCESS).absolute(0);
     counter!(BISECTIONS).absolute(0);
     counter!(CANARIES).absolute(0);
-    gauge!(LIMIT).set(limit);
     set_breaker_open(false);
+}
+
+/// The most requests in flight at a time, from now on.
+pub(crate) fn set_limit(limit: usize) {
+    gauge!(LIMIT).set(u32::try_from(limit).unwrap_or(u32::MAX));
 }
 
 pub(crate) fn set_breaker_open(is_open: bool) {

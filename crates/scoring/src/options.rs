@@ -21,9 +21,12 @@ pub struct ApiOptions {
     /// Where the ML API is.
     #[command(flatten)]
     pub endpoint: ApiEndpoint,
-    /// Most concurrent requests of one process to the ML API.
+    /// Most concurrent requests of one process to the ML API; with API_CONCURRENCY=adaptive a ceiling.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
+    /// Whether the number of concurrent requests adapts to what the ML API serves, or always is API_MAX_WORKERS.
+    #[arg(long, env = "API_CONCURRENCY", value_name = "MODE", value_enum, default_value_t)]
+    pub api_concurrency: ConcurrencyMode,
     /// Largest body of a request to the ML API, if the API has such a limit; a larger transaction is sent alone.
     #[arg(long, env = "API_MAX_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub api_max_bytes: Option<u32>,
@@ -38,11 +41,22 @@ pub struct ApiOptions {
     pub api_timeout: Duration,
 }
 
+/// How many requests to the ML API are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ConcurrencyMode {
+    /// As many as the API serves at a time.
+    #[default]
+    Adaptive,
+    /// Always as many as allowed.
+    Fixed,
+}
+
 impl Default for ApiOptions {
     fn default() -> Self {
         Self {
             endpoint: ApiEndpoint::default(),
             api_max_workers: 5,
+            api_concurrency: ConcurrencyMode::Adaptive,
             api_max_bytes: None,
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
@@ -124,6 +138,7 @@ mod tests {
     fn senseless_values_are_rejected() {
         let cases = [
             (["--api-max-workers", "0"], "0 is not in 1..=1000"),
+            (["--api-concurrency", "auto"], "adaptive, fixed"),
             (["--api-max-bytes", "0"], "0 is not in 1.."),
             (["--api-max-bytes", "1.5MB"], "invalid digit"),
             (["--max-retries", "-1"], "-1"),

@@ -5,6 +5,7 @@
 //! failing rows is in [`canary`](crate::canary).
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use crate::api::http::{HttpClient, RequestError};
 use crate::api::protocol::{MISSING, Protocol, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
+use crate::concurrency::{AttemptOutcome, ConcurrencyLimit};
 use crate::failure::{Symptom, SymptomClass};
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
@@ -39,12 +41,22 @@ pub(crate) struct ClientState {
     pub(crate) max_retries: u32,
     pub(crate) policy: Policy,
     pub(crate) permits: ApiPermits,
+    pub(crate) concurrency: ConcurrencyLimit,
     pub(crate) breaker: CircuitBreaker,
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
     pub(crate) counters: ScorerCounters,
     /// Held while a canary is sent, so that its result serves all that wait for one.
     pub(crate) canary_lock: Mutex<()>,
+}
+
+impl ClientState {
+    /// Opens the breaker, and lets requests begin one at a time once it is closed again.
+    pub(crate) fn open_breaker(&self, reason: OpenReason, error: &RequestError) {
+        if self.breaker.open(reason, error) {
+            self.concurrency.restart();
+        }
+    }
 }
 
 /// The result of a group. The finished rows and the halves are together all rows of the group.
@@ -64,6 +76,8 @@ enum GroupResponse {
         at: Tick,
     },
     Failed(FailedRequest),
+    /// It was not sent, as its body is larger than the limit.
+    TooLarge,
 }
 
 /// How often the request of a group lost its connection, or timed out while the API is probed; and the last time.
@@ -78,8 +92,6 @@ struct Disconnects {
 pub(crate) struct FailedRequest {
     symptom: Symptom,
     /// When it was seen.
-    /// It was not sent, as its body is larger than the limit.
-    TooLarge,
     pub(crate) at: Tick,
     /// How often the breaker had opened by then.
     outages: u64,
@@ -122,6 +134,7 @@ impl<'a> RequestExecutor<'a> {
         loop {
             let failed = match self.request(&group, &mut disconnects).await? {
                 GroupResponse::Failed(failed) => failed,
+                GroupResponse::TooLarge => return Ok(GroupOutcome { finished, halves: Some(group.split()) }),
                 // A single scored row says nothing of the others, which are requested as before.
                 GroupResponse::Answered { first, rows, .. } if rows.len() < group.rows.len() => {
                     let _ = take_scored(&mut group, first, rows, &mut finished);
@@ -135,10 +148,9 @@ impl<'a> RequestExecutor<'a> {
                     if finished.len() > before {
                         // What is left is another request, with retries of its own.
                         group.count_attempt();
-                        self.shared.counters.count_retry(symptom.class());
-                GroupResponse::TooLarge => return Ok(GroupOutcome { finished, halves: Some(group.split()) }),
                         retries = 0;
                         self.back_off(0).await?;
+                        self.shared.counters.count_retry(symptom.class());
                         continue;
                     }
                     self.failed_request(symptom, at)
@@ -149,10 +161,10 @@ impl<'a> RequestExecutor<'a> {
                 NextStep::StartOver => retries = 0,
                 NextStep::Retry => {
                     group.count_attempt();
-                    self.shared.counters.count_retry(failed.symptom.class());
                     if failed.symptom.class() == SymptomClass::Suspect {
                         self.back_off(retries).await?;
                     }
+                    self.shared.counters.count_retry(failed.symptom.class());
                     retries += 1;
                 }
                 NextStep::Halve => {
@@ -217,7 +229,7 @@ impl<'a> RequestExecutor<'a> {
 
     /// Sends a group until a response says something about its rows.
     async fn request(self, group: &RowGroup, disconnects: &mut Disconnects) -> Result<GroupResponse, ScoreError> {
-        let ClientState { breaker, successes, counters, .. } = self.shared;
+        let ClientState { breaker, successes, .. } = self.shared;
         let (mut may_be_stale, mut probes) = (true, 0);
         loop {
             // A request that waits at the breaker must not keep a permit from the probe.
@@ -237,6 +249,9 @@ impl<'a> RequestExecutor<'a> {
             if probe.is_none() && !breaker.is_closed() {
                 continue;
             }
+            if probe.is_none() && self.is_too_large(group) {
+                return Ok(GroupResponse::TooLarge);
+            }
             // A probe is one transaction, another each time, as one may be at fault itself.
             let rows = match probe {
                 Some(_) => {
@@ -251,9 +266,6 @@ impl<'a> RequestExecutor<'a> {
             let sent = successes.tick();
             let response = self.send(rows.iter().map(|row| (row.id, self.transaction(row))), permit).await;
             let at = successes.tick();
-            if probe.is_none() && self.is_too_large(group) {
-                return Ok(GroupResponse::TooLarge);
-            }
             let error = match response {
                 Ok(results) => {
                     let scored = rows.iter().zip(&results).find(|(_, result)| result.is_ok());
@@ -274,7 +286,7 @@ impl<'a> RequestExecutor<'a> {
                 // Perhaps an idle connection that the server had closed.
                 Err(RequestError { symptom: Symptom::ConnectionLost, .. }) if may_be_stale => {
                     may_be_stale = false;
-                    counters.count_retry(Symptom::ConnectionLost.class());
+                    self.shared.counters.count_retry(Symptom::ConnectionLost.class());
                     continue;
                 }
                 Err(error) => error,
@@ -294,7 +306,7 @@ impl<'a> RequestExecutor<'a> {
                 (None, Some(_)) if disconnects.count >= MAX_DISCONNECTS => {
                     return Ok(GroupResponse::Failed(self.failed_request(error.symptom, at)));
                 }
-                (None, Some(reason)) => breaker.open(reason, &error),
+                (None, Some(reason)) => self.shared.open_breaker(reason, &error),
                 (_, None) => {
                     if let Some(Probe { reason, .. }) = &probe {
                         self.probe_refused(*reason, error.symptom).await?;
@@ -311,6 +323,17 @@ impl<'a> RequestExecutor<'a> {
         }
     }
 
+    /// Whether a group has rows to spare and its body is too large: the limit may have fallen while it waited, or the protocol
+    /// writes more than the transactions' own bytes, by which rows were [split](crate::split). A row alone is left to the API, and so
+    /// are halves of what it refused, as the response to them shows its limit.
+    fn is_too_large(self, group: &RowGroup) -> bool {
+        !group.is_single() && !group.is_half && self.shared.size_limit.is_exceeded_by(|| self.body_bytes(group))
+    }
+
+    fn body_bytes(self, group: &RowGroup) -> usize {
+        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
+    }
+
     /// Makes later requests smaller than one that was too large.
     fn shrink_later_requests(self, group: &RowGroup) {
         let too_large = self.body_bytes(group);
@@ -324,24 +347,14 @@ impl<'a> RequestExecutor<'a> {
     /// Sends one request, holding `permit` meanwhile.
     pub(crate) async fn send<'b>(
         self,
-    /// Whether a group has rows to spare and its body is too large: the limit may have fallen while it waited, or the protocol
-    /// writes more than the transactions' own bytes, by which rows were [split](crate::split). A row alone is left to the API, and so
-    /// are halves of what it refused, as the response to them shows its limit.
-    fn is_too_large(self, group: &RowGroup) -> bool {
-        !group.is_single() && !group.is_half && self.shared.size_limit.is_exceeded_by(|| self.body_bytes(group))
-    }
-
-    fn body_bytes(self, group: &RowGroup) -> usize {
-        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
-    }
-
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, protocol, successes, counters, .. } = self.shared;
+        let ClientState { http, protocol, successes, counters, concurrency, .. } = self.shared;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
         let body = protocol.write_request(rows.map(|(_, transaction)| transaction));
         counters.requests.add(1);
+        let attempt = concurrency.begin();
         let sent = Instant::now();
         let response = {
             let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
@@ -356,6 +369,7 @@ impl<'a> RequestExecutor<'a> {
             Err(error) => Some(error.symptom.class()),
         };
         metrics::record_response(self.lane, took, class);
+        attempt.end(attempt_outcome(&results, took));
         results
     }
 
@@ -475,6 +489,17 @@ fn take_scored(
         }
     }
     symptom
+}
+
+/// What an attempt tells of the API's load.
+fn attempt_outcome(results: &Result<Vec<RowResult>, RequestError>, took: Duration) -> AttemptOutcome {
+    match results {
+        Ok(rows) if rows.iter().any(Result::is_ok) => {
+            AttemptOutcome::Scored { rows: rows.len(), seconds: took.as_secs_f64() }
+        }
+        Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => AttemptOutcome::TimedOut,
+        Ok(_) | Err(_) => AttemptOutcome::Other,
+    }
 }
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
