@@ -24,6 +24,7 @@ use crate::options::Policy;
 use crate::options::TLS_PREFIX;
 use crate::permits::{ApiPermit, ApiPermits};
 use crate::request::{ClientState, RequestExecutor};
+use crate::retry_budget::RetryBudget;
 use crate::split::{FinishedRow, PendingRow, SizeLimit, split_into_requests};
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 
@@ -67,6 +68,7 @@ impl Scorer {
             policy,
             concurrency: ConcurrencyLimit::new(options.api_concurrency, max_workers, permits.clone()),
             permits,
+            retry_budget: RetryBudget::new(),
             successes: SuccessTracker::new(),
             size_limit: SizeLimit::new(options.api_max_bytes),
             counters: ScorerCounters::default(),

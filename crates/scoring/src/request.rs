@@ -26,6 +26,7 @@ use crate::failure::{Symptom, SymptomClass};
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
 use crate::permits::{ApiPermit, ApiPermits};
+use crate::retry_budget::RetryBudget;
 use crate::split::{FinishedRow, PendingRow, RowGroup, SizeLimit};
 
 /// How often a request may lose its connection, with the API healthy in between, before the request itself is suspected: a
@@ -42,6 +43,7 @@ pub(crate) struct ClientState {
     pub(crate) policy: Policy,
     pub(crate) permits: ApiPermits,
     pub(crate) concurrency: ConcurrencyLimit,
+    pub(crate) retry_budget: RetryBudget,
     pub(crate) breaker: CircuitBreaker,
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
@@ -150,7 +152,7 @@ impl<'a> RequestExecutor<'a> {
                         group.count_attempt();
                         retries = 0;
                         self.back_off(0).await?;
-                        self.shared.counters.count_retry(symptom.class());
+                        self.begin_retry(symptom).await?;
                         continue;
                     }
                     self.failed_request(symptom, at)
@@ -164,7 +166,7 @@ impl<'a> RequestExecutor<'a> {
                     if failed.symptom.class() == SymptomClass::Suspect {
                         self.back_off(retries).await?;
                     }
-                    self.shared.counters.count_retry(failed.symptom.class());
+                    self.begin_retry(failed.symptom).await?;
                     retries += 1;
                 }
                 NextStep::Halve => {
@@ -286,7 +288,7 @@ impl<'a> RequestExecutor<'a> {
                 // Perhaps an idle connection that the server had closed.
                 Err(RequestError { symptom: Symptom::ConnectionLost, .. }) if may_be_stale => {
                     may_be_stale = false;
-                    self.shared.counters.count_retry(Symptom::ConnectionLost.class());
+                    self.begin_retry(Symptom::ConnectionLost).await?;
                     continue;
                 }
                 Err(error) => error,
@@ -350,10 +352,11 @@ impl<'a> RequestExecutor<'a> {
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, protocol, successes, counters, concurrency, .. } = self.shared;
+        let ClientState { http, protocol, successes, counters, concurrency, retry_budget, .. } = self.shared;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
         let body = protocol.write_request(rows.map(|(_, transaction)| transaction));
         counters.requests.add(1);
+        retry_budget.count_request();
         let attempt = concurrency.begin();
         let sent = Instant::now();
         let response = {
@@ -371,6 +374,21 @@ impl<'a> RequestExecutor<'a> {
         metrics::record_response(self.lane, took, class);
         attempt.end(attempt_outcome(&results, took));
         results
+    }
+
+    /// Waits until the budget of retries has one left. The confirmation that a row is at fault is none: like bisection, it is
+    /// how such rows are found, and their number bounds it.
+    async fn begin_retry(self, after: Symptom) -> Result<(), ScoreError> {
+        let ClientState { counters, retry_budget, .. } = self.shared;
+        counters.count_retry(after.class());
+        if after.class() == SymptomClass::Rejected {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(ScoreError::Stopped),
+            () = retry_budget.take() => Ok(()),
+        }
     }
 
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.

@@ -1,6 +1,7 @@
 //! The scorer against a scripted API, over a real socket.
 
 mod broken_model;
+mod load;
 mod malformed_input;
 mod no_health;
 mod outages;
