@@ -169,18 +169,19 @@ impl CircuitBreaker {
     }
 
     /// Opens the breaker after a request that was sent while it was closed. If another request has opened it since, only
-    /// the API's `Retry-After` is added.
-    pub(crate) fn open(&self, reason: OpenReason, error: &RequestError) {
+    /// the API's `Retry-After` is added. Returns whether it was closed.
+    pub(crate) fn open(&self, reason: OpenReason, error: &RequestError) -> bool {
         let mut inner = self.inner();
         if inner.reason.is_some() {
             let asked_for = Instant::now() + self.capped(error.retry_after);
             inner.not_before = inner.not_before.max(asked_for);
-            return;
+            return false;
         }
         inner.opened = Instant::now();
         inner.outages += 1;
         self.schedule_probe(&mut inner, reason, error);
         self.publish(reason, &error.symptom);
+        true
     }
 
     /// Keeps the breaker open after a failed probe, perhaps for another reason than before.

@@ -77,8 +77,8 @@ impl RequestExecutor<'_> {
         }
         match self.run_canaries().await? {
             CanaryResult::Scored => return Ok(true),
-            CanaryResult::Refused(symptom) => breaker.open(OpenReason::BrokenModel, &symptom.into()),
-            CanaryResult::Unavailable(reason, error) => breaker.open(reason, &error),
+            CanaryResult::Refused(symptom) => self.shared.open_breaker(OpenReason::BrokenModel, &symptom.into()),
+            CanaryResult::Unavailable(reason, error) => self.shared.open_breaker(reason, &error),
         }
         Ok(false)
     }

@@ -17,12 +17,14 @@ use crate::api::http::{HttpClient, RequestError};
 use crate::api::protocol::Protocol;
 use crate::breaker::CircuitBreaker;
 use crate::canary::SuccessTracker;
+use crate::concurrency::ConcurrencyLimit;
 use crate::failure::Symptom;
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
 use crate::options::TLS_PREFIX;
 use crate::permits::{ApiPermit, ApiPermits};
 use crate::request::{ClientState, RequestExecutor};
+use crate::retry_budget::RetryBudget;
 use crate::scale::ScaleCheck;
 use crate::split::{FinishedRow, PendingRow, SizeLimit, split_into_requests};
 use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
@@ -53,13 +55,14 @@ impl Scorer {
     }
 
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
-        metrics::describe(options.api_max_workers);
+        metrics::describe();
         let max_workers = usize::from(options.api_max_workers);
         let protocol = Protocol::from_options(options)?;
         if let Some(digest) = protocol.features_digest() {
             info!("the features file of ML_API_PROTOCOL={} has the digest {digest}", options.ml_api_protocol);
         }
         let http = HttpClient::new(url.trim(), &protocol, options)?;
+        let permits = ApiPermits::new(max_workers, options.realtime_reserve);
         let shared = ClientState {
             breaker: CircuitBreaker::new(http.address(), http.predict_path(), &policy),
             http,
@@ -67,9 +70,11 @@ impl Scorer {
             health_check: HealthCheck::default(),
             max_retries: options.max_retries,
             policy,
-            permits: ApiPermits::new(max_workers, options.realtime_reserve),
+            concurrency: ConcurrencyLimit::new(options.api_concurrency, max_workers, permits.clone()),
+            permits,
+            retry_budget: RetryBudget::new(),
             successes: SuccessTracker::new(),
-            size_limit: SizeLimit::none(),
+            size_limit: SizeLimit::new(options.api_max_bytes),
             scale: ScaleCheck::new(options.score_scale),
             counters: ScorerCounters::default(),
             canary_lock: Mutex::default(),
@@ -236,18 +241,18 @@ impl Scorer {
         self.shared.breaker.time_until_probe()
     }
 
-    /// Most requests in flight at a time.
+    /// Most requests that are ever in flight at a time; at present it may be fewer.
     pub fn max_workers(&self) -> usize {
         self.max_workers
     }
 
     /// How long a chunk of so many rows may take, outages aside, if one row always makes the API time out: its request takes all
     /// retries as a whole, then its halves in turn, then all retries of the row alone. The chunk's other requests take up to a
-    /// time-out each, as many at a time as there are permits.
+    /// time-out each, as many at a time as there are permits: the fewest that time-outs leave.
     pub fn longest_bisection(&self, rows: usize, batch_size: NonZeroUsize) -> Duration {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let halvings = count(batch_size.get().min(rows).max(1)).next_power_of_two().ilog2().saturating_sub(1);
-        let rounds = count(rows.div_ceil(batch_size.get()).div_ceil(self.max_workers.max(1)));
+        let rounds = count(rows.div_ceil(batch_size.get()).div_ceil(self.shared.concurrency.least_after_timeouts()));
         let attempts = 2 * (self.shared.max_retries + 1) + halvings;
         self.api_timeout.saturating_mul(attempts.saturating_add(rounds.saturating_sub(1)))
     }

@@ -13,6 +13,7 @@ const DURATION: &str = "assay_predictor_api_request_duration_seconds";
 const IN_FLIGHT: &str = "assay_predictor_api_requests_in_flight";
 const LIMIT: &str = "assay_predictor_api_requests_limit";
 const RETRIES: &str = "assay_predictor_retries_total";
+const RETRIES_DELAYED: &str = "assay_predictor_retries_delayed_total";
 const BISECTIONS: &str = "assay_predictor_bisections_total";
 const CANARIES: &str = "assay_predictor_controls_total";
 const OPEN: &str = "assay_predictor_circuit_open";
@@ -21,15 +22,16 @@ const OPEN: &str = "assay_predictor_circuit_open";
 const SUCCESS: &str = "success";
 
 /// Describes the metrics, and starts them at 0.
-pub(crate) fn describe(limit: u16) {
+pub(crate) fn describe() {
     describe_counter!(REQUESTS, "Requests to the ML API by outcome; each attempt counts.");
     describe_histogram!(DURATION, "Time from sending a request to the ML API to its response, whatever it is.");
     describe_gauge!(IN_FLIGHT, "Requests to the ML API in flight.");
-    describe_gauge!(LIMIT, "Most requests to the ML API in flight at a time.");
+    describe_gauge!(LIMIT, "Most requests to the ML API in flight at a time, at present.");
     describe_counter!(
         RETRIES,
         "Requests repeated for rows that the ML API may have failed on, by the previous outcome."
     );
+    describe_counter!(RETRIES_DELAYED, "Retries that waited, as retries were a fifth of all requests.");
     describe_counter!(BISECTIONS, "Requests whose rows were halved to find the ones at fault.");
     describe_counter!(CANARIES, "Requests with a known good transaction, to tell rows at fault from a broken model.");
     describe_gauge!(OPEN, "1 while no rows are sent because the ML API is unavailable, broken or misconfigured.");
@@ -41,8 +43,18 @@ pub(crate) fn describe(limit: u16) {
     counter!(REQUESTS, "outcome" => SUCCESS).absolute(0);
     counter!(BISECTIONS).absolute(0);
     counter!(CANARIES).absolute(0);
-    gauge!(LIMIT).set(limit);
+    counter!(RETRIES_DELAYED).absolute(0);
     set_breaker_open(false);
+}
+
+/// The most requests in flight at a time, from now on.
+pub(crate) fn set_limit(limit: usize) {
+    gauge!(LIMIT).set(u32::try_from(limit).unwrap_or(u32::MAX));
+}
+
+/// Counts a retry that waits for the budget of retries.
+pub(crate) fn count_delayed_retry() {
+    counter!(RETRIES_DELAYED).increment(1);
 }
 
 pub(crate) fn set_breaker_open(is_open: bool) {

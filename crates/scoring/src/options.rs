@@ -70,9 +70,15 @@ pub struct ApiOptions {
     /// Version of the model, where the protocol has it in the path; by default the server chooses.
     #[arg(long, env = "ML_API_MODEL_VERSION", value_name = "VERSION")]
     pub ml_api_model_version: Option<String>,
-    /// Most concurrent requests of one process to the ML API.
+    /// Most concurrent requests of one process to the ML API; with API_CONCURRENCY=adaptive a ceiling.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
+    /// Whether the number of concurrent requests adapts to what the ML API serves, or always is API_MAX_WORKERS.
+    #[arg(long, env = "API_CONCURRENCY", value_name = "MODE", value_enum, default_value_t)]
+    pub api_concurrency: ConcurrencyMode,
+    /// Largest body of a request to the ML API, if the API has such a limit; a larger transaction is sent alone.
+    #[arg(long, env = "API_MAX_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub api_max_bytes: Option<u32>,
     /// Share of API_MAX_WORKERS reserved for live transactions; at least one of two or more.
     #[arg(long, env = "REALTIME_RESERVE", value_name = "SHARE", default_value_t = Ratio::QUARTER)]
     pub realtime_reserve: Ratio,
@@ -90,6 +96,16 @@ pub struct ApiOptions {
     pub score_scale: ScoreScale,
 }
 
+/// How many requests to the ML API are in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ConcurrencyMode {
+    /// As many as the API serves at a time.
+    #[default]
+    Adaptive,
+    /// Always as many as allowed.
+    Fixed,
+}
+
 impl Default for ApiOptions {
     fn default() -> Self {
         Self {
@@ -102,6 +118,8 @@ impl Default for ApiOptions {
             ml_api_model_name: None,
             ml_api_model_version: None,
             api_max_workers: 5,
+            api_concurrency: ConcurrencyMode::Adaptive,
+            api_max_bytes: None,
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
             api_timeout: Duration::from_secs(30),
@@ -209,6 +227,9 @@ mod tests {
     fn senseless_values_are_rejected() {
         let cases = [
             (["--api-max-workers", "0"], "0 is not in 1..=1000"),
+            (["--api-concurrency", "auto"], "adaptive, fixed"),
+            (["--api-max-bytes", "0"], "0 is not in 1.."),
+            (["--api-max-bytes", "1.5MB"], "invalid digit"),
             (["--max-retries", "-1"], "-1"),
             (["--api-timeout", "30"], "such as 30s"),
             (["--api-timeout", "0s"], "such as 30s"),

@@ -1,4 +1,5 @@
-//! The permits of a process bound its requests in flight, and share them between the lanes.
+//! The permits of a process bound its requests in flight, and share them between the lanes. Their number may change at any time: if it
+//! falls, permits in use are taken back as they return.
 //!
 //! A lane that waits alone may use all permits. If both wait, a returned permit goes to
 //!
@@ -24,9 +25,11 @@ pub(crate) struct ApiPermits(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    free: usize,
-    /// Permits that go to the realtime lane first.
-    reserve: usize,
+    /// How many there are; more may be in use after it has fallen.
+    limit: usize,
+    used: usize,
+    /// Share of the permits that go to the realtime lane first.
+    reserve: Ratio,
     realtime_used: usize,
     realtime: VecDeque<Waiter>,
     batch: VecDeque<Waiter>,
@@ -49,12 +52,14 @@ pub struct ApiPermit {
 
 impl ApiPermits {
     pub(crate) fn new(permits: usize, reserve: Ratio) -> Self {
-        let reserve = match permits {
-            0 | 1 => 0,
-            _ => reserve.of(permits).clamp(1, permits - 1),
-        };
         let (realtime, batch) = (VecDeque::new(), VecDeque::new());
-        Self(Arc::new(Mutex::new(State { free: permits, reserve, realtime_used: 0, realtime, batch, turns: 0 })))
+        let state = State { limit: permits, used: 0, reserve, realtime_used: 0, realtime, batch, turns: 0 };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Changes how many there are.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.change(|state| state.limit = limit);
     }
 
     /// Waits for a permit. `is_full`: no more rows can join the request. Safe to cancel.
@@ -76,7 +81,7 @@ impl ApiPermits {
     /// A permit that is free and that nobody waits for.
     fn take_free(&self, lane: Lane) -> Option<ApiPermit> {
         let mut state = self.state();
-        if state.free == 0 || Lane::ALL.into_iter().any(|lane| !state.waiting(lane).is_empty()) {
+        if !state.has_free() || Lane::ALL.into_iter().any(|lane| !state.waiting(lane).is_empty()) {
             return None;
         }
         state.grant(lane);
@@ -105,6 +110,18 @@ impl ApiPermits {
 }
 
 impl State {
+    fn has_free(&self) -> bool {
+        self.used < self.limit
+    }
+
+    /// Permits that go to the realtime lane first.
+    fn reserved(&self) -> usize {
+        match self.limit {
+            0 | 1 => 0,
+            limit => self.reserve.of(limit).clamp(1, limit - 1),
+        }
+    }
+
     fn waiting(&mut self, lane: Lane) -> &mut VecDeque<Waiter> {
         match lane {
             Lane::Batch => &mut self.batch,
@@ -114,7 +131,7 @@ impl State {
 
     /// The next waiter to get a permit, if one is free.
     fn next(&mut self) -> Option<(Lane, Waiter)> {
-        if self.free == 0 {
+        if !self.has_free() {
             return None;
         }
         for lane in Lane::ALL {
@@ -128,17 +145,17 @@ impl State {
     }
 
     fn grant(&mut self, lane: Lane) {
-        self.free -= 1;
+        self.used += 1;
         self.realtime_used += usize::from(lane == Lane::Realtime);
     }
 
     fn turn(&mut self) -> Option<Lane> {
         let (realtime, batch) = (self.realtime.front(), self.batch.front());
         let Some(realtime) = realtime else { return batch.map(|_| Lane::Batch) };
-        if batch.is_none() || self.realtime_used < self.reserve {
+        if batch.is_none() || self.realtime_used < self.reserved() {
             return Some(Lane::Realtime);
         }
-        if self.reserve > 0 && !realtime.is_full {
+        if self.reserved() > 0 && !realtime.is_full {
             return Some(Lane::Batch);
         }
         self.turns = (self.turns + 1) % BATCH_TURN;
@@ -150,7 +167,7 @@ impl Drop for ApiPermit {
     fn drop(&mut self) {
         let lane = self.lane;
         self.permits.change(|state| {
-            state.free += 1;
+            state.used -= 1;
             state.realtime_used -= usize::from(lane == Lane::Realtime);
         });
     }
@@ -184,10 +201,10 @@ mod tests {
     #[test]
     fn the_reserve_is_a_share_and_at_least_one_of_two() {
         for (all, reserve) in [(1, 0), (2, 1), (5, 1), (8, 2), (100, 25)] {
-            assert_eq!(permits(all).state().reserve, reserve, "of {all}");
+            assert_eq!(permits(all).state().reserved(), reserve, "of {all}");
         }
-        assert_eq!(ApiPermits::new(4, "1".parse().unwrap()).state().reserve, 3, "one is left for the batch lane");
-        assert_eq!(ApiPermits::new(4, "0".parse().unwrap()).state().reserve, 1);
+        assert_eq!(ApiPermits::new(4, "1".parse().unwrap()).state().reserved(), 3, "one is left for the batch lane");
+        assert_eq!(ApiPermits::new(4, "0".parse().unwrap()).state().reserved(), 1);
     }
 
     #[test]
@@ -197,7 +214,7 @@ mod tests {
             let held: Vec<_> = (0..5).map(|_| take(&permits, lane)).collect();
             drop(waiting(&permits, lane, PART));
             drop(held);
-            assert_eq!(permits.state().free, 5);
+            assert_eq!(permits.state().used, 0);
         }
     }
 
@@ -221,7 +238,7 @@ mod tests {
     /// The lanes served from two long queues, one permit at a time.
     fn served(all: usize, is_full: bool) -> Vec<Lane> {
         let permits = permits(all);
-        let reserve = permits.state().reserve;
+        let reserve = permits.state().reserved();
         let mut reserved: Vec<_> = (0..reserve).map(|_| take(&permits, Lane::Realtime)).collect();
         let mut held: Vec<_> = (reserve..all).map(|_| take(&permits, Lane::Batch)).collect();
         let mut lines: Vec<_> = (0..40).map(|_| waiting(&permits, Lane::Batch, FULL)).collect();
@@ -248,6 +265,60 @@ mod tests {
     }
 
     #[test]
+    fn a_lower_limit_takes_permits_back_as_they_return() {
+        let permits = permits(4);
+        let mut held: Vec<_> = (0..4).map(|_| take(&permits, Lane::Batch)).collect();
+        let mut next = waiting(&permits, Lane::Batch, FULL);
+        permits.set_limit(2);
+        held.truncate(2);
+        assert!(next.as_mut().now_or_never().is_none(), "two returned, and are no longer there");
+        held.pop();
+        held.push(next.as_mut().now_or_never().expect("one of two is free"));
+        let mut next = waiting(&permits, Lane::Batch, FULL);
+        permits.set_limit(3);
+        assert!(next.as_mut().now_or_never().is_some(), "a higher limit is granted at once");
+    }
+
+    #[test]
+    fn the_reserve_follows_the_limit() {
+        let permits = permits(8);
+        let mut held: Vec<_> = (0..8).map(|_| take(&permits, Lane::Batch)).collect();
+        let _batch = waiting(&permits, Lane::Batch, FULL);
+        let mut live: Vec<_> = (0..2).map(|_| waiting(&permits, Lane::Realtime, PART)).collect();
+        permits.set_limit(5);
+        held.truncate(4);
+        let _reserved = live[0].as_mut().now_or_never().expect("one of five is reserved");
+        held.pop();
+        assert!(live[1].as_mut().now_or_never().is_none(), "no more than that");
+        permits.set_limit(1);
+        assert_eq!(permits.state().reserved(), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_more_are_granted_than_there_are(steps in proptest::collection::vec((0_u8..4, 1_usize..9), 1..80)) {
+            let permits = permits(5);
+            let (mut limit, mut held, mut lines) = (5, Vec::new(), Vec::new());
+            for (step, number) in steps {
+                let before = held.len();
+                match step {
+                    0 => lines.push(Box::pin(permits.acquire(Lane::Batch, FULL))),
+                    1 => lines.push(Box::pin(permits.acquire(Lane::Realtime, number % 2 == 0))),
+                    2 => drop(held.pop()),
+                    _ => {
+                        limit = number;
+                        permits.set_limit(limit);
+                    }
+                }
+                lines.retain_mut(|line| line.as_mut().now_or_never().map(|permit| held.push(permit)).is_none());
+                proptest::prop_assert!(held.len() <= limit.max(before));
+                proptest::prop_assert!(lines.is_empty() || held.len() >= limit, "one waits though one is free");
+                proptest::prop_assert_eq!(permits.state().used, held.len());
+            }
+        }
+    }
+
+    #[test]
     fn a_dropped_waiter_takes_no_permit() {
         let permits = permits(1);
         let held = take(&permits, Lane::Batch);
@@ -262,6 +333,6 @@ mod tests {
         let granted = waiting(&permits, Lane::Realtime, FULL);
         drop(held);
         drop(granted);
-        assert_eq!(permits.state().free, 1);
+        assert_eq!(permits.state().used, 0);
     }
 }

@@ -5,6 +5,7 @@
 //! failing rows is in [`canary`](crate::canary).
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
 use tokio::sync::Mutex;
@@ -19,10 +20,12 @@ use crate::api::http::{HttpClient, PredictResponse, RequestError};
 use crate::api::protocol::{MISSING, Protocol, RowResult};
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
+use crate::concurrency::{AttemptOutcome, ConcurrencyLimit};
 use crate::failure::{Symptom, SymptomClass};
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
 use crate::permits::{ApiPermit, ApiPermits};
+use crate::retry_budget::RetryBudget;
 use crate::scale::ScaleCheck;
 use crate::split::{FinishedRow, PendingRow, RowGroup, SizeLimit};
 
@@ -39,6 +42,8 @@ pub(crate) struct ClientState {
     pub(crate) max_retries: u32,
     pub(crate) policy: Policy,
     pub(crate) permits: ApiPermits,
+    pub(crate) concurrency: ConcurrencyLimit,
+    pub(crate) retry_budget: RetryBudget,
     pub(crate) breaker: CircuitBreaker,
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
@@ -46,6 +51,15 @@ pub(crate) struct ClientState {
     pub(crate) counters: ScorerCounters,
     /// Held while a canary is sent, so that its result serves all that wait for one.
     pub(crate) canary_lock: Mutex<()>,
+}
+
+impl ClientState {
+    /// Opens the breaker, and lets requests begin one at a time once it is closed again.
+    pub(crate) fn open_breaker(&self, reason: OpenReason, error: &RequestError) {
+        if self.breaker.open(reason, error) {
+            self.concurrency.restart();
+        }
+    }
 }
 
 /// The result of a group. The finished rows and the halves are together all rows of the group.
@@ -65,6 +79,8 @@ enum GroupResponse {
         at: Tick,
     },
     Failed(FailedRequest),
+    /// It was not sent, as its body is larger than the limit.
+    TooLarge,
 }
 
 /// How often the request of a group lost its connection, or timed out while the API is probed; and the last time.
@@ -121,6 +137,7 @@ impl<'a> RequestExecutor<'a> {
         loop {
             let failed = match self.request(&group, &mut disconnects).await? {
                 GroupResponse::Failed(failed) => failed,
+                GroupResponse::TooLarge => return Ok(GroupOutcome { finished, halves: Some(group.split()) }),
                 // A single scored row says nothing of the others, which are requested as before.
                 GroupResponse::Answered { first, rows, .. } if rows.len() < group.rows.len() => {
                     let _ = take_scored(&mut group, first, rows, &mut finished);
@@ -134,9 +151,9 @@ impl<'a> RequestExecutor<'a> {
                     if finished.len() > before {
                         // What is left is another request, with retries of its own.
                         group.count_attempt();
-                        self.shared.counters.count_retry(symptom.class());
                         retries = 0;
                         self.back_off(0).await?;
+                        self.begin_retry(symptom).await?;
                         continue;
                     }
                     self.failed_request(symptom, at)
@@ -147,10 +164,10 @@ impl<'a> RequestExecutor<'a> {
                 NextStep::StartOver => retries = 0,
                 NextStep::Retry => {
                     group.count_attempt();
-                    self.shared.counters.count_retry(failed.symptom.class());
                     if failed.symptom.class() == SymptomClass::Suspect {
                         self.back_off(retries).await?;
                     }
+                    self.begin_retry(failed.symptom).await?;
                     retries += 1;
                 }
                 NextStep::Halve => {
@@ -215,7 +232,7 @@ impl<'a> RequestExecutor<'a> {
 
     /// Sends a group until a response says something about its rows.
     async fn request(self, group: &RowGroup, disconnects: &mut Disconnects) -> Result<GroupResponse, ScoreError> {
-        let ClientState { breaker, successes, counters, .. } = self.shared;
+        let ClientState { breaker, successes, .. } = self.shared;
         let (mut may_be_stale, mut probes) = (true, 0);
         loop {
             // A request that waits at the breaker must not keep a permit from the probe.
@@ -239,6 +256,9 @@ impl<'a> RequestExecutor<'a> {
             };
             if probe.is_none() && !breaker.is_closed() {
                 continue;
+            }
+            if probe.is_none() && self.is_too_large(group) {
+                return Ok(GroupResponse::TooLarge);
             }
             // A probe is one transaction, another each time, as one may be at fault itself.
             let rows = match probe {
@@ -274,7 +294,7 @@ impl<'a> RequestExecutor<'a> {
                 // Perhaps an idle connection that the server had closed.
                 Err(RequestError { symptom: Symptom::ConnectionLost, .. }) if may_be_stale => {
                     may_be_stale = false;
-                    counters.count_retry(Symptom::ConnectionLost.class());
+                    self.begin_retry(Symptom::ConnectionLost).await?;
                     continue;
                 }
                 Err(error) => error,
@@ -294,7 +314,7 @@ impl<'a> RequestExecutor<'a> {
                 (None, Some(_)) if disconnects.count >= MAX_DISCONNECTS => {
                     return Ok(GroupResponse::Failed(self.failed_request(error.symptom, at)));
                 }
-                (None, Some(reason)) => breaker.open(reason, &error),
+                (None, Some(reason)) => self.shared.open_breaker(reason, &error),
                 (_, None) => {
                     if let Some(Probe { reason, .. }) = &probe {
                         self.probe_refused(*reason, error.symptom.clone()).await?;
@@ -311,10 +331,20 @@ impl<'a> RequestExecutor<'a> {
         }
     }
 
+    /// Whether a group has rows to spare and its body is too large: the limit may have fallen while it waited, or the protocol
+    /// writes more than the transactions' own bytes, by which rows were [split](crate::split). A row alone is left to the API, and so
+    /// are halves of what it refused, as the response to them shows its limit.
+    fn is_too_large(self, group: &RowGroup) -> bool {
+        !group.is_single() && !group.is_half && self.shared.size_limit.is_exceeded_by(|| self.body_bytes(group))
+    }
+
+    fn body_bytes(self, group: &RowGroup) -> usize {
+        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
+    }
+
     /// Makes later requests smaller than one that was too large.
     fn shrink_later_requests(self, group: &RowGroup) {
-        let rows = group.rows.iter().map(|row| self.transaction(row));
-        let too_large = self.shared.protocol.write_request(rows).len();
+        let too_large = self.body_bytes(group);
         if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
             info!(
                 "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
@@ -328,11 +358,13 @@ impl<'a> RequestExecutor<'a> {
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, protocol, successes, counters, scale, .. } = self.shared;
+        let ClientState { http, protocol, successes, counters, concurrency, retry_budget, scale, .. } = self.shared;
         self.shared.learn_model().await?;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
         let body = protocol.write_request(rows.clone().map(|(_, transaction)| transaction));
         counters.requests.add(1);
+        retry_budget.count_request();
+        let attempt = concurrency.begin();
         let sent = Instant::now();
         let response = {
             let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
@@ -350,7 +382,23 @@ impl<'a> RequestExecutor<'a> {
             Err(error) => Some(error.symptom.class()),
         };
         metrics::record_response(self.lane, took, class);
+        attempt.end(attempt_outcome(&results, took));
         results
+    }
+
+    /// Waits until the budget of retries has one left. The confirmation that a row is at fault is none: like bisection, it is
+    /// how such rows are found, and their number bounds it.
+    async fn begin_retry(self, after: Symptom) -> Result<(), ScoreError> {
+        let ClientState { counters, retry_budget, .. } = self.shared;
+        counters.count_retry(after.class());
+        if after.class() == SymptomClass::Rejected {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(ScoreError::Stopped),
+            () = retry_budget.take() => Ok(()),
+        }
     }
 
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
@@ -479,6 +527,17 @@ fn take_scored(
         }
     }
     symptom
+}
+
+/// What an attempt tells of the API's load.
+fn attempt_outcome(results: &Result<Vec<RowResult>, RequestError>, took: Duration) -> AttemptOutcome {
+    match results {
+        Ok(rows) if rows.iter().any(Result::is_ok) => {
+            AttemptOutcome::Scored { rows: rows.len(), seconds: took.as_secs_f64() }
+        }
+        Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => AttemptOutcome::TimedOut,
+        Ok(_) | Err(_) => AttemptOutcome::Other,
+    }
 }
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {

@@ -55,22 +55,35 @@ impl RowGroup {
         self.attempts = self.attempts.saturating_add(1);
     }
 
-    /// Both halves. Repeated halving of `n` rows reaches every single row in `ceil(log2 n)` steps.
-    pub(crate) fn halve(mut self) -> [Self; 2] {
+    /// Both halves, after the API failed on the whole. Repeated halving of `n` rows reaches every single row in `ceil(log2 n)`
+    /// steps.
+    pub(crate) fn halve(self) -> [Self; 2] {
+        Self { is_half: true, ..self }.split()
+    }
+
+    /// Two requests in place of one that was not sent.
+    pub(crate) fn split(mut self) -> [Self; 2] {
         let upper = self.rows.split_off(self.rows.len() / 2);
-        let half = |rows| Self { rows, attempts: self.attempts, is_half: true };
-        [half(self.rows), half(upper)]
+        let part = |rows| Self { rows, ..self };
+        [part(self.rows), part(upper)]
     }
 }
 
-/// The largest request body, for all requests of a process. It starts unbounded and falls with every request that the API
-/// finds too large.
+/// The largest request body, for all requests of a process. It starts as set, or unbounded, and falls with every request that the
+/// API finds too large.
 #[derive(Debug)]
 pub(crate) struct SizeLimit(AtomicUsize);
 
 impl SizeLimit {
-    pub(crate) fn none() -> Self {
-        Self(AtomicUsize::new(usize::MAX))
+    /// `API_MAX_BYTES`; `None` is no limit.
+    pub(crate) fn new(max_bytes: Option<u32>) -> Self {
+        Self(AtomicUsize::new(max_bytes.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))))
+    }
+
+    /// Whether there is a limit, and this is beyond it. The body is only made if there is one.
+    pub(crate) fn is_exceeded_by(&self, body_bytes: impl FnOnce() -> usize) -> bool {
+        let limit = self.get();
+        limit < usize::MAX && body_bytes() > limit
     }
 
     /// Lowers the limit to half of what was too large; returns it if it is new.
@@ -153,7 +166,7 @@ mod tests {
             (&[1, 2, 3, 1, 2, 3], 3, &[&[0, 1, 2], &[3, 4, 5]]),
         ];
         for (ids, max_rows, expected) in cases {
-            assert_eq!(positions(&split(ids, max_rows, &SizeLimit::none())), expected, "{ids:?}");
+            assert_eq!(positions(&split(ids, max_rows, &SizeLimit::new(None))), expected, "{ids:?}");
         }
     }
 
@@ -161,7 +174,7 @@ mod tests {
     fn no_request_has_more_rows_than_allowed() {
         let ids: Vec<u128> = (0..10).collect();
         let lengths = |max_rows| -> Vec<usize> {
-            split(&ids, max_rows, &SizeLimit::none()).iter().map(|group| group.rows.len()).collect()
+            split(&ids, max_rows, &SizeLimit::new(None)).iter().map(|group| group.rows.len()).collect()
         };
         assert_eq!(lengths(4), [4, 4, 2]);
         assert_eq!((lengths(5), lengths(10), lengths(100)), (vec![5, 5], vec![10], vec![10]));
@@ -170,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_limit_holds_for_bodies_of_more_than_one_row() {
-        let limit = SizeLimit::none();
+        let limit = SizeLimit::new(None);
         let one = transaction(1).as_json().len();
         // The brackets and commas of the body count too.
         assert_eq!(limit.lower_below(2 * (3 * one + 4)), Some(3 * one + 4));
@@ -187,7 +200,7 @@ mod tests {
             max_rows in 1_usize..40,
             limit in 1_usize..3_000,
         ) {
-            let size = SizeLimit::none();
+            let size = SizeLimit::new(None);
             size.lower_below(2 * limit);
             let groups = split(&ids, max_rows, &size);
             let mut all: Vec<usize> = groups.iter().flat_map(|group| &group.rows).map(|row| row.position).collect();
@@ -204,7 +217,7 @@ mod tests {
         #[test]
         fn halving_reaches_every_row_in_log2_steps(n in 1_usize..300) {
             let ids: Vec<u128> = (0..n as u128).collect();
-            let mut groups = split(&ids, n, &SizeLimit::none());
+            let mut groups = split(&ids, n, &SizeLimit::new(None));
             let mut steps = 0;
             while groups.iter().any(|group| !group.is_single()) {
                 steps += 1;

@@ -2,6 +2,7 @@
 
 mod broken_model;
 mod forms;
+mod load;
 mod malformed_input;
 mod no_health;
 mod outages;

@@ -6,7 +6,7 @@ use assay_transaction::{FailureClass, Prediction};
 
 use super::stub::{Reply, Stub, scores};
 use super::{assert_outcomes, entries, entry, id, options, quick, score, scorer};
-use crate::{ApiEndpoint, ApiOptions, Scorer, ScoringError};
+use crate::{ApiEndpoint, ApiOptions, ConcurrencyMode, Scorer, ScoringError};
 
 #[tokio::test]
 async fn every_row_comes_back_with_its_prediction() {
@@ -197,16 +197,29 @@ async fn a_chunk_is_sent_in_requests_at_the_same_time() {
 
 #[test]
 fn the_longest_bisection_counts_requests() {
-    let options = ApiOptions { max_retries: 3, api_max_workers: 2, ..options() };
-    let scorer = Scorer::with_policy("http://ml-api", &options, quick()).unwrap();
-    let timeouts = |rows: usize, batch_size: usize| {
+    let timeouts = |api_max_workers: u16, api_concurrency, rows: usize, batch_size: usize| {
+        let options = ApiOptions { max_retries: 3, api_max_workers, api_concurrency, ..options() };
+        let scorer = Scorer::with_policy("http://ml-api", &options, quick()).unwrap();
         let batch_size = std::num::NonZeroUsize::new(batch_size).unwrap();
         scorer.longest_bisection(rows, batch_size).as_secs_f64() / options.api_timeout.as_secs_f64()
     };
     // Four attempts of 100 rows, six halves, four attempts of the row.
-    for (rows, batch_size, expected) in
-        [(100, 100, 14), (20, 100, 12), (500, 100, 14 + 2), (200, 100, 14), (3, 1, 8 + 1)]
-    {
-        assert!((timeouts(rows, batch_size) - f64::from(expected)).abs() < 1e-9, "{rows} rows, {batch_size} a request");
+    let cases = [
+        (2, ConcurrencyMode::Fixed, 100, 100, 14),
+        (2, ConcurrencyMode::Fixed, 20, 100, 12),
+        (2, ConcurrencyMode::Fixed, 500, 100, 14 + 2),
+        (2, ConcurrencyMode::Fixed, 200, 100, 14),
+        (2, ConcurrencyMode::Fixed, 3, 1, 8 + 1),
+        (20, ConcurrencyMode::Fixed, 500, 100, 14),
+        // Time-outs leave two at a time.
+        (20, ConcurrencyMode::Adaptive, 500, 100, 14 + 2),
+        (1, ConcurrencyMode::Adaptive, 500, 100, 14 + 4),
+    ];
+    for (workers, mode, rows, batch_size, expected) in cases {
+        let found = timeouts(workers, mode, rows, batch_size);
+        assert!(
+            (found - f64::from(expected)).abs() < 1e-9,
+            "{found}: {rows} rows, {batch_size} a request, {workers} {mode:?}"
+        );
     }
 }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::stub::{Reply, Stub};
 use super::{assert_outcomes, entries, entry, options, quick, score, scorer, scorer_with, within};
-use crate::{ApiOptions, Scorer};
+use crate::{ApiOptions, ConcurrencyMode, Scorer};
 
 const N: u64 = 100;
 /// `ceil(log2 N)`.
@@ -96,7 +96,7 @@ async fn no_more_requests_at_a_time_than_workers() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let three = ApiOptions { api_max_workers: 3, ..options() };
+    let three = ApiOptions { api_max_workers: 3, api_concurrency: ConcurrencyMode::Fixed, ..options() };
     let scorer = Scorer::with_policy(&url, &three, quick()).unwrap();
     let found = within(join_all((0..30).map(|chunk| score(&scorer, entries(chunk * 5..chunk * 5 + 5, "", &[]))))).await;
     assert!(found.iter().all(|found| found.predicted.len() == 5));
