@@ -2,7 +2,7 @@
 //! keep what belongs to a transaction, and receive outcomes in order.
 //!
 //! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`) waits at the circuit
-//! breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes), and goes out
+//! breaker (`breaker`) while the API does not work, keeps the pace of the fleet (`pace`, `pacing`), takes a permit (`permits`, shared between the lanes), and goes out
 //! through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request means, `api::health` asks the health
 //! check if there is one, and `canary` keeps a broken model from failing rows.
 //!
@@ -17,6 +17,8 @@ mod error;
 mod failure;
 mod metrics;
 mod options;
+mod pace;
+mod pacing;
 mod permits;
 mod request;
 mod split;
@@ -31,4 +33,5 @@ pub use client::Scorer;
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::{ApiEndpoint, ApiOptions};
+pub use pace::{ApiHold, Pace, ToldHold};
 pub use permits::ApiPermit;

@@ -1,5 +1,6 @@
 //! The settings of the ML API's client.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use assay_connect::{RetryPolicy, SecretString, endpoint_options};
@@ -33,6 +34,9 @@ pub struct ApiOptions {
     /// Longest time for one request to the ML API.
     #[arg(long, env = "API_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     pub api_timeout: Duration,
+    /// Most transactions a second of the whole fleet to the ML API, shared out between its predictors [default: what the API allows].
+    #[arg(long, env = "API_RATE_LIMIT", value_name = "ROWS")]
+    pub api_rate_limit: Option<NonZeroU32>,
 }
 
 impl Default for ApiOptions {
@@ -43,6 +47,7 @@ impl Default for ApiOptions {
             realtime_reserve: Ratio::QUARTER,
             max_retries: 3,
             api_timeout: Duration::from_secs(30),
+            api_rate_limit: None,
         }
     }
 }
@@ -123,6 +128,8 @@ mod tests {
             (["--max-retries", "-1"], "-1"),
             (["--api-timeout", "30"], "such as 30s"),
             (["--api-timeout", "0s"], "such as 30s"),
+            (["--api-rate-limit", "0"], "zero"),
+            (["--api-rate-limit", "-5"], "-5"),
         ];
         for (arguments, expected) in cases {
             let error = parse(&arguments).unwrap_err().to_string();

@@ -4,6 +4,7 @@ mod broken_model;
 mod malformed_input;
 mod no_health;
 mod outages;
+mod politeness;
 mod responses;
 mod rows_at_fault;
 mod start;
