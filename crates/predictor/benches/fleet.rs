@@ -1,10 +1,12 @@
 //! Four predictors at an ML API that allows 10,000 transactions a second and answers 429 with `Retry-After: 1` beyond that: what share of
-//! the requests is refused, and what share of the allowed rate is used, in the second half of 120 seconds. No limit is set.
+//! the requests is refused, and what share of the allowed rate is used, in the second half of 120 seconds. Without `LIMIT` (`API_RATE_LIMIT`),
+//! the fleet has to learn the rate.
 //!
-//!     cargo bench -p assay-predictor --bench fleet [-- SECONDS]
+//!     cargo bench -p assay-predictor --bench fleet [-- SECONDS [LIMIT]]
 //!
 //! The goals: at most 2 % refused, at least 95 % used. Decision 0040 has the figures.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -58,7 +60,9 @@ impl Api {
 
 #[tokio::main]
 async fn main() {
-    let seconds: u32 = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(120);
+    let mut numbers = std::env::args().filter_map(|argument| argument.parse::<u32>().ok());
+    let seconds = numbers.next().unwrap_or(120);
+    let options = ApiOptions { api_rate_limit: numbers.next().and_then(NonZeroU32::new), ..ApiOptions::default() };
     let half = Duration::from_secs(seconds.into()) / 2;
     let begun = Instant::now();
     let (counted_from, zero) = (begun + half, 0.0);
@@ -68,7 +72,7 @@ async fn main() {
     let (broker, stop) = (InProcess::new(64), CancellationToken::new());
     let mut tasks = JoinSet::new();
     for _ in 0..PREDICTORS {
-        let scorer = Arc::new(Scorer::new(&url, &ApiOptions::default()).expect("the address is right"));
+        let scorer = Arc::new(Scorer::new(&url, &options).expect("the address is right"));
         let (broker, stop) = (Arc::clone(&broker), stop.clone());
         let progress = Arc::new(PredictProgress::default());
         tasks.spawn(async move {

@@ -126,6 +126,9 @@ mod tests {
         members.hear(notice(0, true, true), start);
         assert_eq!(share(&mut members, start), "333");
         let later = start + Duration::from_secs(3);
+        for seconds in 1..3 {
+            members.hear_itself(start + Duration::from_secs(seconds));
+        }
         members.hear(notice(1, true, false), later);
         assert_eq!(share(&mut members, later), "333");
         assert_eq!(share(&mut members, later + Duration::from_secs(1)), "500");
