@@ -67,15 +67,17 @@ impl Fleet {
         }
         loop {
             tokio::select! {
-                // An error would mean that the scorer is gone, but `self` holds it.
-                _ = holds.changed() => self.tell_hold(broker, &mut holds).await,
-                _ = state.changed() => self.tell_circuit(broker, &mut state).await,
-                () = self.newcomer.notified(), if has_limit => self.show_life(broker, false).await,
+                biased;
                 () = sleep_until(share_due), if has_limit => {
                     self.take_share();
                     self.show_life(broker, false).await;
                     share_due = Instant::now() + HEARTBEAT;
                 }
+                // Before the circuit that opens for the same reason, as it binds. An error would mean that the scorer is gone, but
+                // `self` holds it.
+                _ = holds.changed() => self.tell_hold(broker, &mut holds).await,
+                _ = state.changed() => self.tell_circuit(broker, &mut state).await,
+                () = self.newcomer.notified(), if has_limit => self.show_life(broker, false).await,
             }
             sleep(PAUSE).await;
         }
@@ -205,9 +207,9 @@ impl Fleet {
     }
 }
 
-/// At most once: what is lost is told again, or found out from the API.
+/// At most once, and not while the broker is away: what is lost is told again, or found out from the API.
 async fn broadcast(broker: &dyn Broker, kind: &str, encoded: Result<Vec<u8>, WireError>) {
-    let Ok(body) = encoded else { return };
+    let (Ok(body), Ok(())) = (encoded, broker.health()) else { return };
     if let Err(error) = broker.broadcast(Message::without_run(kind, body)).await {
         debug!("cannot tell the other predictors: {error}");
     }

@@ -144,6 +144,11 @@ impl Pace {
         self.holds.subscribe()
     }
 
+    /// How long nothing is sent from now on.
+    pub fn held_for(&self) -> Duration {
+        self.gate().hold_end.saturating_sub(self.now())
+    }
+
     /// Takes a pause that another process tells of. Returns how long it is from now, or `None` if this process goes on.
     pub fn heed(&self, told: ToldHold) -> Option<Duration> {
         let now = self.now();

@@ -27,12 +27,16 @@ const LEAST_KEPT: f64 = 0.3;
 const KEPT_UNMEASURED: f64 = 0.85;
 /// How far a rate moves towards the one of the process that was refused.
 const EVENING: f64 = 0.2;
+/// How many times as much or as little as its own rate a process believes.
+const CREDIBLE: f64 = 10.0;
 /// Without requests that wait for the rate, for so long, what was accepted is no measure of what is allowed.
 const LONGEST_GAP: Duration = Duration::from_secs(2);
 /// Before the first refusal, what was accepted in one or two of these is the measure.
 const WINDOW: Duration = Duration::from_secs(5);
 /// The lowest rate. Growth brings any rate back.
 const LOWEST: f64 = 1.0;
+/// The highest rate of another process that is believed: more than an API serves.
+const HIGHEST_TOLD: f64 = 1e7;
 /// The longest share of a second that unused tokens are kept for: it covers what a busy process is late.
 const BURST_SECONDS: f64 = 0.25;
 /// The longest wait until tokens are looked at again, as the rate may change meanwhile.
@@ -104,7 +108,7 @@ impl LearnedRate {
     /// of `hold`. Returns the new rate if it was measured.
     pub(crate) fn refused(&mut self, now: Duration, hold: Duration, told: Option<f64>) -> Option<f64> {
         let is_measured = self.accepted > 0.0 && (self.rate.is_none() || self.is_measured && !self.has_gap(now));
-        let measured = self.measure(now);
+        let (measured, told) = (self.measure(now), told.filter(|told| (LOWEST..=HIGHEST_TOLD).contains(told)));
         let rate = match (self.rate, told) {
             (None, _) if is_measured => Some(measured),
             (None, told) => told,
@@ -115,7 +119,10 @@ impl LearnedRate {
             (Some(rate), None) if self.accepted == 0.0 => Some(rate),
             (Some(rate), None) => Some(KEPT_UNMEASURED * rate),
         };
-        self.rate = rate.map(|rate| (rate + told.map_or(0.0, |told| EVENING * (told - rate))).max(LOWEST));
+        self.rate = rate.map(|rate| {
+            let other = told.map_or(rate, |told| told.clamp(rate / CREDIBLE, rate * CREDIBLE));
+            (rate + EVENING * (other - rate)).max(LOWEST)
+        });
         *self = Self {
             rate: self.rate,
             began: now,

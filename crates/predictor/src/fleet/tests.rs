@@ -1,8 +1,11 @@
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_queue::{BroadcastListener, InProcess};
 use assay_scoring::ApiOptions;
 use assay_transaction::EncodedTransaction;
+use axum::Router;
+use axum::http::{StatusCode, header};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -70,6 +73,39 @@ async fn a_hold_is_for_the_same_ml_api_and_shows_no_credentials() {
         fleet.receive(&hold(endpoint, kind));
         assert_eq!(is_held(&fleet).await, is_expected, "{endpoint} {kind:?}");
     }
+}
+
+/// An ML API that always asks for a pause of a minute, and the number of its requests.
+async fn refusing_api() -> (String, Arc<AtomicUsize>) {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    let refuse = async move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "60")])
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(refuse)).await });
+    (url, requests)
+}
+
+#[tokio::test]
+async fn a_pause_that_one_is_asked_for_holds_for_all() {
+    let (url, requests) = refusing_api().await;
+    let (broker, fleets) = (InProcess::new(10), [fleet(&url, 0), fleet(&url, 0), fleet(URL, 0)]);
+    let _tasks = connect(&broker, &fleets).await;
+    // Its circuit opens, as the API has never scored.
+    assert!(!is_held(&fleets[0]).await);
+    let told = async {
+        while fleets[1].pace().held_for().is_zero() {
+            sleep(SECOND / 100).await;
+        }
+    };
+    tokio::time::timeout(50 * SECOND, told).await.expect("it hears of the pause");
+    assert!(fleets[1].pace().held_for() > 50 * SECOND);
+    assert!(is_held(&fleets[1]).await);
+    assert_eq!(requests.load(Ordering::SeqCst), 1, "the second has sent nothing");
+    assert!(fleets[2].pace().held_for().is_zero(), "it has another ML API");
 }
 
 #[tokio::test(start_paused = true)]

@@ -181,12 +181,15 @@ fn a_refusal_measures_what_was_accepted_since_the_one_before() {
 fn a_refusal_that_measures_nothing_lowers_the_rate_little_or_not() {
     /// Accepted since the last refusal, whether requests waited, the rate of another; and what becomes of 1,000.
     type Case = (f64, bool, Option<f64>, f64);
-    let cases: [Case; 6] = [
+    let cases: [Case; 8] = [
         (0.0, false, None, 1_000.0),
         (0.0, true, None, 1_000.0),
         (10.0, false, None, 850.0),
         (10.0, false, Some(1_000.0), 1_000.0),
         (10.0, false, Some(2_000.0), 1_200.0),
+        // What nobody can have is not believed.
+        (10.0, false, Some(1e6), 2_800.0),
+        (10.0, false, Some(f64::MAX), 850.0),
         (10.0, true, None, 300.0),
     ];
     for (accepted, waits, told, expected) in cases {
