@@ -3,9 +3,12 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
 use super::stub::{Reply, Stub};
-use super::{assert_outcomes, entries, options, quick, score, score_chunks, scorer, within};
-use crate::{ApiOptions, Scorer, ToldHold};
+use super::{assert_outcomes, entries, options, quick, score, score_chunks, score_until, scorer, within};
+use crate::{ApiHold, ApiOptions, ScoreError, Scorer, ToldHold};
 
 #[tokio::test]
 async fn a_refusal_between_scores_is_waited_out_and_opens_no_circuit() {
@@ -23,6 +26,31 @@ async fn a_refusal_between_scores_is_waited_out_and_opens_no_circuit() {
     assert_eq!((stats.outages, stats.retries, stats.bisections), (0, 0, 0), "{stats:?}");
     assert!(scorer.state().borrow().is_ready());
     assert_eq!((stub.requests().len(), stub.health_requests()), (4, 0));
+}
+
+#[tokio::test]
+async fn during_a_hold_nothing_is_sent_that_was_not_under_way() {
+    let stub = Stub::serve(|request| match request.number {
+        0 => Reply::Scores,
+        _ => Reply::RetryAfter(429, "9".to_owned()),
+    });
+    let two = ApiOptions { api_max_workers: 2, ..options() };
+    let scorer = Scorer::with_policy(&stub.url(), &two, quick()).unwrap();
+    score(&scorer, entries(0..9, "", &[])).await;
+    let (mut holds, stop) = (scorer.pace().holds(), CancellationToken::new());
+    // Most of these have passed the gate, and wait for one of two permits.
+    let work = join_all((1..20).map(|chunk| score_until(&scorer, entries(chunk * 9..chunk * 9 + 9, "", &[]), &stop)));
+    let wait = async {
+        holds.changed().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stop.cancel();
+    };
+    let (ended, ()) = within(async { tokio::join!(work, wait) }).await;
+    assert!(ended.iter().all(|ended| *ended == Err(ScoreError::Stopped)));
+    assert!(stub.requests().len() <= 3, "{}", stub.requests().len());
+    let ApiHold { reason, rate, .. } = holds.borrow().clone().unwrap();
+    assert!(reason.contains("429") && rate.is_some(), "{reason} {rate:?}");
+    assert_eq!(scorer.stats().outages, 0);
 }
 
 #[tokio::test]
