@@ -4,12 +4,15 @@
 //! once that is confirmed, the queue crate acknowledges the message. If a predictor dies, its messages are delivered again,
 //! and the writer records an identity once. Live messages share requests (`micro_batch`); those of external producers are
 //! read by `external`, once the writers' notices (`notices`) name the scheme of their ids (`id_scheme`). Chunks of a stopped run
-//! (`stopped_runs`) are forwarded to the writer as failed.
+//! (`stopped_runs`) are forwarded to the writer as failed. The predictors of a
+//! fleet (`fleet`, `members`) tell each other of the ML API's pauses, and share out `API_RATE_LIMIT`.
 
 mod arguments;
 mod error;
 mod external;
+mod fleet;
 mod id_scheme;
+mod members;
 mod message;
 mod metrics;
 mod micro_batch;

@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
 use crate::external::ExternalReader;
+use crate::fleet::Fleet;
 use crate::id_scheme::KnownIdScheme;
 use crate::message::{IncomingMessage, decode};
 use crate::micro_batch::MicroBatches;
-use crate::notices::listen;
+use crate::notices::follow;
 use crate::score::MessageScorer;
 use crate::stopped_runs::StoppedRuns;
 use crate::{LiveOptions, PredictError, PredictProgress, metrics};
@@ -39,6 +40,7 @@ pub async fn run(
     info!("scoring with up to {concurrency} requests at a time");
     warn_of_short_hold(&scorer, live.api_batch_size, broker.hold_timeout());
     let stopped = Arc::new(StoppedRuns::default());
+    let fleet = Fleet::join(Arc::clone(&scorer));
     let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let (micro_batches, collector) =
         MicroBatches::new(Arc::clone(&scorer), live.clone(), live_messages, shutdown.clone());
@@ -63,12 +65,24 @@ pub async fn run(
     // The collector ends with the lanes, which hold its senders.
     let served = async { tokio::join!(lanes, collector.run()).0 };
     let mut served = std::pin::pin!(served);
-    tokio::select! {
-        served = &mut served => return served,
+    let coordinated = async {
+        // It listens before it tells, so that the others' answers are heard.
+        let listener = broker.listen().await?;
+        tokio::select! {
+            () = follow(listener, &stopped, &ids, &fleet) => Ok(()),
+            never = fleet.tell(&*broker) => match never {},
+        }
+    };
+    let ended = tokio::select! {
+        served = &mut served => served,
         // Received notices stay known; if the broker is closed, the lanes end too.
-        listened = listen(&*broker, &stopped, &ids) => listened?,
-    }
-    served.await
+        coordinated = coordinated => match coordinated {
+            Ok(()) => served.await,
+            Err(error) => Err(PredictError::Broker(error)),
+        }
+    };
+    fleet.leave(&*broker).await;
+    ended
 }
 
 /// Warns if a chunk can be deferred while a row at fault is still looked for.

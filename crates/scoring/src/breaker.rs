@@ -122,7 +122,6 @@ impl CircuitBreaker {
         self.inner().outages
     }
 
-    #[cfg(test)]
     pub(crate) fn time_until_probe(&self) -> Duration {
         self.inner().not_before.saturating_duration_since(Instant::now())
     }

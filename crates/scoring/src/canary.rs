@@ -96,11 +96,14 @@ impl RequestExecutor<'_> {
     }
 
     pub(crate) async fn send_canary(self, canary: Canary) -> Result<CanaryResult, ScoreError> {
-        let ClientState { successes, breaker, counters, .. } = self.shared;
+        let ClientState { successes, breaker, pace, counters, .. } = self.shared;
+        let admission = pace.admit(1, self.lane, self.stop).await?;
         let permit = self.acquire_permit().await?;
         counters.count_canary();
         let sent = successes.tick();
-        Ok(match self.send(std::iter::once((canary.id, &canary.transaction)), permit).await {
+        let response = self.send(std::iter::once((canary.id, &canary.transaction)), permit).await;
+        admission.end(response.as_ref().map(|_| ()));
+        Ok(match response {
             Ok(rows) if rows.iter().all(Result::is_ok) => {
                 successes.record(sent, || canary);
                 breaker.record_success();

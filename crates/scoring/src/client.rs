@@ -22,6 +22,7 @@ use crate::failure::Symptom;
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
 use crate::options::TLS_PREFIX;
+use crate::pace::Pace;
 use crate::permits::{ApiPermit, ApiPermits};
 use crate::request::{ClientState, RequestExecutor};
 use crate::retry_budget::RetryBudget;
@@ -65,6 +66,7 @@ impl Scorer {
         let permits = ApiPermits::new(max_workers, options.realtime_reserve);
         let shared = ClientState {
             breaker: CircuitBreaker::new(http.address(), http.predict_path(), &policy),
+            pace: Pace::new(http.address(), options.api_rate_limit, &policy),
             http,
             protocol,
             health_check: HealthCheck::default(),
@@ -235,9 +237,13 @@ impl Scorer {
         Ok(id)
     }
 
-    /// Time until the next probe.
-    #[cfg(test)]
-    pub(crate) fn time_until_probe(&self) -> Duration {
+    /// The pace of this process, which the fleet shares.
+    pub fn pace(&self) -> &Pace {
+        &self.shared.pace
+    }
+
+    /// Time until the next probe, while the API does not work.
+    pub fn time_until_probe(&self) -> Duration {
         self.shared.breaker.time_until_probe()
     }
 

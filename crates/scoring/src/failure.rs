@@ -153,6 +153,11 @@ impl Symptom {
         matches!(self, Self::TimedOutHealthy | Self::TimedOutUnhealthy)
     }
 
+    /// Whether the API limits how often, or how much, it is asked.
+    pub(crate) fn is_too_often(&self) -> bool {
+        matches!(self, Self::Status { code: 429, .. })
+    }
+
     /// Whether the request was too large, so that later ones should be smaller.
     pub(crate) fn is_too_large(&self) -> bool {
         matches!(self, Self::Status { code: 413, .. })

@@ -2,11 +2,11 @@
 //! keep what belongs to a transaction, and receive outcomes in order.
 //!
 //! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`)
-//! waits at the circuit breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes;
-//! `concurrency` decides how many there are), and goes out through `api::http`, with `credentials`, and a body written by
-//! `api::protocol`; `form` learns what the API takes, and `scale` brings the scores of its response to one scale. `failure` decides
-//! what a failed request means, `retry_budget` bounds how often it is repeated, `api::health` asks the health check if there is one,
-//! and `canary` keeps a broken model from failing rows.
+//! waits at the circuit breaker (`breaker`) while the API does not work, keeps the pace of the fleet (`pace`, `pacing`), takes a
+//! permit (`permits`, shared between the lanes; `concurrency` decides how many there are), and goes out through `api::http`, with
+//! `credentials`, and a body written by `api::protocol`; `form` learns what the API takes, and `scale` brings the scores of its
+//! response to one scale. `failure` decides what a failed request means, `retry_budget` bounds how often it is repeated,
+//! `api::health` asks the health check if there is one, and `canary` keeps a broken model from failing rows.
 //!
 //! Guarantees: every transaction has exactly one outcome; a row fails only if the model is known to work; an outage, a broken
 //! model or a wrong setting is waited out, and fails no row. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
@@ -22,6 +22,8 @@ mod failure;
 mod form;
 mod metrics;
 mod options;
+mod pace;
+mod pacing;
 mod permits;
 mod reason;
 mod request;
@@ -42,6 +44,7 @@ pub use credentials::ApiCredentials;
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::{ApiEndpoint, ApiOptions, ConcurrencyMode, ProtocolName};
+pub use pace::{ApiHold, Pace, ToldHold};
 pub use permits::ApiPermit;
 #[doc(hidden)]
 pub use reason::Reason;

@@ -17,6 +17,8 @@ const RETRIES_DELAYED: &str = "assay_predictor_retries_delayed_total";
 const BISECTIONS: &str = "assay_predictor_bisections_total";
 const CANARIES: &str = "assay_predictor_controls_total";
 const OPEN: &str = "assay_predictor_circuit_open";
+const HOLD: &str = "assay_predictor_api_hold_seconds";
+const RATE: &str = "assay_predictor_api_rate_rows_per_second";
 
 /// The outcome of a request that scored all of its rows.
 const SUCCESS: &str = "success";
@@ -35,6 +37,14 @@ pub(crate) fn describe() {
     describe_counter!(BISECTIONS, "Requests whose rows were halved to find the ones at fault.");
     describe_counter!(CANARIES, "Requests with a known good transaction, to tell rows at fault from a broken model.");
     describe_gauge!(OPEN, "1 while no rows are sent because the ML API is unavailable, broken or misconfigured.");
+    describe_gauge!(
+        HOLD,
+        "How long a pause lasts that the ML API asked the fleet for; 0 once it is over and requests go out again."
+    );
+    describe_gauge!(
+        RATE,
+        "Transactions a second that this predictor may send: its share of API_RATE_LIMIT, and what the ML API was seen to allow."
+    );
     for class in [SymptomClass::Unavailable, SymptomClass::Suspect, SymptomClass::Rejected, SymptomClass::Misconfigured]
     {
         counter!(REQUESTS, "outcome" => class.label()).absolute(0);
@@ -59,6 +69,15 @@ pub(crate) fn count_delayed_retry() {
 
 pub(crate) fn set_breaker_open(is_open: bool) {
     gauge!(OPEN).set(u32::from(is_open));
+}
+
+pub(crate) fn set_hold(hold: Duration) {
+    gauge!(HOLD).set(hold);
+}
+
+/// `kind`: `share` or `learned`.
+pub(crate) fn set_rate(kind: &'static str, rows_per_second: f64) {
+    gauge!(RATE, "kind" => kind).set(rows_per_second);
 }
 
 /// Counts a request as in flight until it is dropped.

@@ -1,6 +1,7 @@
 //! The settings of the ML API's client.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,6 +89,9 @@ pub struct ApiOptions {
     /// Longest time for one request to the ML API.
     #[arg(long, env = "API_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = parse_timeout)]
     pub api_timeout: Duration,
+    /// Most transactions a second of the whole fleet to the ML API, shared out between its predictors [default: what the API allows].
+    #[arg(long, env = "API_RATE_LIMIT", value_name = "ROWS")]
+    pub api_rate_limit: Option<NonZeroU32>,
     /// How predictions belong to transactions: by their ids, or by their position if the response has no ids.
     #[arg(long, env = "ML_API_MATCH", value_name = "BY", value_enum, default_value_t)]
     pub ml_api_match: Matching,
@@ -125,6 +129,7 @@ impl Default for ApiOptions {
             api_timeout: Duration::from_secs(30),
             ml_api_match: Matching::default(),
             score_scale: ScoreScale::default(),
+            api_rate_limit: None,
         }
     }
 }
@@ -237,6 +242,8 @@ mod tests {
             (["--ml-api-health-path", "http://host"], "no address"),
             (["--ml-api-match", "order"], "id, position"),
             (["--score-scale", "raw"], "probability, percent, logit"),
+            (["--api-rate-limit", "0"], "zero"),
+            (["--api-rate-limit", "-5"], "-5"),
         ];
         for (arguments, expected) in cases {
             let error = parse(&arguments).unwrap_err().to_string();

@@ -24,6 +24,7 @@ use crate::concurrency::{AttemptOutcome, ConcurrencyLimit};
 use crate::failure::{Symptom, SymptomClass};
 use crate::metrics::{self, ScorerCounters};
 use crate::options::Policy;
+use crate::pace::Pace;
 use crate::permits::{ApiPermit, ApiPermits};
 use crate::retry_budget::RetryBudget;
 use crate::scale::ScaleCheck;
@@ -45,6 +46,7 @@ pub(crate) struct ClientState {
     pub(crate) concurrency: ConcurrencyLimit,
     pub(crate) retry_budget: RetryBudget,
     pub(crate) breaker: CircuitBreaker,
+    pub(crate) pace: Pace,
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
     pub(crate) scale: ScaleCheck,
@@ -232,32 +234,35 @@ impl<'a> RequestExecutor<'a> {
 
     /// Sends a group until a response says something about its rows.
     async fn request(self, group: &RowGroup, disconnects: &mut Disconnects) -> Result<GroupResponse, ScoreError> {
-        let ClientState { breaker, successes, .. } = self.shared;
+        let ClientState { breaker, pace, successes, .. } = self.shared;
         let (mut may_be_stale, mut probes) = (true, 0);
         loop {
-            // A request that waits at the breaker must not keep a permit from the probe.
-            let reserved_permit = self.take_reserved_permit().filter(|_| breaker.is_closed());
-            let (probe, permit) = if let Some(permit) = reserved_permit {
-                (None, permit)
-            } else {
-                let probe = self.admit().await?;
-                if probe.is_some() && disconnects.count >= MAX_DISCONNECTS {
-                    match self.distinguish_from_outage(disconnects).await? {
-                        Some(failed) => return Ok(GroupResponse::Failed(failed)),
-                        None => continue,
-                    }
+            // A request that waits at the breaker, or for the end of a hold, must not keep a permit from the probe.
+            let reserved_permit = self.take_reserved_permit().filter(|_| breaker.is_closed() && !pace.is_held());
+            let probe = if reserved_permit.is_some() { None } else { self.admit().await? };
+            if probe.is_some() && disconnects.count >= MAX_DISCONNECTS {
+                match self.distinguish_from_outage(disconnects).await? {
+                    Some(failed) => return Ok(GroupResponse::Failed(failed)),
+                    None => continue,
                 }
-                if let Some(Probe { reason, .. }) = probe
-                    && !self.does_scale_fit(reason).await?
-                {
-                    continue;
-                }
-                (probe, self.acquire_permit().await?)
+            }
+            if let Some(Probe { reason, .. }) = probe
+                && !self.does_scale_fit(reason).await?
+            {
+                continue;
+            }
+            let size = if probe.is_some() { 1 } else { group.rows.len() };
+            let admission = pace.admit(size, self.lane, self.stop).await?;
+            let permit = match reserved_permit {
+                Some(permit) => permit,
+                None => self.acquire_permit().await?,
             };
-            if probe.is_none() && !breaker.is_closed() {
+            if probe.is_none() && !breaker.is_closed() || admission.is_overtaken() {
+                admission.withdraw();
                 continue;
             }
             if probe.is_none() && self.is_too_large(group) {
+                admission.withdraw();
                 return Ok(GroupResponse::TooLarge);
             }
             // A probe is one transaction, another each time, as one may be at fault itself.
@@ -274,6 +279,7 @@ impl<'a> RequestExecutor<'a> {
             let sent = successes.tick();
             let response = self.send(rows.iter().map(|row| (row.id, self.transaction(row))), permit).await;
             let at = successes.tick();
+            let is_asked_too_often = admission.end(response.as_ref().map(|_| ()));
             let error = match response {
                 Ok(results) => {
                     let scored = rows.iter().zip(&results).find(|(_, result)| result.is_ok());
@@ -314,6 +320,7 @@ impl<'a> RequestExecutor<'a> {
                 (None, Some(_)) if disconnects.count >= MAX_DISCONNECTS => {
                     return Ok(GroupResponse::Failed(self.failed_request(error.symptom, at)));
                 }
+                (None, Some(_)) if is_asked_too_often => {}
                 (None, Some(reason)) => self.shared.open_breaker(reason, &error),
                 (_, None) => {
                     if let Some(Probe { reason, .. }) = &probe {

@@ -359,6 +359,7 @@ async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
         ("assay_loader", "assay.transactions", false),
         ("assay_loader", "assay.scored", false),
         ("assay_predictor", "assay.scored", true),
+        ("assay_predictor", "assay.control", true),
         ("assay_predictor", "assay.transactions", false),
         ("assay_predictor", "assay.chunks", false),
         ("assay_writer", "assay.transactions", false),

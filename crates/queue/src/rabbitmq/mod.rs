@@ -24,6 +24,7 @@ mod wire;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use assay_transaction::Lane;
@@ -32,8 +33,9 @@ use lapin::types::ShortString;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
-use self::connect::{ConnectionSettings, PersistentConnection};
+use self::connect::{ConnectionSettings, NOT_ALLOWED, PersistentConnection};
 use self::consume::events::RabbitMqEventQueue;
 use self::consume::{ConsumerOptions, RabbitMqConsumer, broadcast as listener};
 use self::publish::Publisher;
@@ -67,9 +69,14 @@ pub(crate) struct RabbitMq {
     shares: PrefetchShares,
     /// Of its consumer of live transactions.
     priority: i32,
+    /// Set once RabbitMQ refused a broadcast: it ends the connection each time.
+    may_not_broadcast: AtomicBool,
     consumers: TaskTracker,
     closing: CancellationToken,
 }
+
+/// Why nothing is broadcast any more.
+const NO_BROADCASTS: &str = "RabbitMQ does not let the user of AMQP_URL publish to the control exchange";
 
 impl RabbitMq {
     pub(crate) async fn connect(options: &BrokerOptions, stage: &str, startup: Duration) -> Result<Self, BrokerError> {
@@ -92,6 +99,7 @@ impl RabbitMq {
             dead_budget: MemoryBudget::new(REALTIME_BYTES),
             shares: PrefetchShares::default(),
             priority: any_priority(),
+            may_not_broadcast: AtomicBool::new(false),
             consumers: TaskTracker::new(),
             closing: CancellationToken::new(),
         })
@@ -185,7 +193,20 @@ impl Broker for RabbitMq {
     }
 
     async fn broadcast(&self, message: Message) -> Result<(), PublishError> {
-        self.publisher.publish(self.settings.topology.control(), wire::encode(message, None, None)?).await
+        if self.may_not_broadcast.load(Ordering::Relaxed) {
+            return Err(PublishError::Unavailable(NO_BROADCASTS.to_owned()));
+        }
+        let target = self.settings.topology.control();
+        let exchange = target.exchange.clone();
+        let published = self.publisher.publish(target, wire::encode(message, None, None)?).await;
+        if let Err(PublishError::Unavailable(cause)) = &published
+            && cause.contains(NOT_ALLOWED)
+            && cause.contains(exchange.as_str())
+            && !self.may_not_broadcast.swap(true, Ordering::Relaxed)
+        {
+            warn!("{NO_BROADCASTS} ({cause}): grant it, as deploy/rabbitmq/permissions does, and restart");
+        }
+        published
     }
 
     async fn publish_to_feed(&self, key: &str, message: Message) -> Result<(), PublishError> {

@@ -6,6 +6,7 @@ mod load;
 mod malformed_input;
 mod no_health;
 mod outages;
+mod politeness;
 mod protocols;
 mod requests;
 mod responses;

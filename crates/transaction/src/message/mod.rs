@@ -6,6 +6,7 @@ mod chunk;
 mod chunk_body;
 mod encoded;
 mod feed;
+mod hold;
 mod identities;
 pub(crate) mod json_writer;
 mod live;
@@ -24,6 +25,7 @@ pub(crate) use chunk_body::ChunkBody;
 pub use chunk_body::EncodedChunk;
 pub use encoded::EncodedTransaction;
 pub use feed::PredictionNotice;
+pub use hold::{HoldKind, HoldNotice, PredictorNotice};
 pub use identities::IdentitiesNotice;
 pub use live::{
     Day, LiveBodyError, LiveId, LiveMessage, LivePlacement, LiveRules, LiveRun, MAX_LIVE_ROWS, ParseProducerError,

@@ -39,7 +39,7 @@ const RECONNECT: RetryPolicy = RetryPolicy::new(Duration::from_millis(100), Dura
 /// How often a silent connection is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// The start of RabbitMQ's reply to a user without permission.
-const NOT_ALLOWED: &str = "ACCESS_REFUSED";
+pub(super) const NOT_ALLOWED: &str = "ACCESS_REFUSED";
 
 /// What all connections of a broker share.
 pub(super) struct ConnectionSettings {

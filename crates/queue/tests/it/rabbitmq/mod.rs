@@ -4,6 +4,7 @@ mod connections;
 mod consumer_timeout;
 mod events;
 mod malformed_input;
+mod permissions;
 mod poison;
 mod priorities;
 mod upgrade;
