@@ -97,49 +97,22 @@ impl Default for Protocol {
 impl Protocol {
     /// The protocol that the settings name.
     pub(crate) fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
-        let name = options.ml_api_protocol;
-        let refused = |problem: String| ScoringError::Setting(problem);
-        if name == ProtocolName::Native {
-            if options.ml_api_features.is_some() {
-                return Err(refused(
-                    "ML_API_FEATURES is not used by ML_API_PROTOCOL=native, which sends transactions as they are: remove one".to_owned(),
-                ));
-            }
-            return Ok(Self::Native(options.ml_api_match));
-        }
-        let Some(path) = &options.ml_api_features else {
-            return Err(refused(format!(
-                "ML_API_PROTOCOL={name} needs ML_API_FEATURES: a file that says which inputs the model takes and what of its answer is the prediction"
-            )));
-        };
-        let features = Features::read(path).map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?;
-        if name != ProtocolName::Template && features.template().is_some() {
-            return Err(refused(format!(
-                "ML_API_FEATURES has a `[template]`, which ML_API_PROTOCOL={name} does not use"
-            )));
-        }
-        if name != ProtocolName::Sagemaker && features.sagemaker().is_some() {
-            return Err(refused(format!(
-                "ML_API_FEATURES has a `[sagemaker]`, which ML_API_PROTOCOL={name} does not use"
-            )));
-        }
+        let Some(features) = read_features(options)? else { return Ok(Self::Native(options.ml_api_match)) };
         let model = options.model()?;
-        let table = match name {
+        let table = match options.ml_api_protocol {
             ProtocolName::Native => return Ok(Self::Native(options.ml_api_match)),
             ProtocolName::Oip => {
-                let model = model.ok_or_else(|| {
-                    refused("ML_API_PROTOCOL=oip needs ML_API_MODEL_NAME: the name of the model".to_owned())
-                })?;
-                let oip = OipProtocol::new(features, model, options.model_version()?);
-                return Ok(Self::Oip(Arc::new(oip.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?)));
+                let needed = "ML_API_PROTOCOL=oip needs ML_API_MODEL_NAME: the name of the model";
+                let model = model.ok_or_else(|| ScoringError::Setting(needed.to_owned()))?;
+                let oip = OipProtocol::new(features, model, options.model_version()?).map_err(wrong_features)?;
+                return Ok(Self::Oip(Arc::new(oip)));
             }
             ProtocolName::Sagemaker => return Ok(Self::Sagemaker(Arc::new(SagemakerProtocol::new(features, model)))),
             ProtocolName::Mlflow => mlflow::protocol(features),
             ProtocolName::Instances => instances::protocol(features, model),
             ProtocolName::Template => template::protocol(features),
         };
-        let table = table.map_err(|problem| refused(format!("ML_API_FEATURES: {problem}")))?;
-        Ok(Self::Table(Arc::new(table)))
+        Ok(Self::Table(Arc::new(table.map_err(wrong_features)?)))
     }
 
     /// Where transactions are sent, below the API's address.
@@ -246,4 +219,39 @@ impl Protocol {
             Self::Sagemaker(sagemaker) => Some(sagemaker.features()),
         }
     }
+}
+
+/// The features file, which every protocol but the native one needs, and that one cannot use.
+fn read_features(options: &ApiOptions) -> Result<Option<Features>, ScoringError> {
+    let name = options.ml_api_protocol;
+    let problem = match (&options.ml_api_features, name) {
+        (None, ProtocolName::Native) => return Ok(None),
+        (Some(_), ProtocolName::Native) => {
+            "ML_API_FEATURES is not used by ML_API_PROTOCOL=native, which sends transactions as they are: remove one"
+                .to_owned()
+        }
+        (None, _) => format!(
+            "ML_API_PROTOCOL={name} needs ML_API_FEATURES: a file that says which inputs the model takes and what of its answer is the \
+             prediction"
+        ),
+        (Some(path), _) => {
+            let features = Features::read(path).map_err(wrong_features)?;
+            let unused = [
+                ("template", features.template().is_some() && name != ProtocolName::Template),
+                ("sagemaker", features.sagemaker().is_some() && name != ProtocolName::Sagemaker),
+            ];
+            match unused.iter().find(|(_, is_unused)| *is_unused) {
+                Some((section, _)) => {
+                    format!("ML_API_FEATURES has a `[{section}]`, which ML_API_PROTOCOL={name} does not use")
+                }
+                None => return Ok(Some(features)),
+            }
+        }
+    };
+    Err(ScoringError::Setting(problem))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn wrong_features(problem: String) -> ScoringError {
+    ScoringError::Setting(format!("ML_API_FEATURES: {problem}"))
 }
