@@ -74,7 +74,7 @@ const STATUS_CLASSES: &[(RangeInclusive<u16>, SymptomClass)] = &[
     (429..=429, SymptomClass::Unavailable),
     (502..=504, SymptomClass::Unavailable),
     (500..=599, SymptomClass::Suspect),
-    // 401, 403, 404, 405, every other 4xx; and redirections, as a POST that follows one arrives as a GET.
+    // 401, 403, 404, 405, every other 4xx; and redirections that are not followed: to another host, or with a GET in place of the POST.
     (300..=499, SymptomClass::Misconfigured),
     (0..=u16::MAX, SymptomClass::Suspect),
 ];

@@ -43,6 +43,7 @@ fn with_secrets(program: Program, broker: &str, database: &str, http: &str) -> P
         .env("AMQP_URL", format!("amqp://user:{ENCODED}@{broker}"))
         .env("DATABASE_URL", format!("postgres://user:{ENCODED}@{database}/assay"))
         .env("ML_API_URL", format!("http://user:{ENCODED}@{http}"))
+        .env("ML_API_HEADERS", format!("x-api-key: key-{TELLTALE}"))
         .env("ENDPOINT_URL", format!("http://{http}"))
         .env("KEY", format!("key-{RAW}"))
         .env("SECRET", format!("secret-{RAW}"))

@@ -8,6 +8,7 @@ use super::super::{MISSING, ResponseError, RowResult};
 use super::Texts;
 
 const TWICE: &str = "id is in the response twice";
+const NONE_WITH_ID: &str = "no entry of the response has an id";
 const STRANGERS: &str = "the response has only ids that were not asked for";
 
 /// How the entries of a response belong to the transactions of its request.
@@ -109,8 +110,11 @@ impl<'a> Answers<'a> {
             }
             Matching::Id | Matching::Position => {}
         }
-        let has_strangers_only = with_id > 0 && results.iter().all(Option::is_none);
-        let absent = if has_strangers_only { STRANGERS } else { MISSING };
+        let absent = match results.iter().any(Option::is_some) || entries == 0 {
+            true => MISSING,
+            false if with_id == 0 => NONE_WITH_ID,
+            false => STRANGERS,
+        };
         Ok(results.into_iter().map(|result| result.unwrap_or(Err(absent.into()))).collect())
     }
 }

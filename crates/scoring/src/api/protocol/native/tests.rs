@@ -84,6 +84,7 @@ fn entries_are_matched_by_id_in_any_order() {
     let entry = |id: Uuid, text: &str| format!(r#"{{"transaction_id":"{id}","label":"{text}"}}"#);
     let (a, b, stranger) = (entry(A, "a"), entry(B, "b"), entry(Uuid::from_u128(7), "x"));
     let upper = a.replace(&A.to_string(), &A.simple().to_string().to_uppercase());
+    let no_ids = "no entry of the response has an id";
     let strangers = "the response has only ids that were not asked for";
     let (both, lacks) = ([Ok(label("a")), Ok(label("b"))], Err(MISSING.into()));
     let cases = [
@@ -92,6 +93,7 @@ fn entries_are_matched_by_id_in_any_order() {
         (format!("[{stranger},7,null,[],\"x\",{b},{upper}]"), both),
         (format!("[{b}]"), [lacks.clone(), Ok(label("b"))]),
         (format!("[{stranger}]"), [Err(strangers.into()), Err(strangers.into())]),
+        (r#"[{"error":"model not loaded"}]"#.to_owned(), [Err(no_ids.into()), Err(no_ids.into())]),
         (format!("[{a},{b},{a}]"), [Err("id is in the response twice".into()), Ok(label("b"))]),
         ("[]".to_owned(), [lacks.clone(), lacks]),
     ];
