@@ -285,7 +285,7 @@ impl Scorer {
     /// Whether requests can be sent at the moment; else why not.
     pub fn health(&self) -> Result<(), String> {
         match &*self.shared.breaker.state().borrow() {
-            ApiState::Ready => Ok(()),
+            ApiState::Ready => self.shared.pace.health(),
             ApiState::Unavailable { reason, .. } => Err(format!("the ML API is unavailable ({reason})")),
             ApiState::Misconfigured { reason, remedy } => {
                 Err(format!("the ML API cannot be used ({reason}): {remedy}"))

@@ -149,6 +149,14 @@ impl Pace {
         self.gate().hold_end.saturating_sub(self.now())
     }
 
+    /// Whether requests go out, now or in a moment; else why not.
+    pub(crate) fn health(&self) -> Result<(), String> {
+        match self.held_for() {
+            held if held <= LONGEST_PACED_HOLD => Ok(()),
+            held => Err(format!("the ML API asked the fleet for a pause, which lasts {} s more", held.as_secs())),
+        }
+    }
+
     /// Takes a pause that another process tells of. Returns how long it is from now, or `None` if this process goes on.
     pub fn heed(&self, told: ToldHold) -> Option<Duration> {
         let now = self.now();

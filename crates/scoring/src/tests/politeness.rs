@@ -74,11 +74,14 @@ async fn a_hold_that_another_tells_of_is_kept() {
     let scorer = scorer(&stub.url());
     let told = scorer.pace().heed(ToldHold::RetryAfter { hold: Duration::from_secs(1), rate: None });
     assert_eq!(told, Some(Duration::from_secs(1)));
+    assert!(scorer.health().is_ok(), "a short pause is nothing to report");
     let began = Instant::now();
     let found = within(score_chunks(&scorer, 3)).await;
     assert!(began.elapsed() >= Duration::from_secs(1));
     assert!(found.iter().all(|found| found.predicted.len() == 9 && found.failed.is_empty()));
     assert_eq!(scorer.stats().outages, 0);
+    scorer.pace().heed(ToldHold::RetryAfter { hold: Duration::from_mins(10), rate: None });
+    assert!(scorer.health().unwrap_err().contains("pause"));
 }
 
 #[tokio::test]
