@@ -261,6 +261,7 @@ impl Running {
 }
 
 impl Drop for Running {
+    #[expect(clippy::print_stderr, reason = "shown with the failure of its test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let state = if self.is_running() { "still runs" } else { "had ended" };
