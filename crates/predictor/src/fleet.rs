@@ -1,6 +1,6 @@
 //! The predictors of a fleet at one ML API: they tell each other of its pauses, and share out `API_RATE_LIMIT`.
 //!
-//! The scorer's [`Pace`](assay_scoring::Pace) holds and limits; this module carries what it learns over the control exchange, and brings
+//! The scorer's [`Pace`] holds and limits; this module carries what it learns over the control exchange, and brings
 //! what others say. `members` knows who is alive.
 //!
 //! Guarantees: a message about another ML API changes nothing; each process sends a bounded number of messages, whatever the API answers; a
