@@ -2,7 +2,9 @@
 //! the requests is refused, and what share of the allowed rate is used, in the second half of 120 seconds. Without `LIMIT` (`API_RATE_LIMIT`),
 //! the fleet has to learn the rate.
 //!
-//!     cargo bench -p assay-predictor --bench fleet [-- SECONDS [LIMIT]]
+//!     cargo bench -p assay-predictor --bench fleet [-- SECONDS [LIMIT]] [AMQP_URL]
+//!
+//! With the URL of a RabbitMQ, each predictor has connections of its own, and queues of the bench's alone; else all share the in-process broker.
 //!
 //! The goals: at most 2 % refused, at least 95 % used. Decision 0040 has the figures.
 
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use assay_predictor::{LiveOptions, PredictProgress};
-use assay_queue::{Broker, InProcess, Message, QueueKind, Route};
+use assay_queue::{Broker, BrokerEndpoint, BrokerOptions, InProcess, Message, QueueKind, Route};
 use assay_scoring::{ApiOptions, Scorer};
 use assay_transaction::{Chunk, ChunkId, Entry, IdScheme, Lane, RowRange};
 use axum::Router;
@@ -69,25 +71,37 @@ async fn main() {
     let api = Api { tokens: ALLOWED, filled: begun, counted_from, requests: zero, refused: zero, rows: zero };
     let api = Arc::new(Mutex::new(api));
     let url = serve(Arc::clone(&api)).await;
-    let (broker, stop) = (InProcess::new(64), CancellationToken::new());
+    let rabbitmq = std::env::args().find(|argument| argument.starts_with("amqp"));
+    let (shared, stop) = (InProcess::new(64), CancellationToken::new());
+    let connected = async || match &rabbitmq {
+        Some(url) => connect(url).await,
+        None => Arc::clone(&shared),
+    };
     let mut tasks = JoinSet::new();
     for _ in 0..PREDICTORS {
         let scorer = Arc::new(Scorer::new(&url, &options).expect("the address is right"));
-        let (broker, stop) = (Arc::clone(&broker), stop.clone());
+        let (broker, stop) = (connected().await, stop.clone());
         let progress = Arc::new(PredictProgress::default());
         tasks.spawn(async move {
             let drain = Duration::from_secs(1);
-            let ended = assay_predictor::run(broker, scorer, LiveOptions::default(), progress, drain, stop).await;
+            let running = Arc::clone(&broker);
+            let ended = assay_predictor::run(running, scorer, LiveOptions::default(), progress, drain, stop).await;
             ended.expect("it stops when told");
+            broker.close().await;
         });
     }
-    tasks.spawn(feed(Arc::clone(&broker), stop.clone()));
-    tasks.spawn(drain(Arc::clone(&broker), stop.clone()));
+    tasks.spawn(feed(connected().await, stop.clone()));
+    tasks.spawn(drain(connected().await, stop.clone()));
     tokio::time::sleep_until((begun + 2 * half).into()).await;
     report(&api.lock().expect("nothing panics"), half);
     stop.cancel();
     tasks.join_all().await;
-    broker.close().await;
+}
+
+async fn connect(url: &str) -> Arc<dyn Broker> {
+    let queue_prefix = format!("bench.{}.", std::process::id());
+    let options = BrokerOptions { endpoint: BrokerEndpoint::at(url), queue_prefix, ..BrokerOptions::default() };
+    assay_queue::connect(&options, "bench", Duration::from_secs(30)).await.expect("RabbitMQ is there")
 }
 
 #[expect(clippy::print_stdout, reason = "it is what the bench is for")]
@@ -140,7 +154,8 @@ async fn feed(broker: Arc<dyn Broker>, stop: CancellationToken) {
     let message = Message::new(chunk.id.to_string(), Chunk::MESSAGE_TYPE, &chunk.id.run_id, body);
     let route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
     while !stop.is_cancelled() {
-        if broker.publish(route, message.clone()).await.is_err() {
+        let published = stop.run_until_cancelled(broker.publish(route, message.clone())).await;
+        if published.is_some_and(|published| published.is_err()) {
             let _ = stop.run_until_cancelled(broker.wait_for_room(route)).await;
         }
     }

@@ -1,6 +1,6 @@
 //! The predictors of a fleet at one ML API: they tell each other of its pauses, and share out `API_RATE_LIMIT`.
 //!
-//! The scorer's [`Pace`](assay_scoring::Pace) holds and limits; this module carries what it learns over the control exchange, and brings
+//! The scorer's [`Pace`] holds and limits; this module carries what it learns over the control exchange, and brings
 //! what others say. `members` knows who is alive.
 //!
 //! Guarantees: a message about another ML API changes nothing; each process sends a bounded number of messages, whatever the API answers; a
@@ -69,8 +69,8 @@ impl Fleet {
             tokio::select! {
                 biased;
                 () = sleep_until(share_due), if has_limit => {
-                    self.take_share();
                     self.show_life(broker, false).await;
+                    self.take_share();
                     share_due = Instant::now() + HEARTBEAT;
                 }
                 // Before the circuit that opens for the same reason, as it binds. An error would mean that the scorer is gone, but
@@ -161,7 +161,7 @@ impl Fleet {
         let Some(limit) = self.pace().limit() else { return };
         let mut members = self.members();
         members.is_listening_over = true;
-        let share = members.share(limit, self.pace().is_busy(), Instant::now());
+        let share = members.share(limit, Instant::now());
         drop(members);
         self.pace().set_share(share);
     }
@@ -198,7 +198,10 @@ impl Fleet {
 
     async fn show_life(&self, broker: &dyn Broker, is_leaving: bool) {
         let (predictor, endpoint) = (self.name.clone(), self.pace().endpoint().to_owned());
-        let notice = PredictorNotice { predictor, endpoint, is_busy: self.pace().is_busy(), is_leaving };
+        let is_busy = self.pace().is_busy();
+        // What it counts for here is what it counts for there.
+        self.members().is_busy = is_busy;
+        let notice = PredictorNotice { predictor, endpoint, is_busy, is_leaving };
         broadcast(broker, PredictorNotice::MESSAGE_TYPE, notice.encode()).await;
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Members {
     heard_itself: Option<Instant>,
     /// Whether this predictor has listened for the others.
     pub(crate) is_listening_over: bool,
+    /// Whether it is busy, as it told the others last.
+    pub(crate) is_busy: bool,
 }
 
 #[derive(Debug)]
@@ -62,9 +64,9 @@ impl Members {
     }
 
     /// The share of this predictor in the limit, in transactions a second. Those of all predictors that hear each other add up to it.
-    pub(crate) fn share(&mut self, limit: NonZeroU32, is_busy: bool, now: Instant) -> f64 {
+    pub(crate) fn share(&mut self, limit: NonZeroU32, now: Instant) -> f64 {
         self.forget_the_gone(now);
-        let own = weight(is_busy);
+        let own = weight(self.is_busy);
         let all = own + self.heard.values().map(|member| weight(member.is_busy)).sum::<f64>();
         f64::from(limit.get()) * own / all
     }
@@ -100,12 +102,12 @@ mod tests {
         for busy in [&[true][..], &[false], &[true, true, true], &[true, false, false, true], &[false; 50]] {
             let now = Instant::now();
             let shares = busy.iter().enumerate().map(|(own, is_busy)| {
-                let mut members = Members::default();
+                let mut members = Members { is_busy: *is_busy, ..Members::default() };
                 for (other, is_busy) in busy.iter().enumerate().filter(|(other, _)| *other != own) {
                     assert!(members.hear(notice(other, *is_busy, false), now));
                     assert!(!members.hear(notice(other, *is_busy, false), now));
                 }
-                members.share(LIMIT, *is_busy, now)
+                members.share(LIMIT, now)
             });
             let sum: f64 = shares.sum();
             assert!((sum - 1_000.0).abs() < 1e-6, "{busy:?}: {sum}");
@@ -114,10 +116,10 @@ mod tests {
 
     #[test]
     fn the_share_of_one_that_leaves_or_dies_goes_to_the_others() {
-        let (mut members, start) = (Members::default(), Instant::now());
+        let (mut members, start) = (Members { is_busy: true, ..Members::default() }, Instant::now());
         let share = |members: &mut Members, at| {
             members.hear_itself(at);
-            rounded(members.share(LIMIT, true, at))
+            rounded(members.share(LIMIT, at))
         };
         for name in 0..3 {
             members.hear(notice(name, true, false), start);
@@ -137,18 +139,18 @@ mod tests {
 
     #[test]
     fn a_broker_that_is_away_makes_no_share_grow() {
-        let (mut members, start) = (Members::default(), Instant::now());
+        let (mut members, start) = (Members { is_busy: true, ..Members::default() }, Instant::now());
         members.hear_itself(start);
         members.hear(notice(0, true, false), start);
         let hour = start + Duration::from_hours(1);
-        assert_eq!(rounded(members.share(LIMIT, true, hour)), "500");
+        assert_eq!(rounded(members.share(LIMIT, hour)), "500");
         // Then its own sign of life may be the first to come.
         members.hear_itself(hour);
-        assert_eq!(rounded(members.share(LIMIT, true, hour)), "500");
+        assert_eq!(rounded(members.share(LIMIT, hour)), "500");
         for seconds in 1..4 {
             members.hear_itself(hour + Duration::from_secs(seconds));
         }
-        assert_eq!(rounded(members.share(LIMIT, true, hour + GONE_AFTER)), "1000", "the other did not come back");
+        assert_eq!(rounded(members.share(LIMIT, hour + GONE_AFTER)), "1000", "the other did not come back");
     }
 
     #[test]

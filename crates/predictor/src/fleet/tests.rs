@@ -47,20 +47,19 @@ fn hold(endpoint: &str, kind: HoldKind) -> Message {
     Message::without_run(HoldNotice::MESSAGE_TYPE, notice.encode().unwrap())
 }
 
-/// Whether a request would have to wait: nothing listens, so one that does not wait opens the circuit.
-async fn is_held(fleet: &Fleet) -> bool {
+/// Sends a request until it opens the circuit, as nothing scores.
+async fn open_circuit(fleet: &Fleet) {
     let (stop, mut state) = (CancellationToken::new(), fleet.scorer.state());
     let transaction: EncodedTransaction =
         serde_json::from_str(r#"{"id":"00000000-0000-0000-0000-000000000001"}"#).unwrap();
     let transactions = [transaction];
     tokio::select! {
-        _ = fleet.scorer.score(&transactions, std::num::NonZeroUsize::MIN, &stop) => panic!("nothing listens"),
-        _ = state.wait_for(|state| !state.is_ready()) => false,
-        () = sleep(2 * SECOND) => true,
+        _ = fleet.scorer.score(&transactions, std::num::NonZeroUsize::MIN, &stop) => panic!("nothing scores"),
+        seen = state.wait_for(|state| !state.is_ready()) => drop(seen.unwrap()),
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_hold_is_for_the_same_ml_api_and_shows_no_credentials() {
     for (endpoint, kind, is_expected) in [
         ("http://127.0.0.1:1", HoldKind::RetryAfter, true),
@@ -71,7 +70,7 @@ async fn a_hold_is_for_the_same_ml_api_and_shows_no_credentials() {
     ] {
         let fleet = fleet(URL, 0);
         fleet.receive(&hold(endpoint, kind));
-        assert_eq!(is_held(&fleet).await, is_expected, "{endpoint} {kind:?}");
+        assert_eq!(!fleet.pace().held_for().is_zero(), is_expected, "{endpoint} {kind:?}");
     }
 }
 
@@ -95,7 +94,7 @@ async fn a_pause_that_one_is_asked_for_holds_for_all() {
     let (broker, fleets) = (InProcess::new(10), [fleet(&url, 0), fleet(&url, 0), fleet(URL, 0)]);
     let _tasks = connect(&broker, &fleets).await;
     // Its circuit opens, as the API has never scored.
-    assert!(!is_held(&fleets[0]).await);
+    open_circuit(&fleets[0]).await;
     let told = async {
         while fleets[1].pace().held_for().is_zero() {
             sleep(SECOND / 100).await;
@@ -103,8 +102,9 @@ async fn a_pause_that_one_is_asked_for_holds_for_all() {
     };
     tokio::time::timeout(50 * SECOND, told).await.expect("it hears of the pause");
     assert!(fleets[1].pace().held_for() > 50 * SECOND);
-    assert!(is_held(&fleets[1]).await);
-    assert_eq!(requests.load(Ordering::SeqCst), 1, "the second has sent nothing");
+    let sent = tokio::time::timeout(SECOND / 2, open_circuit(&fleets[1])).await;
+    assert!(sent.is_err(), "the second sends nothing");
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
     assert!(fleets[2].pace().held_for().is_zero(), "it has another ML API");
 }
 
@@ -114,7 +114,7 @@ async fn an_opened_circuit_is_told_once_with_its_reason() {
     let mut listener = broker.listen().await.unwrap();
     let _tasks = connect(&broker, std::slice::from_ref(&fleet)).await;
     tokio::task::yield_now().await;
-    assert!(!is_held(&fleet).await);
+    open_circuit(&fleet).await;
     let message = listener.next().await.unwrap();
     let notice = HoldNotice::decode(&message.body).unwrap();
     assert_eq!((notice.kind, notice.endpoint.as_str()), (HoldKind::Circuit, "http://127.0.0.1:1"));
