@@ -18,6 +18,7 @@ async fn a_wrong_value_is_named_with_what_is_allowed() {
         (loader(), "LOG_FORMAT", "xml", "json"),
         (loader(), "QUEUE_PREFIX", "a b", "letters, digits"),
         (stack.predictor(), "API_MAX_WORKERS", "many", "a whole number"),
+        (stack.predictor(), "API_CONCURRENCY", "auto", "adaptive"),
         (stack.predictor(), "MAX_RETRIES", "1.5", "a whole number"),
         (stack.predictor(), "API_TIMEOUT", "0", "30s"),
         (stack.writer(), "DB_ROW_BATCH_SIZE", "1_000", "a whole number"),

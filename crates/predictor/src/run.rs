@@ -106,8 +106,9 @@ async fn serve_lane(
 ) -> Result<(), PredictError> {
     let batch_size = scoring.batch_size;
     // Batch: messages weigh the requests that they need. Twice as many requests as workers are in work, so that no worker is idle
-    // while a chunk's scores are published, and half as many are at hand: other predictors find the rest in the queue. Live
-    // messages are all in progress, as they wait for others to share a request with.
+    // while a chunk's scores are published, and half as many are at hand: other predictors find the rest in the queue. The workers
+    // are those of the ceiling, as the number of requests at a time may rise to it at any moment. Live messages are all in
+    // progress, as they wait for others to share a request with.
     let (concurrency, prefetch, expected_weight) = match lane {
         Lane::Batch => (2 * concurrency, 3 * concurrency, EXPECTED_ROWS.div_ceil(batch_size.get())),
         Lane::Realtime => (concurrency, concurrency, 1),

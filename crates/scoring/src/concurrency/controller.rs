@@ -7,12 +7,15 @@
 //! - **Trials.** A longer latency has two causes: more requests than the API serves at a time, or a slower model, where fewer
 //!   requests would help nobody. If requests seem to wait, the limit is halved for a round, and both rounds are compared. If the
 //!   latency falls with the limit, requests did wait, and the new limit is what the API serves at a time and a little more. If not, the
-//!   limit is what it was, and the new latency is what later ones are compared with.
+//!   limit is what it was.
+//! - **Common trials.** At fixed times all processes of a fleet begin a trial at once, as none of them alone can make a wait
+//!   disappear that all of them cause. Only then is learnt what a request takes without a wait, which may be more than it was.
 //! - **Outages.** The limit begins at 1 again, and what it was, less a tenth, is approached slowly.
 //!
 //! The reasons and figures are in `docs/decisions/0039-as-many-requests-as-the-api-serves.md`.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::latency::{Baseline, Samples, as_f64};
 
@@ -29,8 +32,14 @@ const BACK_OFF: f64 = 0.9;
 pub(super) const LEAST_AFTER_TIMEOUT: usize = 2;
 /// Fewest attempts of a trial.
 const TRIAL_ATTEMPTS: usize = 4;
-/// Fewest rounds between trials: after one that lowered the limit, and at most, after ever more that did not.
+/// Fewest rounds before another trial: after one that lowered the limit, and at most, after ever more that did not.
 const TRIAL_PAUSE: (u32, u32) = (8, 64);
+/// Length of a slot of time, in seconds. Common trials begin with the first attempt that ends in a slot.
+pub(super) const SLOT_SECONDS: u64 = 20;
+/// Fewest rounds between common trials.
+const ROUNDS_BETWEEN_COMMON_TRIALS: f64 = 64.0;
+/// Rounds after a trial without growth, as the API's queue is shorter than it will be.
+const SETTLING_ROUNDS: u32 = 1;
 /// Most rounds for each step of growth, after the API refused work at the next one again and again.
 const LONGEST_PATIENCE: u32 = 256;
 
@@ -84,12 +93,23 @@ impl fmt::Display for FallReason {
 enum Phase {
     SlowStart,
     Settled,
-    /// With half of the limit. `before` is the round that made requests seem to wait.
-    Trial {
-        limit: f64,
-        before: Box<Samples>,
-        was_slow_start: bool,
-    },
+    /// With half of the limit.
+    Trial(Box<Trial>),
+}
+
+/// A trial in progress.
+#[derive(Debug)]
+struct Trial {
+    /// The limit before it.
+    limit: f64,
+    /// A round at that limit; empty if there was none.
+    before: Samples,
+    was_slow_start: bool,
+    /// Whether the whole fleet makes it.
+    is_common: bool,
+    /// Whether what was sent before it has left the API. A common trial begins with a round that does not count, as the others' requests
+    /// take longer to leave.
+    is_drained: bool,
 }
 
 /// How many attempts may be in flight.
@@ -108,6 +128,11 @@ pub(crate) struct Controller {
     /// Changes with the limit, so that what began under another limit does not count.
     epoch: u64,
     round: Samples,
+    /// The last round that reached the limit, at this limit or one less.
+    last_full: Samples,
+    /// The latency of the last round, in seconds.
+    latency: f64,
+    slot: u64,
     /// Whether an attempt of the round reached the limit.
     is_full: bool,
     /// Rounds since the last trial, and how many there are between two.
@@ -132,6 +157,9 @@ impl Controller {
             in_flight: 0,
             epoch: 0,
             round: Samples::default(),
+            last_full: Samples::default(),
+            latency: 0.0,
+            slot: 0,
             is_full: false,
             since_trial: TRIAL_PAUSE.0,
             trial_pause: TRIAL_PAUSE.0,
@@ -150,9 +178,12 @@ impl Controller {
         Attempt { epoch: self.epoch, is_full: self.in_flight >= self.limit() }
     }
 
-    /// Ends an attempt; returns why the limit fell if it did.
-    pub(crate) fn end(&mut self, attempt: Attempt, outcome: AttemptOutcome) -> Option<FallReason> {
+    /// Ends an attempt, in this slot of time; returns why the limit fell if it did.
+    pub(crate) fn end(&mut self, attempt: Attempt, outcome: AttemptOutcome, slot: u64) -> Option<FallReason> {
         self.in_flight = self.in_flight.saturating_sub(1);
+        if slot != std::mem::replace(&mut self.slot, slot) && slot.is_multiple_of(self.slots_between_trials()) {
+            self.begin_common_trial();
+        }
         if attempt.epoch != self.epoch {
             return None;
         }
@@ -197,7 +228,7 @@ impl Controller {
 
     /// The limit, trials aside.
     fn reached(&self) -> f64 {
-        if let Phase::Trial { limit, .. } = self.phase { limit } else { self.limit }
+        if let Phase::Trial(trial) = &self.phase { trial.limit } else { self.limit }
     }
 
     /// After the API did not serve `limit` at a time. If that was so before, the next attempt to get there takes longer.
@@ -210,6 +241,7 @@ impl Controller {
     fn set_limit(&mut self, limit: f64) {
         self.limit = limit.clamp(1.0, self.max);
         self.epoch += 1;
+        self.last_full = Samples::default();
         self.begin_round();
         self.rounds = 0;
     }
@@ -220,13 +252,21 @@ impl Controller {
     }
 
     fn end_round(&mut self) -> Option<FallReason> {
-        if matches!(self.phase, Phase::Trial { .. }) {
-            let is_over = self.round.len() >= self.limit().max(TRIAL_ATTEMPTS);
-            return if is_over { self.end_trial() } else { None };
-        }
-        if self.round.len() < self.limit() {
+        let limit = self.limit();
+        if let Phase::Trial(trial) = &mut self.phase {
+            if self.round.len() < limit.max(TRIAL_ATTEMPTS) {
+                return None;
+            }
+            if std::mem::replace(&mut trial.is_drained, true) {
+                return self.end_trial();
+            }
+            self.set_limit(self.limit);
             return None;
         }
+        if self.round.len() < limit {
+            return None;
+        }
+        self.latency = self.round.seconds();
         let is_slow_start = matches!(self.phase, Phase::SlowStart);
         self.baseline.follow(&self.round, !is_slow_start);
         // Fewer requests than allowed say nothing of the limit.
@@ -235,12 +275,14 @@ impl Controller {
             self.rounds = self.rounds.saturating_add(1);
             let waits = self.round.wait() / self.tolerated(&self.round);
             let seems_too_high = waits > HYSTERESIS || waits > 1.0 && is_slow_start;
-            if seems_too_high && self.since_trial >= self.trial_pause
-                || waits > 1.0 && self.since_trial >= TRIAL_PAUSE.1
-            {
-                self.begin_trial(is_slow_start);
-            } else if waits <= 1.0 {
-                self.grow(is_slow_start);
+            let round = std::mem::take(&mut self.round);
+            if seems_too_high && self.since_trial >= self.trial_pause {
+                self.begin_trial(round, is_slow_start, false);
+            } else {
+                self.last_full = round;
+                if waits <= 1.0 && self.since_trial > SETTLING_ROUNDS {
+                    self.grow(is_slow_start);
+                }
             }
         }
         self.begin_round();
@@ -269,34 +311,62 @@ impl Controller {
         self.rounds = 0;
     }
 
-    fn begin_trial(&mut self, was_slow_start: bool) {
-        if self.limit < 2.0 {
+    /// Slots between common trials: more of them if latencies are long, so that trials cost little.
+    fn slots_between_trials(&self) -> u64 {
+        let seconds = Duration::try_from_secs_f64(ROUNDS_BETWEEN_COMMON_TRIALS * self.latency).unwrap_or_default();
+        seconds.as_secs().div_ceil(SLOT_SECONDS).max(1).next_power_of_two()
+    }
+
+    /// Begins a trial with the rest of the fleet, even if there is no round to compare it with.
+    fn begin_common_trial(&mut self) {
+        if self.latency <= TOLERATED_WAIT {
             return;
         }
-        let (limit, before) = (self.limit, Box::new(std::mem::take(&mut self.round)));
-        self.phase = Phase::Trial { limit, before, was_slow_start };
-        self.set_limit((limit / 2.0).floor());
+        let before = std::mem::take(&mut self.last_full);
+        match &mut self.phase {
+            Phase::Trial(trial) => {
+                (trial.is_common, trial.is_drained) = (true, false);
+                self.set_limit(self.limit);
+            }
+            phase => {
+                let was_slow_start = matches!(phase, Phase::SlowStart);
+                self.begin_trial(before, was_slow_start, true);
+            }
+        }
+    }
+
+    fn begin_trial(&mut self, before: Samples, was_slow_start: bool, is_common: bool) {
+        let limit = self.limit;
+        if limit >= 2.0 {
+            self.phase =
+                Phase::Trial(Box::new(Trial { limit, before, was_slow_start, is_common, is_drained: !is_common }));
+            self.set_limit((limit / 2.0).floor());
+        }
     }
 
     fn end_trial(&mut self) -> Option<FallReason> {
-        let Phase::Trial { limit, before, was_slow_start } = std::mem::replace(&mut self.phase, Phase::Settled) else {
-            return None;
-        };
+        let Phase::Trial(trial) = std::mem::replace(&mut self.phase, Phase::Settled) else { return None };
+        let Trial { limit, before, was_slow_start, is_common, .. } = *trial;
         let trial = std::mem::take(&mut self.round);
         self.limit = limit;
-        let bound = if was_slow_start { 1.0 } else { HYSTERESIS };
+        let bound = if was_slow_start || is_common { 1.0 } else { HYSTERESIS };
         let wait = before.wait_beyond(&trial);
         self.since_trial = 0;
+        // Two rounds that do not differ scatter less as one.
+        match (is_common, wait > 0.0) {
+            (true, true) => self.baseline.relearn(&trial),
+            (true, false) => self.baseline.relearn(&trial.clone().with(&before)),
+            (false, true) => self.baseline.follow(&trial, true),
+            // The model may be slower, but others may keep the API busy as well.
+            (false, false) => self.baseline.approach(&trial.clone().with(&before)),
+        }
         if wait > bound * self.tolerated(&before) {
             self.trial_pause = TRIAL_PAUSE.0;
-            self.baseline.relearn(&trial);
             let share = trial.ratio() / before.ratio();
             let served = limit * share;
             self.set_limit((served + (served * TOLERATED_SHARE).max(1.0)).clamp((limit / 2.0).floor(), limit));
             return (self.limit < limit).then_some(FallReason::Waiting { share });
         }
-        // If they do not differ, both together scatter less.
-        self.baseline.relearn(&if wait > 0.0 { trial } else { before.with(&trial) });
         self.trial_pause = (2 * self.trial_pause).min(TRIAL_PAUSE.1);
         if was_slow_start {
             self.phase = Phase::SlowStart;
@@ -307,174 +377,4 @@ impl Controller {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Answers a round of as many attempts as allowed, each after so many seconds.
-    fn round(controller: &mut Controller, seconds: f64) -> Option<FallReason> {
-        let attempts: Vec<_> = (0..controller.limit()).map(|_| controller.begin()).collect();
-        let outcome = AttemptOutcome::Scored { rows: 100, seconds };
-        attempts.into_iter().filter_map(|attempt| controller.end(attempt, outcome)).last()
-    }
-
-    /// The limits of so many rounds with the same latency.
-    fn limits(controller: &mut Controller, rounds: usize) -> Vec<usize> {
-        let limit = |_| {
-            round(controller, 0.020);
-            controller.limit()
-        };
-        (0..rounds).map(limit).collect()
-    }
-
-    #[test]
-    fn slow_start_doubles_up_to_the_ceiling() {
-        for (max, expected) in [(1, &[1, 1, 1][..]), (5, &[2, 4, 5, 5]), (32, &[2, 4, 8, 16, 32, 32])] {
-            let mut controller = Controller::new(max);
-            assert_eq!(controller.limit(), 1);
-            assert_eq!(limits(&mut controller, expected.len()), expected, "of {max}");
-        }
-    }
-
-    #[test]
-    fn a_limit_that_is_not_reached_does_not_grow() {
-        let mut controller = Controller::new(32);
-        assert_eq!(limits(&mut controller, 2), [2, 4]);
-        for _ in 0..100 {
-            let attempt = controller.begin();
-            controller.end(attempt, AttemptOutcome::Scored { rows: 1, seconds: 0.020 });
-        }
-        assert_eq!(controller.limit(), 4);
-    }
-
-    #[test]
-    fn a_trial_tells_a_wait_from_a_slower_model() {
-        /// The latency at this limit, and at half of it; the limit that follows.
-        const CASES: [(f64, f64, usize); 4] =
-            [(0.080, 0.040, 9), (0.080, 0.080, 16), (0.080, 0.070, 16), (2.0, 1.0, 9)];
-        for (all, half, expected) in CASES {
-            let mut controller = Controller::new(16);
-            assert_eq!(limits(&mut controller, 4), [2, 4, 8, 16]);
-            round(&mut controller, 0.020);
-            assert_eq!((round(&mut controller, all), controller.limit()), (None, 8), "a trial begins");
-            let fell = round(&mut controller, half);
-            assert_eq!(controller.limit(), expected, "{all} s, and with half as many {half} s");
-            let share = (expected < 16).then_some(FallReason::Waiting { share: half / all });
-            assert_eq!(fell.map(|reason| reason.to_string()), share.map(|reason| reason.to_string()));
-        }
-    }
-
-    #[test]
-    fn a_short_wait_is_tolerated() {
-        let mut controller = Controller::new(16);
-        for _ in 0..5 {
-            assert_eq!(round(&mut controller, 0.001), None);
-        }
-        for _ in 0..200 {
-            assert_eq!((round(&mut controller, 0.010), controller.limit()), (None, 16));
-        }
-    }
-
-    #[test]
-    fn a_time_out_takes_a_tenth_once_a_round() {
-        let mut controller = Controller::new(32);
-        limits(&mut controller, 5);
-        let attempts: Vec<_> = (0..32).map(|_| controller.begin()).collect();
-        let fell: Vec<_> =
-            attempts.into_iter().filter_map(|attempt| controller.end(attempt, AttemptOutcome::TimedOut)).collect();
-        assert_eq!((fell, controller.limit()), (vec![FallReason::TimedOut], 28));
-        for _ in 0..200 {
-            let attempt = controller.begin();
-            controller.end(attempt, AttemptOutcome::TimedOut);
-        }
-        assert_eq!(controller.limit(), LEAST_AFTER_TIMEOUT, "others are not held up by a row that times out");
-    }
-
-    #[test]
-    fn after_an_outage_it_starts_over_and_approaches_the_last_limit_slowly() {
-        let mut controller = Controller::new(32);
-        limits(&mut controller, 5);
-        round(&mut controller, 0.020);
-        let in_flight = controller.begin();
-        assert_eq!((controller.restart(), controller.limit()), (Some(FallReason::Outage), 1));
-        assert_eq!(
-            controller.end(in_flight, AttemptOutcome::Scored { rows: 1, seconds: 9.0 }),
-            None,
-            "it began before"
-        );
-        assert_eq!(limits(&mut controller, 5), [2, 4, 8, 16, 28]);
-        assert_eq!(limits(&mut controller, 8), [29, 30, 31, 31, 31, 31, 32, 32]);
-    }
-
-    #[test]
-    fn a_limit_that_is_refused_again_and_again_is_approached_ever_more_slowly() {
-        let mut controller = Controller::new(32);
-        for patience in [4, 16, 64, 256, 256] {
-            let mut rounds = 0;
-            while controller.limit() < 16 {
-                round(&mut controller, 0.020);
-                rounds += 1;
-            }
-            controller.restart();
-            assert_eq!(controller.patience, patience, "after {rounds} rounds");
-        }
-        limits(&mut controller, 1_000);
-        assert_eq!((controller.limit(), controller.patience), (32, 1), "but not for good");
-    }
-
-    #[test]
-    fn during_slow_start_an_outage_leaves_half() {
-        let mut controller = Controller::new(32);
-        assert_eq!(limits(&mut controller, 4), [2, 4, 8, 16]);
-        controller.restart();
-        assert_eq!(limits(&mut controller, 5), [2, 4, 8, 9, 10]);
-        controller.restart();
-        assert_eq!((controller.restart(), controller.limit()), (None, 1), "nothing is left to take away");
-        assert_eq!(limits(&mut controller, 4), [2, 4, 8, 9]);
-    }
-
-    #[test]
-    fn a_reason_says_what_was_seen() {
-        let cases = [
-            (FallReason::Waiting { share: 0.5 }, "each took 50 % of the time"),
-            (FallReason::TimedOut, "API_TIMEOUT"),
-            (FallReason::Outage, "one at a time"),
-        ];
-        for (reason, expected) in cases {
-            assert!(reason.to_string().contains(expected), "{reason}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_limit_is_within_its_bounds_whatever_happens(
-            max in 1_usize..40,
-            steps in proptest::collection::vec((0_u8..20, 1_usize..500, 0.0_f64..3.0), 0..800),
-        ) {
-            let mut controller = Controller::new(max);
-            let mut in_flight = Vec::new();
-            for (step, rows, seconds) in steps {
-                let fell = match (step, in_flight.pop()) {
-                    (0, attempt) => {
-                        in_flight.extend(attempt);
-                        controller.restart()
-                    }
-                    (1, Some(attempt)) => controller.end(attempt, AttemptOutcome::TimedOut),
-                    (2, Some(attempt)) => controller.end(attempt, AttemptOutcome::Other),
-                    (3..12, Some(attempt)) => controller.end(attempt, AttemptOutcome::Scored { rows, seconds }),
-                    (_, attempt) => {
-                        in_flight.extend(attempt);
-                        in_flight.push(controller.begin());
-                        None
-                    }
-                };
-                prop_assert!((1..=max).contains(&controller.limit()));
-                prop_assert_eq!(controller.in_flight, in_flight.len());
-                if let Some(FallReason::TimedOut) = fell {
-                    prop_assert!(controller.limit() < max);
-                }
-            }
-        }
-    }
-}
+mod tests;

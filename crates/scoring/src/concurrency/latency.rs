@@ -6,7 +6,7 @@
 
 /// Classes of sizes, by powers of two; the last one has all that are larger.
 const CLASSES: usize = 16;
-/// How far the baseline follows a round: a single quick round is chance.
+/// How far the baseline follows a round, which may be quick or slow by chance.
 const STEADY_GAIN: f64 = 0.2;
 /// No latency counts as less, so that ratios exist.
 const SHORTEST: f64 = 1e-6;
@@ -42,6 +42,15 @@ impl Baseline {
             if let (Some(baseline), Some(mean)) = (baseline, mean) {
                 let lower = (mean * scatter - *baseline).min(0.0);
                 *baseline += gain * if may_rise && mean > *baseline { mean - *baseline } else { lower };
+            }
+        }
+    }
+
+    /// Moves a part of the way to what rounds took, whose requests may have waited.
+    pub(super) fn approach(&mut self, round: &Samples) {
+        for (baseline, mean) in self.0.iter_mut().zip(round.means()) {
+            if let (Some(baseline), Some(mean)) = (baseline, mean) {
+                *baseline += STEADY_GAIN * (mean - *baseline);
             }
         }
     }
@@ -102,7 +111,7 @@ impl Samples {
     /// How much longer a request of this round waited than it would have in `other`, in seconds; 0 if that may be chance.
     pub(super) fn wait_beyond(&self, other: &Self) -> f64 {
         /// Standard errors that a difference must exceed.
-        const SURE: f64 = 2.5;
+        const SURE: f64 = 3.5;
         let (difference, error) = (self.mean - other.mean, (self.error() + other.error()).sqrt());
         if difference > SURE * error { difference * self.baseline / as_f64(self.count.max(1)) } else { 0.0 }
     }

@@ -1,7 +1,7 @@
 //! How many requests to the ML API may be in flight: as many as it serves at a time, between 1 and `API_MAX_WORKERS`.
 //!
 //! The `controller` decides it from the latency and the outcome of each attempt (not of a request with its retries), made
-//! comparable by `latency`. [`ConcurrencyLimit`] sets the number of [permits](crate::permits) to it, shows it as a metric, and logs why
+//! comparable by `latency`; `simulation` shows how it fares. [`ConcurrencyLimit`] sets the number of [permits](crate::permits) to it, shows it as a metric, and logs why
 //! it fell.
 
 mod controller;
@@ -10,13 +10,13 @@ mod latency;
 mod simulation;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use tracing::info;
 
 pub(crate) use controller::AttemptOutcome;
-use controller::{Attempt, Controller, FallReason, LEAST_AFTER_TIMEOUT};
+use controller::{Attempt, Controller, FallReason, LEAST_AFTER_TIMEOUT, SLOT_SECONDS};
 
 use crate::metrics;
 use crate::options::ConcurrencyMode;
@@ -112,9 +112,14 @@ impl AttemptInFlight<'_> {
 
     fn end_as(&mut self, outcome: AttemptOutcome) {
         if let Some(attempt) = self.attempt.take() {
-            self.limit.change(|controller| ((), controller.end(attempt, outcome)));
+            self.limit.change(|controller| ((), controller.end(attempt, outcome, slot())));
         }
     }
+}
+
+/// The slot of time, the same in all processes.
+fn slot() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / SLOT_SECONDS
 }
 
 impl Drop for AttemptInFlight<'_> {
