@@ -12,9 +12,10 @@ use uuid::Uuid;
 
 use crate::ScoreError;
 use crate::api::http::RequestError;
+use crate::attempt::symptom_of_rows;
 use crate::breaker::OpenReason;
 use crate::failure::Symptom;
-use crate::request::{ClientState, FailedRequest, RequestExecutor, symptom_of_rows};
+use crate::request::{ClientState, FailedRequest, RequestExecutor};
 
 /// How many events a scored transaction is kept for, as a copy of it costs more than the record of a success.
 const KEPT_FOR: u64 = 1_000;

@@ -3,7 +3,7 @@
 //!
 //! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`)
 //! waits at the circuit breaker (`breaker`) while the API does not work, keeps the pace of the fleet (`pace`, `pacing`), takes a
-//! permit (`permits`, shared between the lanes; `concurrency` decides how many there are), and goes out through `api::http`, with
+//! permit (`permits`, shared between the lanes; `concurrency` decides how many there are), and goes out (`attempt`) through `api::http`, with
 //! `credentials`, and a body written by `api::protocol`; `form` learns what the API takes, and `scale` brings the scores of its
 //! response to one scale. `failure` decides what a failed request means, `retry_budget` bounds how often it is repeated,
 //! `api::health` asks the health check if there is one, and `canary` keeps a broken model from failing rows.
@@ -12,6 +12,7 @@
 //! model or a wrong setting is waited out, and fails no row. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
 mod api;
+mod attempt;
 mod breaker;
 mod canary;
 mod client;

@@ -5,24 +5,22 @@
 //! failing rows is in [`canary`](crate::canary).
 
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
-use uuid::Uuid;
 
 use crate::ScoreError;
 use crate::api::health::{HealthCheck, HealthStatus};
-use crate::api::http::{HttpClient, PredictResponse, RequestError};
-use crate::api::protocol::{MISSING, Protocol, RowResult};
+use crate::api::http::{HttpClient, RequestError};
+use crate::api::protocol::{Protocol, RowResult};
+use crate::attempt::symptom_of_rows;
 use crate::breaker::{CircuitBreaker, OpenReason, Probe};
 use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
-use crate::concurrency::{AttemptOutcome, ConcurrencyLimit};
+use crate::concurrency::ConcurrencyLimit;
 use crate::failure::{Symptom, SymptomClass};
-use crate::metrics::{self, ScorerCounters};
+use crate::metrics::ScorerCounters;
 use crate::options::Policy;
 use crate::pace::Pace;
 use crate::permits::{ApiPermit, ApiPermits};
@@ -359,40 +357,6 @@ impl<'a> RequestExecutor<'a> {
         }
     }
 
-    /// Sends one request, holding `permit` meanwhile.
-    pub(crate) async fn send<'b>(
-        self,
-        rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
-        permit: ApiPermit,
-    ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, protocol, successes, counters, concurrency, retry_budget, scale, .. } = self.shared;
-        self.shared.learn_model().await?;
-        let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
-        let body = protocol.write_request(rows.clone().map(|(_, transaction)| transaction));
-        counters.requests.add(1);
-        retry_budget.count_request();
-        let attempt = concurrency.begin();
-        let sent = Instant::now();
-        let response = {
-            let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
-            let response = http.predict(body, Protocol::max_response_bytes(ids.len())).await;
-            drop(permit);
-            response
-        };
-        let took = sent.elapsed();
-        let results = match self.read(response, &ids).await {
-            Ok(mut results) => scale.apply(&mut results, rows).map(|()| results).map_err(RequestError::from),
-            Err(error) => Err(error),
-        };
-        let class = match &results {
-            Ok(rows) => rows.iter().any(Result::is_err).then(|| symptom_of_rows(rows).class()),
-            Err(error) => Some(error.symptom.class()),
-        };
-        metrics::record_response(self.lane, took, class);
-        attempt.end(attempt_outcome(&results, took));
-        results
-    }
-
     /// Waits until the budget of retries has one left. The confirmation that a row is at fault is none: like bisection, it is
     /// how such rows are found, and their number bounds it.
     async fn begin_retry(self, after: Symptom) -> Result<(), ScoreError> {
@@ -406,34 +370,6 @@ impl<'a> RequestExecutor<'a> {
             () = self.stop.cancelled() => Err(ScoreError::Stopped),
             () = retry_budget.take() => Ok(()),
         }
-    }
-
-    /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
-    async fn read(
-        self,
-        response: Result<PredictResponse, RequestError>,
-        ids: &[Uuid],
-    ) -> Result<Vec<RowResult>, RequestError> {
-        match response {
-            Ok(response) => self
-                .shared
-                .protocol
-                .read_response(&response.body, ids)
-                .map_err(|error| error.with_content_type(response.other_content_type()))
-                .map_err(|error| self.shared.symptom_of_read(error).into()),
-            Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
-                let health = self.health().await;
-                let symptom =
-                    if health.is_responsive() { Symptom::TimedOutHealthy } else { Symptom::TimedOutUnhealthy };
-                Err(RequestError { symptom, retry_after: health.retry_after() })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn health(self) -> HealthStatus {
-        let ClientState { http, health_check, policy, breaker, .. } = self.shared;
-        health_check.ask(http, policy.health_timeout, breaker.outages()).await
     }
 
     /// Waits until a request may go out: in the ordinary way (`None`), or as a probe.
@@ -534,22 +470,6 @@ fn take_scored(
         }
     }
     symptom
-}
-
-/// What an attempt tells of the API's load.
-fn attempt_outcome(results: &Result<Vec<RowResult>, RequestError>, took: Duration) -> AttemptOutcome {
-    match results {
-        Ok(rows) if rows.iter().any(Result::is_ok) => {
-            AttemptOutcome::Scored { rows: rows.len(), seconds: took.as_secs_f64() }
-        }
-        Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => AttemptOutcome::TimedOut,
-        Ok(_) | Err(_) => AttemptOutcome::Other,
-    }
-}
-
-pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
-    let why = rows.iter().find_map(|row| row.as_ref().err().cloned());
-    Symptom::Incomplete(why.unwrap_or(MISSING.into()))
 }
 
 fn failure_class(symptom: &Symptom) -> FailureClass {

@@ -1,0 +1,100 @@
+//! One attempt: a request is written and sent, and its response is read. What that means for the rows is decided in
+//! [`request`](crate::request) and [`canary`](crate::canary).
+//!
+//! Every attempt is measured once, whatever its outcome: for metrics, for the number of requests at a time (`concurrency`) and for the
+//! budget of retries.
+
+use std::time::Duration;
+
+use assay_transaction::EncodedTransaction;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::api::health::HealthStatus;
+use crate::api::http::{PredictResponse, RequestError};
+use crate::api::protocol::{MISSING, Protocol, RowResult};
+use crate::concurrency::AttemptOutcome;
+use crate::failure::Symptom;
+use crate::metrics;
+use crate::permits::ApiPermit;
+use crate::request::{ClientState, RequestExecutor};
+
+impl RequestExecutor<'_> {
+    /// Sends one request, holding `permit` meanwhile.
+    pub(crate) async fn send<'b>(
+        self,
+        rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
+        permit: ApiPermit,
+    ) -> Result<Vec<RowResult>, RequestError> {
+        let ClientState { http, protocol, successes, counters, concurrency, retry_budget, scale, .. } = self.shared;
+        self.shared.learn_model().await?;
+        let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
+        let body = protocol.write_request(rows.clone().map(|(_, transaction)| transaction));
+        counters.requests.add(1);
+        retry_budget.count_request();
+        let attempt = concurrency.begin();
+        let sent = Instant::now();
+        let response = {
+            let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
+            let response = http.predict(body, Protocol::max_response_bytes(ids.len())).await;
+            drop(permit);
+            response
+        };
+        let took = sent.elapsed();
+        let results = match self.read(response, &ids).await {
+            Ok(mut results) => scale.apply(&mut results, rows).map(|()| results).map_err(RequestError::from),
+            Err(error) => Err(error),
+        };
+        let class = match &results {
+            Ok(rows) => rows.iter().any(Result::is_err).then(|| symptom_of_rows(rows).class()),
+            Err(error) => Some(error.symptom.class()),
+        };
+        metrics::record_response(self.lane, took, class);
+        attempt.end(attempt_outcome(&results, took));
+        results
+    }
+
+    /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
+    async fn read(
+        self,
+        response: Result<PredictResponse, RequestError>,
+        ids: &[Uuid],
+    ) -> Result<Vec<RowResult>, RequestError> {
+        match response {
+            Ok(response) => self
+                .shared
+                .protocol
+                .read_response(&response.body, ids)
+                .map_err(|error| error.with_content_type(response.other_content_type()))
+                .map_err(|error| self.shared.symptom_of_read(error).into()),
+            Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
+                let health = self.health().await;
+                let symptom =
+                    if health.is_responsive() { Symptom::TimedOutHealthy } else { Symptom::TimedOutUnhealthy };
+                Err(RequestError { symptom, retry_after: health.retry_after() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn health(self) -> HealthStatus {
+        let ClientState { http, health_check, policy, breaker, .. } = self.shared;
+        health_check.ask(http, policy.health_timeout, breaker.outages()).await
+    }
+}
+
+/// What an attempt tells of the API's load.
+fn attempt_outcome(results: &Result<Vec<RowResult>, RequestError>, took: Duration) -> AttemptOutcome {
+    match results {
+        Ok(rows) if rows.iter().any(Result::is_ok) => {
+            AttemptOutcome::Scored { rows: rows.len(), seconds: took.as_secs_f64() }
+        }
+        Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => AttemptOutcome::TimedOut,
+        Ok(_) | Err(_) => AttemptOutcome::Other,
+    }
+}
+
+pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
+    let why = rows.iter().find_map(|row| row.as_ref().err().cloned());
+    Symptom::Incomplete(why.unwrap_or(MISSING.into()))
+}
