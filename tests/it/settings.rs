@@ -6,7 +6,7 @@ use assay_tests::{Database, Program, Script, Stack};
 async fn a_wrong_value_is_named_with_what_is_allowed() {
     let stack = Stack::new(Script::Score).await;
     let loader = || stack.loader("s3://transactions/a.csv");
-    let cases: [(Program, &str, &str, &str); 16] = [
+    let cases: [(Program, &str, &str, &str); 17] = [
         (loader(), "ROW_BATCH_SIZE", "x", "a whole number"),
         (loader(), "ROW_BATCH_SIZE", "0", "at least 1"),
         (loader(), "API_BATCH_SIZE", "-1", "a whole number"),
