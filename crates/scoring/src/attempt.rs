@@ -26,7 +26,9 @@ impl RequestExecutor<'_> {
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
-        let ClientState { http, protocol, successes, counters, concurrency, retry_budget, scale, .. } = self.shared;
+        let ClientState {
+            http, protocol, successes, counters, concurrency, retry_budget, scale, model_versions, ..
+        } = self.shared;
         self.shared.learn_model().await?;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
         let body = protocol.write_request(rows.clone().map(|(_, transaction)| transaction));
@@ -42,7 +44,11 @@ impl RequestExecutor<'_> {
         };
         let took = sent.elapsed();
         let results = match self.read(response, &ids).await {
-            Ok(mut results) => scale.apply(&mut results, rows).map(|()| results).map_err(RequestError::from),
+            Ok(mut results) => model_versions
+                .check(&results)
+                .and_then(|()| scale.apply(&mut results, rows))
+                .map(|()| results)
+                .map_err(RequestError::from),
             Err(error) => Err(error),
         };
         let class = match &results {

@@ -20,6 +20,7 @@ use crate::canary::SuccessTracker;
 use crate::concurrency::ConcurrencyLimit;
 use crate::failure::Symptom;
 use crate::metrics::{self, ScorerCounters};
+use crate::model_version::ModelVersions;
 use crate::options::Policy;
 use crate::options::TLS_PREFIX;
 use crate::pace::Pace;
@@ -78,6 +79,7 @@ impl Scorer {
             successes: SuccessTracker::new(),
             size_limit: SizeLimit::new(options.api_max_bytes),
             scale: ScaleCheck::new(options.score_scale),
+            model_versions: ModelVersions::new(options.model_version.as_deref()),
             counters: ScorerCounters::default(),
             canary_lock: Mutex::default(),
         };

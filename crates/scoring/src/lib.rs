@@ -4,8 +4,8 @@
 //! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`)
 //! waits at the circuit breaker (`breaker`) while the API does not work, keeps the pace of the fleet (`pace`, `pacing`), takes a
 //! permit (`permits`, shared between the lanes; `concurrency` decides how many there are), and goes out (`attempt`) through `api::http`, with
-//! `credentials`, and a body written by `api::protocol`; `form` learns what the API takes, and `scale` brings the scores of its
-//! response to one scale. `failure` decides what a failed request means, `retry_budget` bounds how often it is repeated,
+//! `credentials`, and a body written by `api::protocol`; `form` learns what the API takes, `scale` brings the scores of its
+//! response to one scale, and `model_version` demands a version of the model. `failure` decides what a failed request means, `retry_budget` bounds how often it is repeated,
 //! `api::health` asks the health check if there is one, and `canary` keeps a broken model from failing rows.
 //!
 //! Guarantees: every transaction has exactly one outcome; a row fails only if the model is known to work; an outage, a broken
@@ -22,6 +22,7 @@ mod error;
 mod failure;
 mod form;
 mod metrics;
+mod model_version;
 mod options;
 mod pace;
 mod pacing;

@@ -16,6 +16,7 @@ const RETRIES: &str = "assay_predictor_retries_total";
 const RETRIES_DELAYED: &str = "assay_predictor_retries_delayed_total";
 const BISECTIONS: &str = "assay_predictor_bisections_total";
 const CANARIES: &str = "assay_predictor_controls_total";
+const MODEL_CHANGES: &str = "assay_predictor_model_changes_total";
 const OPEN: &str = "assay_predictor_circuit_open";
 const HOLD: &str = "assay_predictor_api_hold_seconds";
 const RATE: &str = "assay_predictor_api_rate_rows_per_second";
@@ -36,6 +37,7 @@ pub(crate) fn describe() {
     describe_counter!(RETRIES_DELAYED, "Retries that waited, as retries were a fifth of all requests.");
     describe_counter!(BISECTIONS, "Requests whose rows were halved to find the ones at fault.");
     describe_counter!(CANARIES, "Requests with a known good transaction, to tell rows at fault from a broken model.");
+    describe_counter!(MODEL_CHANGES, "Model versions that the ML API scored with after another one.");
     describe_gauge!(OPEN, "1 while no rows are sent because the ML API is unavailable, broken or misconfigured.");
     describe_gauge!(
         HOLD,
@@ -53,6 +55,7 @@ pub(crate) fn describe() {
     counter!(REQUESTS, "outcome" => SUCCESS).absolute(0);
     counter!(BISECTIONS).absolute(0);
     counter!(CANARIES).absolute(0);
+    counter!(MODEL_CHANGES).absolute(0);
     counter!(RETRIES_DELAYED).absolute(0);
     set_breaker_open(false);
 }
@@ -65,6 +68,11 @@ pub(crate) fn set_limit(limit: usize) {
 /// Counts a retry that waits for the budget of retries.
 pub(crate) fn count_delayed_retry() {
     counter!(RETRIES_DELAYED).increment(1);
+}
+
+/// Counts a model version that was not seen before, after another one.
+pub(crate) fn count_model_change() {
+    counter!(MODEL_CHANGES).increment(1);
 }
 
 pub(crate) fn set_breaker_open(is_open: bool) {

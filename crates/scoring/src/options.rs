@@ -98,6 +98,9 @@ pub struct ApiOptions {
     /// What the ML API's scores are; they are stored as numbers from 0 to 1.
     #[arg(long, env = "SCORE_SCALE", value_name = "SCALE", value_enum, default_value_t)]
     pub score_scale: ScoreScale,
+    /// The version of the model that must score; predictions of another are not taken, and rows wait [default: any].
+    #[arg(long, env = "MODEL_VERSION", value_name = "VERSION")]
+    pub model_version: Option<String>,
 }
 
 /// How many requests to the ML API are in flight.
@@ -129,6 +132,7 @@ impl Default for ApiOptions {
             api_timeout: Duration::from_secs(30),
             ml_api_match: Matching::default(),
             score_scale: ScoreScale::default(),
+            model_version: None,
             api_rate_limit: None,
         }
     }

@@ -21,6 +21,7 @@ use crate::canary::{Canary, CanaryResult, SuccessTracker, Tick};
 use crate::concurrency::ConcurrencyLimit;
 use crate::failure::{Symptom, SymptomClass};
 use crate::metrics::ScorerCounters;
+use crate::model_version::ModelVersions;
 use crate::options::Policy;
 use crate::pace::Pace;
 use crate::permits::{ApiPermit, ApiPermits};
@@ -48,6 +49,7 @@ pub(crate) struct ClientState {
     pub(crate) successes: SuccessTracker,
     pub(crate) size_limit: SizeLimit,
     pub(crate) scale: ScaleCheck,
+    pub(crate) model_versions: ModelVersions,
     pub(crate) counters: ScorerCounters,
     /// Held while a canary is sent, so that its result serves all that wait for one.
     pub(crate) canary_lock: Mutex<()>,

@@ -203,3 +203,26 @@ async fn the_detail_of_what_refuses_all_is_shown() {
     let work = score_until(&scorer, entries(1..9, "", &[]), &stop);
     assert_eq!(within(async { tokio::join!(work, wait) }).await.0, Err(ScoreError::Stopped));
 }
+
+#[tokio::test]
+async fn another_version_of_the_model_is_waited_out() {
+    let version = Arc::new(std::sync::Mutex::new("8"));
+    let current = Arc::clone(&version);
+    let stub = Stub::serve(move |request| {
+        let version = *current.lock().unwrap();
+        let entry = |id: &str, _| json!({"transaction_id": id, "prediction": "x", "model_version": version});
+        Reply::Body(json!(reply(request, entry)).to_string())
+    });
+    let options = ApiOptions { model_version: Some("7".to_owned()), ..options() };
+    let scorer = Scorer::with_policy(&stub.url(), &options, quick()).unwrap();
+    let rows = score(&scorer, entries(0..9, "", &[]));
+    let deployed = async {
+        let (reason, remedy) = misconfiguration(&scorer).await;
+        assert_eq!(reason, "its model version is 8, and not that of MODEL_VERSION");
+        assert!(remedy.contains("MODEL_VERSION"), "{remedy}");
+        *version.lock().unwrap() = "7";
+    };
+    let (found, ()) = within(futures_util::future::join(rows, deployed)).await;
+    assert_outcomes(&found, 0..9, &[]);
+    assert!(found.predicted.iter().all(|row| row.prediction.model_version.as_deref() == Some("7")));
+}
