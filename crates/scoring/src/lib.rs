@@ -3,8 +3,8 @@
 //!
 //! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`) waits at the circuit
 //! breaker (`breaker`) while the API does not work, takes a permit (`permits`, shared between the lanes; `concurrency` decides how many
-//! there are), and goes out through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request means, `retry_budget` bounds
-//! how often it is repeated, `api::health` asks the health
+//! there are), and goes out through `api::http` with a body written by `api::protocol`. `failure` decides what a failed request
+//! means, `retry_budget` bounds how many are repeated, `api::health` asks the health
 //! check if there is one, and `canary` keeps a broken model from failing rows.
 //!
 //! Guarantees: every transaction has exactly one outcome; a row fails only if the model is known to work; an outage, a broken

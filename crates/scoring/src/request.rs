@@ -5,14 +5,12 @@
 //! failing rows is in [`canary`](crate::canary).
 
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 use uuid::Uuid;
 
 use crate::ScoreError;
@@ -125,7 +123,7 @@ pub(crate) struct RequestExecutor<'a> {
 }
 
 impl<'a> RequestExecutor<'a> {
-    fn transaction(self, row: &PendingRow) -> &'a EncodedTransaction {
+    pub(crate) fn transaction(self, row: &PendingRow) -> &'a EncodedTransaction {
         &self.transactions[row.position]
     }
 
@@ -325,27 +323,6 @@ impl<'a> RequestExecutor<'a> {
         }
     }
 
-    /// Whether a group has rows to spare and its body is too large: the limit may have fallen while it waited, or the protocol
-    /// writes more than the transactions' own bytes, by which rows were [split](crate::split). A row alone is left to the API, and so
-    /// are halves of what it refused, as the response to them shows its limit.
-    fn is_too_large(self, group: &RowGroup) -> bool {
-        !group.is_single() && !group.is_half && self.shared.size_limit.is_exceeded_by(|| self.body_bytes(group))
-    }
-
-    fn body_bytes(self, group: &RowGroup) -> usize {
-        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
-    }
-
-    /// Makes later requests smaller than one that was too large.
-    fn shrink_later_requests(self, group: &RowGroup) {
-        let too_large = self.body_bytes(group);
-        if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
-            info!(
-                "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
-            );
-        }
-    }
-
     /// Sends one request, holding `permit` meanwhile.
     pub(crate) async fn send<'b>(
         self,
@@ -372,23 +349,8 @@ impl<'a> RequestExecutor<'a> {
             Err(error) => Some(error.symptom.class()),
         };
         metrics::record_response(self.lane, took, class);
-        attempt.end(attempt_outcome(&results, took));
+        attempt.end(AttemptOutcome::of(&results, took));
         results
-    }
-
-    /// Waits until the budget of retries has one left. The confirmation that a row is at fault is none: like bisection, it is
-    /// how such rows are found, and their number bounds it.
-    async fn begin_retry(self, after: Symptom) -> Result<(), ScoreError> {
-        let ClientState { counters, retry_budget, .. } = self.shared;
-        counters.count_retry(after.class());
-        if after.class() == SymptomClass::Rejected {
-            return Ok(());
-        }
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(ScoreError::Stopped),
-            () = retry_budget.take() => Ok(()),
-        }
     }
 
     /// Reads a response. After a time-out, `/health` shows whether the rows may be at fault, if only by responding at all.
@@ -507,17 +469,6 @@ fn take_scored(
         }
     }
     symptom
-}
-
-/// What an attempt tells of the API's load.
-fn attempt_outcome(results: &Result<Vec<RowResult>, RequestError>, took: Duration) -> AttemptOutcome {
-    match results {
-        Ok(rows) if rows.iter().any(Result::is_ok) => {
-            AttemptOutcome::Scored { rows: rows.len(), seconds: took.as_secs_f64() }
-        }
-        Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => AttemptOutcome::TimedOut,
-        Ok(_) | Err(_) => AttemptOutcome::Other,
-    }
 }
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {
