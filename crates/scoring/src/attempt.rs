@@ -4,8 +4,6 @@
 //! Every attempt is measured once, whatever its outcome: for metrics, for the number of requests at a time (`concurrency`) and for the
 //! budget of retries.
 
-use std::time::Duration;
-
 use assay_transaction::EncodedTransaction;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -56,7 +54,7 @@ impl RequestExecutor<'_> {
             Err(error) => Some(error.symptom.class()),
         };
         metrics::record_response(self.lane, took, class);
-        attempt.end(attempt_outcome(&results, took));
+        attempt.end(AttemptOutcome::of(&results, took));
         results
     }
 
@@ -86,17 +84,6 @@ impl RequestExecutor<'_> {
     pub(crate) async fn health(self) -> HealthStatus {
         let ClientState { http, health_check, policy, breaker, .. } = self.shared;
         health_check.ask(http, policy.health_timeout, breaker.outages()).await
-    }
-}
-
-/// What an attempt tells of the API's load.
-fn attempt_outcome(results: &Result<Vec<RowResult>, RequestError>, took: Duration) -> AttemptOutcome {
-    match results {
-        Ok(rows) if rows.iter().any(Result::is_ok) => {
-            AttemptOutcome::Scored { rows: rows.len(), seconds: took.as_secs_f64() }
-        }
-        Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => AttemptOutcome::TimedOut,
-        Ok(_) | Err(_) => AttemptOutcome::Other,
     }
 }
 

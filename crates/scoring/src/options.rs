@@ -71,13 +71,13 @@ pub struct ApiOptions {
     /// Version of the model, where the protocol has it in the path; by default the server chooses.
     #[arg(long, env = "ML_API_MODEL_VERSION", value_name = "VERSION")]
     pub ml_api_model_version: Option<String>,
-    /// Most concurrent requests of one process to the ML API; with API_CONCURRENCY=adaptive a ceiling.
+    /// Most concurrent requests of one process to the ML API.
     #[arg(long, env = "API_MAX_WORKERS", value_name = "REQUESTS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub api_max_workers: u16,
-    /// Whether the number of concurrent requests adapts to what the ML API serves, or always is API_MAX_WORKERS.
+    /// Concurrent requests to the ML API: adaptive (as many as it serves, up to API_MAX_WORKERS) or fixed (always as many).
     #[arg(long, env = "API_CONCURRENCY", value_name = "MODE", value_enum, default_value_t)]
     pub api_concurrency: ConcurrencyMode,
-    /// Largest body of a request to the ML API, if the API has such a limit; a larger transaction is sent alone.
+    /// Largest body of a request to the ML API; a larger transaction is sent alone.
     #[arg(long, env = "API_MAX_BYTES", value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
     pub api_max_bytes: Option<u32>,
     /// Share of API_MAX_WORKERS reserved for live transactions; at least one of two or more.

@@ -9,7 +9,6 @@ use std::sync::PoisonError;
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::ScoreError;
 use crate::api::health::{HealthCheck, HealthStatus};
@@ -128,7 +127,7 @@ pub(crate) struct RequestExecutor<'a> {
 }
 
 impl<'a> RequestExecutor<'a> {
-    fn transaction(self, row: &PendingRow) -> &'a EncodedTransaction {
+    pub(crate) fn transaction(self, row: &PendingRow) -> &'a EncodedTransaction {
         &self.transactions[row.position]
     }
 
@@ -335,42 +334,6 @@ impl<'a> RequestExecutor<'a> {
                     return Ok(GroupResponse::Failed(self.failed_request(error.symptom, at)));
                 }
             }
-        }
-    }
-
-    /// Whether a group has rows to spare and its body is too large: the limit may have fallen while it waited, or the protocol
-    /// writes more than the transactions' own bytes, by which rows were [split](crate::split). A row alone is left to the API, and so
-    /// are halves of what it refused, as the response to them shows its limit.
-    fn is_too_large(self, group: &RowGroup) -> bool {
-        !group.is_single() && !group.is_half && self.shared.size_limit.is_exceeded_by(|| self.body_bytes(group))
-    }
-
-    fn body_bytes(self, group: &RowGroup) -> usize {
-        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
-    }
-
-    /// Makes later requests smaller than one that was too large.
-    fn shrink_later_requests(self, group: &RowGroup) {
-        let too_large = self.body_bytes(group);
-        if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
-            info!(
-                "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
-            );
-        }
-    }
-
-    /// Waits until the budget of retries has one left. The confirmation that a row is at fault is none: like bisection, it is
-    /// how such rows are found, and their number bounds it.
-    async fn begin_retry(self, after: Symptom) -> Result<(), ScoreError> {
-        let ClientState { counters, retry_budget, .. } = self.shared;
-        counters.count_retry(after.class());
-        if after.class() == SymptomClass::Rejected {
-            return Ok(());
-        }
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => Err(ScoreError::Stopped),
-            () = retry_budget.take() => Ok(()),
         }
     }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics;
+use crate::failure::{Symptom, SymptomClass};
+use crate::request::{ClientState, RequestExecutor};
+use crate::{ScoreError, metrics};
 
 /// Share of all requests.
 const SHARE: f64 = 0.2;
@@ -31,6 +33,23 @@ struct Savings {
     retries: f64,
     /// When the retries of each second were last added.
     at: Instant,
+}
+
+impl RequestExecutor<'_> {
+    /// Waits until the budget of retries has one left. The confirmation that a row is at fault is none: like bisection, it is
+    /// how such rows are found, and their number bounds it.
+    pub(crate) async fn begin_retry(self, after: Symptom) -> Result<(), ScoreError> {
+        let ClientState { counters, retry_budget, .. } = self.shared;
+        counters.count_retry(after.class());
+        if after.class() == SymptomClass::Rejected {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(ScoreError::Stopped),
+            () = retry_budget.take() => Ok(()),
+        }
+    }
 }
 
 impl RetryBudget {

@@ -5,7 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_transaction::{EncodedTransaction, FailureClass, Prediction, ScoreFailure, ScoreOutcome};
+use tracing::info;
 use uuid::Uuid;
+
+use crate::request::RequestExecutor;
 
 /// A transaction whose outcome is still open. Each has one owner at a time, and so gets exactly one outcome.
 #[derive(Debug)]
@@ -94,6 +97,29 @@ impl SizeLimit {
 
     fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl RequestExecutor<'_> {
+    /// Whether a group has rows to spare and its body is too large: the limit may have fallen while it waited, or the protocol
+    /// writes more than the transactions' own bytes, by which rows are cut. A row alone is left to the API, and so
+    /// are halves of what it refused, as the response to them shows its limit.
+    pub(crate) fn is_too_large(self, group: &RowGroup) -> bool {
+        !group.is_single() && !group.is_half && self.shared.size_limit.is_exceeded_by(|| self.body_bytes(group))
+    }
+
+    fn body_bytes(self, group: &RowGroup) -> usize {
+        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
+    }
+
+    /// Makes later requests smaller than one that was too large.
+    pub(crate) fn shrink_later_requests(self, group: &RowGroup) {
+        let too_large = self.body_bytes(group);
+        if let Some(limit) = self.shared.size_limit.lower_below(too_large) {
+            info!(
+                "ML API rejects a request of {too_large} bytes as too large: sending at most {limit} bytes from now on"
+            );
+        }
     }
 }
 

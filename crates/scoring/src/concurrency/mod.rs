@@ -18,12 +18,15 @@ use tracing::info;
 pub(crate) use controller::AttemptOutcome;
 use controller::{Attempt, Controller, FallReason, LEAST_AFTER_TIMEOUT, SLOT_SECONDS};
 
+use crate::api::http::RequestError;
+use crate::api::protocol::RowResult;
+use crate::failure::Symptom;
 use crate::metrics;
 use crate::options::ConcurrencyMode;
 use crate::permits::ApiPermits;
 
 /// Shortest time between two log lines.
-const QUIET_TIME: Duration = Duration::from_secs(10);
+const QUIET_TIME: Duration = Duration::from_mins(1);
 
 /// Bounds the attempts in flight of one process, through its permits.
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl ConcurrencyLimit {
         let limit = adaptive.as_ref().map_or(max, |adaptive| adaptive.controller.limit());
         permits.set_limit(limit);
         metrics::set_limit(limit);
-        Self { permits, max, adaptive: adaptive.map(Mutex::new) }
+        Self { permits, max: max.max(1), adaptive: adaptive.map(Mutex::new) }
     }
 
     /// Counts an attempt as in flight.
@@ -96,11 +99,24 @@ impl ConcurrencyLimit {
     }
 }
 
+impl AttemptOutcome {
+    /// What an attempt tells of the API's load.
+    pub(crate) fn of(results: &Result<Vec<RowResult>, RequestError>, took: Duration) -> Self {
+        match results {
+            Ok(rows) if rows.iter().any(Result::is_ok) => {
+                Self::Scored { rows: rows.len(), seconds: took.as_secs_f64() }
+            }
+            Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => Self::TimedOut,
+            Ok(_) | Err(_) => Self::Other,
+        }
+    }
+}
+
 impl Adaptive {
     fn log(&mut self, limit: usize, reason: FallReason) {
         if self.logged.is_none_or(|logged| logged.elapsed() >= QUIET_TIME) {
             self.logged = Some(Instant::now());
-            info!("sending at most {limit} requests at a time to the ML API: {reason}");
+            info!("requests to the ML API at a time are limited to {limit}: {reason}");
         }
     }
 }
