@@ -9,11 +9,12 @@ use std::time::Duration;
 use assay_loader::{Dependencies, LeaseOwner, LoadError, LoadOptions, LoadProgress, LoadSummary, WaitOptions};
 use assay_queue::{Broker, DeliveryOutcome, InProcess, Message, QueueKind, Route, ServeOptions, serve};
 use assay_source::{S3Options, SourceUrl, Sources};
-use assay_store::{AuditContext, DatabaseOptions, IdConflict, Store};
+use assay_store::{AuditContext, DatabaseOptions, IdConflict, LeaseAttempt, Store};
 use assay_transaction::{Chunk, FailureClass, Lane, REQUIRED_COLUMNS, Run, ScoredChunk, Tally, Timestamp};
 use chrono::Utc;
 use clap::Parser;
 use tempfile::TempDir;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,6 +44,8 @@ pub(crate) struct LoaderProcess {
     pub(crate) dependencies: Dependencies,
     pub(crate) options: Options,
     pub(crate) url: SourceUrl,
+    /// While it is written to, no chunk is recorded.
+    recording: Arc<RwLock<()>>,
     end: CancellationToken,
 }
 
@@ -80,9 +83,9 @@ impl LoaderFixture {
         assay_store::migrate(&options.database, TEST_TIMEOUT).await.unwrap();
         let store = assay_store::connect(&options.database, "test", TEST_TIMEOUT).await.unwrap();
         let broker = InProcess::new(queue);
-        let end = CancellationToken::new();
+        let (recording, end) = (Arc::<RwLock<()>>::default(), CancellationToken::new());
         if served {
-            tokio::spawn(record(Arc::clone(&broker), Arc::clone(&store), end.clone()));
+            tokio::spawn(record(Arc::clone(&broker), Arc::clone(&store), Arc::clone(&recording), end.clone()));
         }
         let sources = Sources::new(&options.s3).unwrap();
         let audit = AuditContext { operator: "test".to_owned(), reason: None };
@@ -96,7 +99,7 @@ impl LoaderFixture {
             lease_timeout: LEASE,
             audit,
         };
-        LoaderProcess { dependencies, options, url: SourceUrl::File(self.file()), end }
+        LoaderProcess { dependencies, options, url: SourceUrl::File(self.file()), recording, end }
     }
 }
 
@@ -142,6 +145,30 @@ impl LoaderProcess {
         tokio::time::timeout(TEST_TIMEOUT, loading).await.expect("the load ends")
     }
 
+    /// Gives an order while nothing is recorded, and goes on once the loader has received it: a loader whose queue is full cannot
+    /// finish before.
+    pub(crate) async fn ordered(&self, order: impl AsyncFnOnce()) {
+        let _held = self.recording.write().await;
+        order().await;
+        let (run, _) = self.only_run().await;
+        let remaining = async || match self.dependencies.store.take_lease(&run.run_id, "another", LEASE).await.unwrap()
+        {
+            LeaseAttempt::Held { remaining, .. } => remaining,
+            other => panic!("the loader has the lease: {other:?}"),
+        };
+        // A renewal returns the order.
+        let mut last = remaining().await;
+        loop {
+            // Nobody tells when the lease is renewed.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let now = remaining().await;
+            if now > last {
+                return;
+            }
+            last = now;
+        }
+    }
+
     /// The only run of the ledger, and the outcomes of its rows.
     pub(crate) async fn only_run(&self) -> (Run, Tally) {
         let store = &self.dependencies.store;
@@ -158,13 +185,14 @@ impl Drop for LoaderProcess {
 }
 
 /// Records the rows of every chunk as failed, one chunk after another.
-async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: CancellationToken) {
+async fn record(broker: Arc<dyn Broker>, store: Arc<dyn Store>, recording: Arc<RwLock<()>>, end: CancellationToken) {
     let route = Route { kind: QueueKind::Transactions, lane: Lane::Batch };
     let options = ServeOptions { concurrency: 1, prefetch: 1, drain: TEST_TIMEOUT };
     let decode = |message: &Message| Chunk::decode(&message.body).map_err(|error| error.to_string());
     let work = move |chunk: Chunk| {
-        let store = Arc::clone(&store);
+        let (store, recording) = (Arc::clone(&store), Arc::clone(&recording));
         async move {
+            let _recording = recording.read().await;
             let at = Timestamp::from(Utc::now());
             let scored =
                 ScoredChunk::all_failed(chunk, Lane::Batch, at, &FailureClass::Suspect, "no predictor runs here");

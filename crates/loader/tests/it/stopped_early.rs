@@ -25,9 +25,10 @@ fn exit(error: &LoadError) -> Exit {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_run_is_sealed_behind_what_is_published_and_the_law_holds() {
     let fixture = LoaderFixture::new(60_000);
-    // A short queue, so that the loader cannot finish before it receives the order.
+    // A short queue, which is full while nothing is recorded.
     let process = fixture.process(&["--row-batch-size", "100"], 2, true).await;
-    let error = process.load_and(500, async || cancel(&process).await).await.unwrap_err();
+    let order = async || process.ordered(async || cancel(&process).await).await;
+    let error = process.load_and(500, order).await.unwrap_err();
     assert!(matches!(error, LoadError::EndedEarly { kind: StopKind::Cancelled, .. }), "{error}");
     assert_eq!(exit(&error), Exit::FailedRows);
     let (run, tally) = process.only_run().await;
@@ -68,7 +69,8 @@ async fn a_cancelled_run_has_no_gap_before_earlier_published_chunks() {
     dead.dependencies.store.write(&[rejected_chunk(&run, BEYOND)], IdConflict::Fail).await.unwrap();
     drop(dead);
     let next = fixture.process(&["--row-batch-size", "100"], 2, true).await;
-    let error = next.load_and(700, async || cancel(&next).await).await.unwrap_err();
+    let order = async || next.ordered(async || cancel(&next).await).await;
+    let error = next.load_and(700, order).await.unwrap_err();
     assert!(matches!(error, LoadError::EndedEarly { kind: StopKind::Cancelled, .. }), "{error}");
     let (run, tally) = next.only_run().await;
     let sealed = run.sealed.unwrap();
