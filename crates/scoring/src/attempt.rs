@@ -33,18 +33,18 @@ impl RequestExecutor<'_> {
         counters.requests.add(1);
         retry_budget.count_request();
         let attempt = concurrency.begin();
-        let sent = Instant::now();
+        let (sent, at) = (Instant::now(), successes.tick());
         let response = {
             let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
-            let response = http.predict(body, Protocol::max_response_bytes(ids.len())).await;
+            let response = http.predict(body.clone(), Protocol::max_response_bytes(ids.len())).await;
             drop(permit);
             response
         };
         let took = sent.elapsed();
-        let results = match self.read(response, &ids).await {
+        let results = match self.read(response, &ids, &body).await {
             Ok(mut results) => model_versions
                 .check(&results)
-                .and_then(|()| scale.apply(&mut results, rows))
+                .and_then(|()| scale.apply(&mut results, rows, at))
                 .map(|()| results)
                 .map_err(RequestError::from),
             Err(error) => Err(error),
@@ -63,6 +63,7 @@ impl RequestExecutor<'_> {
         self,
         response: Result<PredictResponse, RequestError>,
         ids: &[Uuid],
+        request: &[u8],
     ) -> Result<Vec<RowResult>, RequestError> {
         match response {
             Ok(response) => self
@@ -70,7 +71,7 @@ impl RequestExecutor<'_> {
                 .protocol
                 .read_response(&response.body, ids)
                 .map_err(|error| error.with_content_type(response.other_content_type()))
-                .map_err(|error| self.shared.symptom_of_read(error).into()),
+                .map_err(|error| self.shared.symptom_of_read(error.without_values(request)).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
                 let health = self.health().await;
                 let symptom =

@@ -234,7 +234,8 @@ impl CircuitBreaker {
         let address = &self.address;
         let is_misconfigured = class == SymptomClass::Misconfigured;
         self.state.send_if_modified(|state| match (&*state, is_misconfigured) {
-            (ApiState::Unavailable { .. }, false) | (ApiState::Misconfigured { .. }, true) => false,
+            (ApiState::Unavailable { .. }, false) => false,
+            (ApiState::Misconfigured { remedy, .. }, true) if *remedy == symptom.remedy(&self.path) => false,
             (_, false) => {
                 warn!("ML API at {address} is unavailable ({seen}): paused until it recovers, no row fails meanwhile");
                 *state = ApiState::Unavailable { since: SystemTime::now(), reason: seen };

@@ -79,6 +79,7 @@ impl Scorer {
             successes: SuccessTracker::new(),
             size_limit: SizeLimit::new(options.api_max_bytes),
             scale: ScaleCheck::new(options.score_scale),
+            inputs_fit: watch::Sender::new(false),
             model_versions: ModelVersions::new(options.model_version.as_deref()),
             counters: ScorerCounters::default(),
             canary_lock: Mutex::default(),
@@ -204,15 +205,20 @@ impl Scorer {
         stop: &CancellationToken,
     ) -> Result<Vec<ScoreOutcome>, ScoreError> {
         let mut finished = Vec::with_capacity(transactions.len());
-        let mut rows = Vec::with_capacity(transactions.len());
+        let (mut rows, mut unwritable) = (Vec::with_capacity(transactions.len()), Vec::new());
         for (position, transaction) in transactions.iter().enumerate() {
             match self.writable(transaction) {
                 Ok(id) => rows.push(PendingRow { position, id }),
-                Err(reason) => {
-                    finished.push(PendingRow { position, id: Uuid::nil() }.failed(FailureClass::Rejected, reason, 0));
-                }
+                Err(reason) => unwritable.push((position, reason)),
             }
         }
+        if self.shared.protocol.has_features() && !transactions.is_empty() {
+            let problem = unwritable.first().map_or("", |(_, reason)| reason);
+            self.shared.until_inputs_fit(!rows.is_empty(), problem, stop).await?;
+        }
+        finished.extend(unwritable.into_iter().map(|(position, reason)| {
+            PendingRow { position, id: Uuid::nil() }.failed(FailureClass::Rejected, reason, 0)
+        }));
         let reserved_permit = std::sync::Mutex::new(permit);
         let executor =
             RequestExecutor { shared: &self.shared, transactions, lane, reserved_permit: &reserved_permit, stop };

@@ -56,6 +56,8 @@ pub(crate) enum Symptom {
     Unreadable(Reason),
     /// Success, but in a form that a setting must declare first.
     Undeclared { what: Reason, remedy: Reason },
+    /// No transaction could be written as the features file says. Nothing was sent.
+    Unwritable(Reason),
     /// Success, but in another form than the settings say, as was every response before.
     Misfit(Reason),
     /// Success, but rows are missing or unusable in the response.
@@ -90,7 +92,9 @@ impl Symptom {
         match self {
             Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => SymptomClass::Unavailable,
             Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => SymptomClass::Suspect,
-            Self::Tls(_) | Self::Undeclared { .. } | Self::Misfit(_) => SymptomClass::Misconfigured,
+            Self::Tls(_) | Self::Undeclared { .. } | Self::Misfit(_) | Self::Unwritable(_) => {
+                SymptomClass::Misconfigured
+            }
             Self::Status { code, .. } => STATUS_CLASSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(code))
@@ -124,6 +128,7 @@ impl Symptom {
                 format!("check ML_API_URL and ML_API_PATH, as POST {path} is redirected there")
             }
             Self::Undeclared { remedy, .. } => remedy.to_string(),
+            Self::Unwritable(_) => "check ML_API_FEATURES".to_owned(),
             Self::Misfit(_) => {
                 format!(
                     "check ML_API_PROTOCOL, ML_API_MODEL_NAME, ML_API_FEATURES and what serves POST {path} at ML_API_URL"
@@ -139,6 +144,7 @@ impl Symptom {
     pub(crate) fn verdict(&self) -> &'static str {
         match self {
             Self::Undeclared { .. } => "returns what must be declared",
+            Self::Unwritable(_) => "cannot be asked",
             _ => "rejects every request",
         }
     }
@@ -175,9 +181,11 @@ impl fmt::Display for Symptom {
                 formatter.write_str("no response in time, although the API responds to a health check")
             }
             Self::Unreachable(why) => formatter.write_str(why),
-            Self::Unreadable(why) | Self::Incomplete(why) | Self::Misfit(why) | Self::Undeclared { what: why, .. } => {
-                why.fmt(formatter)
-            }
+            Self::Unreadable(why)
+            | Self::Incomplete(why)
+            | Self::Misfit(why)
+            | Self::Unwritable(why)
+            | Self::Undeclared { what: why, .. } => why.fmt(formatter),
             Self::Status { code, detail } => {
                 write!(formatter, "HTTP status {code}")?;
                 let phrase = reqwest::StatusCode::from_u16(*code).ok().and_then(|status| status.canonical_reason());

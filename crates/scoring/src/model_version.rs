@@ -15,6 +15,8 @@ use crate::metrics;
 const MAX_VERSIONS: usize = 16;
 /// Longest version that is shown.
 const MAX_SHOWN: usize = 64;
+/// Most digits in a row that are shown.
+const MAX_DIGITS: usize = 8;
 
 /// What is demanded of the model's version, and what was seen of it.
 #[derive(Debug)]
@@ -87,7 +89,11 @@ fn other_version(found: Option<&str>) -> Symptom {
 /// A version as a message shows it. It comes from the API, which could put anything there.
 fn shown(version: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:+-".contains(&byte);
-    if version.len() <= MAX_SHOWN && version.bytes().all(is_plain) { version } else { "of an unusual form" }
+    // A date, perhaps, but no number of a card or an account.
+    let has_few_digits =
+        version.split(|letter: char| !letter.is_ascii_digit()).all(|digits| digits.len() <= MAX_DIGITS);
+    let is_shown = version.len() <= MAX_SHOWN && version.bytes().all(is_plain) && has_few_digits;
+    if is_shown { version } else { "of an unusual form" }
 }
 
 #[cfg(test)]
@@ -116,6 +122,8 @@ mod tests {
             (Some("1"), &["1.0"], Some("version is 1.0")),
             (Some("a b"), &["a b"], None),
             (Some("1"), &["Jane Doe, 4111"], Some("of an unusual form")),
+            (Some("1"), &["4111111111111111"], Some("of an unusual form")),
+            (Some("1"), &["fraud-20261130"], Some("version is fraud-20261130")),
         ];
         for (demanded, versions, refused) in cases {
             match (ModelVersions::new(demanded).check(&rows(versions)), refused) {

@@ -7,7 +7,7 @@
 use std::sync::PoisonError;
 
 use assay_transaction::{EncodedTransaction, FailureClass, Lane};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ScoreError;
@@ -49,6 +49,8 @@ pub(crate) struct ClientState {
     pub(crate) size_limit: SizeLimit,
     pub(crate) scale: ScaleCheck,
     pub(crate) model_versions: ModelVersions,
+    /// Whether a transaction could ever be written as inputs of the model.
+    pub(crate) inputs_fit: watch::Sender<bool>,
     pub(crate) counters: ScorerCounters,
     /// Held while a canary is sent, so that its result serves all that wait for one.
     pub(crate) canary_lock: Mutex<()>,

@@ -13,12 +13,14 @@ use crate::ScoreError;
 use crate::api::http::RequestError;
 use crate::api::protocol::RowResult;
 use crate::breaker::OpenReason;
-use crate::canary::{Canary, CanaryResult};
-use crate::failure::Symptom;
+use crate::canary::{Canary, CanaryResult, Tick};
+use crate::failure::{Symptom, SymptomClass};
 use crate::request::RequestExecutor;
 
 /// How far a score may be outside of its scale: what rounding to single precision does.
 const ROUNDING: f64 = 1e-6;
+/// Why a response is not used that may be of the other scale.
+const BEFORE_REPAIR: &str = "response is from before the scores fitted their scale";
 /// From here on, a score is shown with an exponent.
 const LONG: f64 = 1e6;
 
@@ -101,7 +103,15 @@ impl std::fmt::Display for Shown {
 #[derive(Debug)]
 pub(crate) struct ScaleCheck {
     scale: ScoreScale,
-    misfit: Mutex<Option<Misfit>>,
+    evidence: Mutex<Evidence>,
+}
+
+/// What is known against the declared scale.
+#[derive(Debug, Default)]
+struct Evidence {
+    misfit: Option<Misfit>,
+    /// When the request was sent whose response took back the last misfit: responses to earlier ones may be of the other scale.
+    repaired: Option<Tick>,
 }
 
 /// A transaction with a score that does not fit.
@@ -113,34 +123,39 @@ struct Misfit {
 
 impl ScaleCheck {
     pub(crate) fn new(scale: ScoreScale) -> Self {
-        Self { scale, misfit: Mutex::default() }
+        Self { scale, evidence: Mutex::default() }
     }
 
     /// Whether a score was seen that does not fit, and has not been replaced by one that does.
     pub(crate) fn is_refuted(&self) -> bool {
-        self.misfit().is_some()
+        self.evidence().misfit.is_some()
     }
 
-    /// Brings the scores of a response about these rows to a scale from 0 to 1. `Err` if they are of another.
+    /// Brings the scores of the response to a request about these rows to a scale from 0 to 1. `Err` if they are of another.
     pub(crate) fn apply<'a>(
         &self,
         results: &mut [RowResult],
         mut rows: impl Iterator<Item = (Uuid, &'a EncodedTransaction)>,
+        sent: Tick,
     ) -> Result<(), Symptom> {
         let applied = self.scale.apply(results);
-        let mut misfit = self.misfit();
+        let mut evidence = self.evidence();
+        let Evidence { misfit, repaired } = &mut *evidence;
         match applied {
+            Ok(()) if repaired.is_some_and(|repaired| sent < repaired) => {
+                Err(Symptom::Unreadable(BEFORE_REPAIR.into()))
+            }
             Ok(()) => {
-                let Some(Misfit { transaction, symptom }) = &*misfit else { return Ok(()) };
+                let Some(Misfit { transaction, symptom }) = misfit else { return Ok(()) };
                 let fits_now = rows.zip(results).any(|((id, _), result)| id == transaction.id && result.is_ok());
                 if !fits_now {
                     return Err(symptom.clone());
                 }
-                *misfit = None;
+                (*misfit, *repaired) = (None, Some(sent));
                 Ok(())
             }
             Err((position, symptom)) => {
-                if let (None, Some((id, transaction))) = (&*misfit, rows.nth(position)) {
+                if let (None, Some((id, transaction))) = (&misfit, rows.nth(position)) {
                     let transaction = Canary { id, transaction: transaction.detached() };
                     *misfit = Some(Misfit { transaction, symptom: symptom.clone() });
                 }
@@ -150,12 +165,12 @@ impl ScaleCheck {
     }
 
     fn transaction(&self) -> Option<Canary> {
-        self.misfit().as_ref().map(|misfit| misfit.transaction.clone())
+        self.evidence().misfit.as_ref().map(|misfit| misfit.transaction.clone())
     }
 
-    fn misfit(&self) -> MutexGuard<'_, Option<Misfit>> {
+    fn evidence(&self) -> MutexGuard<'_, Evidence> {
         // Each change is a single assignment.
-        self.misfit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,11 +181,22 @@ impl RequestExecutor<'_> {
         let (reason, error) = match self.send_canary(transaction).await? {
             CanaryResult::Scored => return Ok(true),
             // It shows nothing of the scale.
+            CanaryResult::Refused(symptom) if symptom.class() == SymptomClass::Rejected => {
+                (OpenReason::Misconfiguration, RequestError::from(cannot_tell(&symptom)))
+            }
             CanaryResult::Refused(symptom) => (reason, RequestError::from(symptom)),
             CanaryResult::Unavailable(reason, error) => (reason, error),
         };
         self.shared.breaker.keep_open(reason, &error);
         Ok(false)
+    }
+}
+
+/// The transaction that showed another scale is refused, so that nothing can show a repair any more.
+fn cannot_tell(symptom: &Symptom) -> Symptom {
+    Symptom::Undeclared {
+        what: format!("the transaction whose score did not fit the scale has none any more: {symptom}").into(),
+        remedy: "restart this program once the scores are of the scale that SCORE_SCALE declares".into(),
     }
 }
 
@@ -180,6 +206,7 @@ mod tests {
 
     use super::ScoreScale::{Logit, Percent, Probability};
     use super::*;
+    use crate::canary::SuccessTracker;
 
     fn rows(scores: &[f64]) -> Vec<RowResult> {
         let row =
@@ -234,14 +261,33 @@ mod tests {
         let canary = |at: u128| Canary { id: Uuid::from_u128(at), ..Canary::made_up().unwrap() };
         let canaries = [canary(1), canary(2)];
         let asked = || canaries.iter().map(|canary| (canary.id, &canary.transaction));
+        let ticks = SuccessTracker::new();
         let check = ScaleCheck::new(Probability);
         let apply = |scores: &[f64], skipped: usize| {
-            check.apply(&mut rows(scores)[..scores.len()], asked().skip(skipped)).is_ok()
+            check.apply(&mut rows(scores)[..scores.len()], asked().skip(skipped), ticks.tick()).is_ok()
         };
         assert!(apply(&[0.1, 0.2], 0) && !check.is_refuted());
         assert!(!apply(&[97.0, 0.6], 0) && check.is_refuted());
         assert!(!apply(&[0.6], 1), "it fits every scale");
         assert!(!apply(&[97.0], 0) && check.transaction().unwrap().id == canaries[0].id);
         assert!(apply(&[0.97], 0) && !check.is_refuted() && apply(&[0.6], 1));
+    }
+
+    #[test]
+    fn responses_to_requests_from_before_the_repair_are_not_used() {
+        let ticks = SuccessTracker::new();
+        let (before, seen, repaired, after) = (ticks.tick(), ticks.tick(), ticks.tick(), ticks.tick());
+        let (check, misfitting) = (ScaleCheck::new(Probability), Canary::made_up().unwrap());
+        let apply = |score: f64, canary: &Canary, sent| {
+            let mut results = rows(&[score]);
+            results.truncate(1);
+            check.apply(&mut results, std::iter::once((canary.id, &canary.transaction)), sent)
+        };
+        let other = Canary::made_up().unwrap();
+        assert!(apply(97.0, &misfitting, seen).is_err());
+        assert!(apply(0.6, &other, after).is_err(), "only the same transaction shows a repair");
+        assert_eq!(apply(0.97, &misfitting, repaired), Ok(()));
+        assert!(apply(0.6, &other, before).is_err(), "it may be a percentage");
+        assert_eq!(apply(0.6, &other, after), Ok(()));
     }
 }

@@ -7,7 +7,8 @@ async fn a_cancelled_run_ends_and_its_chunks_are_not_scored_any_more() {
     let stack = Stack::new(Script::Hold).await;
     let object = stack.s3.put("transactions", "a.csv", Rows::valid(300));
     stack.loader(&object).env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "run").run().await.expect_exit(0);
-    let _stages = stack.start_stages();
+    // A number of requests that adapts would rise with responses only.
+    let _stages = [stack.predictor().env("API_CONCURRENCY", "fixed").start(), stack.writer().start()];
     stack.ml_api.asked(5).await;
     // The chunks in work are freed by the notice, though the API still holds their requests.
     let cancel = stack.assay(["cancel", "run", "--reason", "the wrong file", "--yes"]);

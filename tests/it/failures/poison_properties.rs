@@ -43,9 +43,10 @@ async fn poison_on_every_route_fails_alone() {
     stack.broker.put("assay.dead", "transactions.batch", &chunk).await;
     letters += 1;
 
+    let waiting = stack.loader(&object).arg("--wait").start();
     let [predictor, writer] = stack.start_stages();
-    let waiting = stack.loader(&object).arg("--wait").run().await;
-    waiting.expect_exit(1).expect_says("Pipeline complete: 90 processed, 10 failed, 0 invalid");
+    waiting.end().await.expect_exit(1);
+    stack.database.until_finished().await;
     let tally = law::holds_for_one_run(&stack.database).await;
     assert_eq!(tally, Tally { predicted: 90, failed: 10, ..Tally::default() });
 

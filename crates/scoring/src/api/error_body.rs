@@ -60,6 +60,23 @@ pub(super) fn detail(body: &[u8], request: &[u8]) -> Option<Reason> {
     (!text.is_empty()).then(|| text.into())
 }
 
+/// A message about a response with every name in it hidden that may be a value of the request: some APIs use values as keys.
+pub(crate) fn without_values(message: &str, request: &[u8]) -> String {
+    let request = String::from_utf8_lossy(request).to_ascii_lowercase();
+    let complaints = Complaints { request, shown: Vec::new(), lookups: Cell::new(0) };
+    let mut parts = message.split('`');
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    while let Some(name) = parts.next() {
+        if complaints.may_show(name) {
+            shown.extend(["`", name, "`"]);
+        } else {
+            shown.push_str("another key");
+        }
+        shown.push_str(parts.next().unwrap_or_default());
+    }
+    shown
+}
+
 /// What is shown of an error, as it is found.
 struct Complaints {
     /// The request, in lower case.
@@ -220,6 +237,21 @@ mod tests {
 
     fn shown(body: &Value) -> Option<String> {
         detail(body.to_string().as_bytes(), REQUEST.as_bytes()).map(|detail| detail.to_string())
+    }
+
+    #[test]
+    fn a_name_that_may_be_a_value_is_hidden() {
+        let request = br#"[{"merchant": "ACME", "card_age": 12}]"#;
+        let cases = [
+            ("got an object with `ACME`, `score`", "got an object with another key, `score`"),
+            ("got an object with `merchant`", "got an object with `merchant`"),
+            ("expected an array at /1, got `Jane Doe`", "expected an array at /1, got another key"),
+            ("got a number", "got a number"),
+            ("", ""),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(without_values(message, request), expected);
+        }
     }
 
     #[test]

@@ -226,3 +226,40 @@ async fn another_version_of_the_model_is_waited_out() {
     assert_outcomes(&found, 0..9, &[]);
     assert!(found.predicted.iter().all(|row| row.prediction.model_version.as_deref() == Some("7")));
 }
+
+#[tokio::test]
+async fn one_row_without_an_id_in_its_response_fails_alone() {
+    let stub = Stub::serve(|request| {
+        let entry = |id: &str, is_bad| {
+            if is_bad { json!({"prediction": "unknown"}) } else { json!({"transaction_id": id, "prediction": "x"}) }
+        };
+        Reply::Body(json!(reply(request, entry)).to_string())
+    });
+    let scorer = scorer(&stub.url());
+    let found = score(&scorer, entries(1..9, "bad", &[5])).await;
+    assert_outcomes(&found, 1..9, &[5]);
+    assert_eq!(scorer.stats().outages, 0);
+}
+
+#[tokio::test]
+async fn a_transaction_that_can_no_longer_show_its_scale_is_said() {
+    let is_repaired = Arc::new(AtomicBool::new(false));
+    let repaired = Arc::clone(&is_repaired);
+    let stub = Stub::serve(move |request| match repaired.load(Ordering::SeqCst) {
+        true if request.has("bad") => Reply::Status(422),
+        true => Reply::Scores,
+        false => percentages(request),
+    });
+    let (scorer, stop) = (scorer(&stub.url()), CancellationToken::new());
+    let mut state = scorer.state();
+    let seen = async {
+        misconfiguration(&scorer).await;
+        is_repaired.store(true, Ordering::SeqCst);
+        let is_said =
+            |state: &ApiState| matches!(state, ApiState::Misconfigured { remedy, .. } if remedy.contains("restart"));
+        state.wait_for(is_said).await.unwrap();
+        stop.cancel();
+    };
+    let work = score_until(&scorer, entries(0..9, "bad", &[4]), &stop);
+    assert_eq!(within(async { tokio::join!(work, seen) }).await.0, Err(ScoreError::Stopped));
+}

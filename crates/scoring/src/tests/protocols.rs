@@ -261,8 +261,10 @@ type Unusable = fn() -> Reply;
 
 #[tokio::test]
 async fn metadata_that_cannot_be_used_are_waited_for() {
-    let unusable: [(Unusable, &str); 4] = [
+    let unusable: [(Unusable, &str); 6] = [
         (|| Reply::Status(503), "503"),
+        (|| Reply::Status(400), "the model is not described: HTTP status 400"),
+        (|| Reply::Status(500), "the metadata of its model cannot be read"),
         (|| Reply::Status(404), "no model of that name and version is there"),
         (
             || Reply::Body(r#"{"inputs":[{"name":"sum","datatype":"FP64","shape":[-1,1]}]}"#.to_owned()),
@@ -289,6 +291,7 @@ async fn metadata_that_cannot_be_used_are_waited_for() {
         };
         let (found, ()) = within(async { tokio::join!(score(&scorer, aged_rows(1..4)), repair) }).await;
         assert_outcomes(&found, 1..4, &[]);
+        assert_eq!(scorer.stats().bisections, 0, "no row is suspected");
     }
 }
 
@@ -337,4 +340,23 @@ async fn any_other_424_is_a_wrong_setting() {
     };
     let (found, ()) = within(async { tokio::join!(score(&scorer, aged_rows(1..3)), seen) }).await;
     assert_outcomes(&found, 1..3, &[]);
+}
+
+#[tokio::test]
+async fn a_features_file_that_fits_no_transaction_fails_none() {
+    let stub = Stub::serve(mlflow_scores);
+    let scorer = mlflow(&stub.url());
+    let mut state = scorer.state();
+    // Without the attribute that the file reads.
+    let unwritable = score(&scorer, entries(1..4, "", &[]));
+    let later = async {
+        let waiting = format!("{:?}", state.wait_for(|state| !state.is_ready()).await.unwrap());
+        assert!(waiting.contains("`card_age` is missing") && waiting.contains("check ML_API_FEATURES"), "{waiting}");
+        assert_eq!(stub.requests().len(), 0);
+        score(&scorer, aged_rows(4..6)).await
+    };
+    let (found, later) = within(async { tokio::join!(unwritable, later) }).await;
+    assert_outcomes(&later, 4..6, &[]);
+    assert_outcomes(&found, 1..4, &[1, 2, 3]);
+    assert!(scorer.state().borrow().is_ready());
 }

@@ -29,6 +29,7 @@ pub use self::native::Matching;
 use self::oip::OipProtocol;
 use self::sagemaker::SagemakerProtocol;
 use self::table::TableProtocol;
+use crate::api::error_body;
 use crate::options::ProtocolName;
 use crate::reason::Reason;
 use crate::{ApiOptions, ScoringError};
@@ -64,6 +65,14 @@ impl<T: Into<Reason>> From<T> for ResponseError {
 impl ResponseError {
     fn misfit(expected: &str, found: &str) -> Self {
         Self::Misfit(format!("the answer has another form: expected {expected}, got {found}").into())
+    }
+
+    /// The same without names from the response that may be values of its request.
+    pub(crate) fn without_values(self, request: &[u8]) -> Self {
+        match self {
+            Self::Misfit(why) => Self::Misfit(error_body::without_values(why.as_str(), request).into()),
+            error => error,
+        }
     }
 
     /// Says of which content type the response is, if that may be why it cannot be read.
@@ -167,6 +176,11 @@ impl Protocol {
     /// The first digits of the SHA-256 of the features file, if there is one.
     pub(crate) fn features_digest(&self) -> Option<&str> {
         self.features().map(Features::digest)
+    }
+
+    /// Whether a features file says which inputs the model takes.
+    pub(crate) fn has_features(&self) -> bool {
+        self.features().is_some()
     }
 
     /// Why a transaction cannot be sent at all; then it fails, and no other with it.
