@@ -100,7 +100,7 @@ impl RequestExecutor<'_> {
     pub(crate) async fn send_canary(self, canary: Canary) -> Result<CanaryResult, ScoreError> {
         let ClientState { successes, breaker, pace, counters, .. } = self.shared;
         let (sent, response) = loop {
-            let admission = pace.admit(1, self.lane, self.stop).await?;
+            let mut admission = pace.admit(1, self.lane, self.stop).await?;
             let permit = self.acquire_permit().await?;
             if admission.is_overtaken() {
                 admission.withdraw();
@@ -108,6 +108,7 @@ impl RequestExecutor<'_> {
             }
             counters.count_canary();
             let sent = successes.tick();
+            admission.mark_sent();
             let response = self.send(std::iter::once((canary.id, &canary.transaction)), permit).await;
             let is_asked_too_often = admission.end(response.as_ref().map(|_| ()));
             if !is_asked_too_often {
