@@ -58,7 +58,7 @@ impl ClientState {
     /// Opens the breaker, and lets requests begin one at a time once it is closed again.
     pub(crate) fn open_breaker(&self, reason: OpenReason, error: &RequestError) {
         if self.breaker.open(reason, error) {
-            self.concurrency.restart();
+            self.concurrency.restart(reason);
         }
     }
 }
