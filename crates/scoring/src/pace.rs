@@ -151,6 +151,17 @@ impl Pace {
         self.gate().hold_end.saturating_sub(self.now())
     }
 
+    /// Waits until no pause lasts. Safe to cancel.
+    pub async fn wait_out_hold(&self) {
+        loop {
+            let held = self.held_for();
+            if held.is_zero() {
+                return;
+            }
+            tokio::time::sleep(held).await;
+        }
+    }
+
     /// Whether requests go out, now or in a moment; else why not.
     pub(crate) fn health(&self) -> Result<(), String> {
         match self.held_for() {
