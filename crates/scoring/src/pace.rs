@@ -135,6 +135,11 @@ impl Pace {
         self.gate().share
     }
 
+    /// Transactions a second that this process may send at present, if anything limits them.
+    pub fn rate(&self) -> Option<f64> {
+        self.gate().rate()
+    }
+
     /// Whether this process has sent anything in the last seconds, or waits to.
     pub fn is_busy(&self) -> bool {
         let gate = self.gate();

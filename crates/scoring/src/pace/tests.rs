@@ -186,6 +186,7 @@ async fn a_share_of_the_limit_is_kept_and_can_change() {
     let all = count(&pace, 10).await;
     assert!((9_800..=10_400).contains(&all), "{all}");
     pace.set_share(250.0);
+    assert_eq!(pace.rate(), Some(250.0));
     let quarter = count(&pace, 20).await;
     assert!((4_800..=5_300).contains(&quarter), "{quarter}");
     pace.set_share(0.0);
