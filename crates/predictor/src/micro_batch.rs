@@ -1,7 +1,7 @@
 //! Micro-batches: live messages share requests to the ML API, and nothing else.
 //!
 //! A batch is sent once it has `API_BATCH_SIZE` transactions, or as many messages as a predictor processes at a time, or
-//! `BUFFER_TIMEOUT` after its first one; more messages join while it waits for a permit. So under load requests grow in size,
+//! `BUFFER_TIMEOUT` after its first one; more messages join while it waits for a permit, or for the end of a pause that the ML API asked for. So under load requests grow in size,
 //! not in number. Each message gets its own result.
 
 use std::num::NonZeroUsize;
@@ -111,14 +111,19 @@ impl BatchCollector {
         }
     }
 
-    /// Waits for a permit, collecting meanwhile. `None` at a shutdown: the scorer then returns an error.
+    /// Waits for the end of a pause and for a permit, collecting meanwhile. It does not wait for a circuit to close, as its request may
+    /// be the one that finds the ML API well again. `None` at a shutdown: the scorer then returns an error.
     async fn admit(&mut self, batch: &mut MicroBatch) -> Option<ApiPermit> {
         loop {
             let is_full = self.is_full(batch);
+            let admitted = async {
+                self.scorer.pace().wait_out_hold().await;
+                self.scorer.acquire_live_permit(is_full).await
+            };
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
-                permit = self.scorer.acquire_live_permit(is_full) => return Some(permit),
+                permit = admitted => return Some(permit),
                 Some(message) = self.messages.recv(), if !is_full => batch.push(message),
             }
         }
@@ -157,5 +162,51 @@ impl MicroBatch {
             // If the receiver is gone, its message is delivered again.
             let _ = answer.send(outcomes.by_ref().take(rows).collect());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use assay_ml_api::{Model, ModelServerOptions};
+    use assay_scoring::{ApiOptions, ToldHold};
+    use futures_util::future::join_all;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn transaction(number: u64) -> EncodedTransaction {
+        let json = format!(
+            r#"{{"id":"00000000-0000-0000-0000-{number:012}","description":"x","amount":1.0,"timestamp":"2026-01-11T10:00:00Z","merchant":null,"operation_type":"x","side":"debit"}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[tokio::test]
+    async fn messages_of_a_pause_share_a_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        tokio::spawn(assay_ml_api::serve(
+            listener,
+            Arc::new(Model::bundled()),
+            ModelServerOptions::default(),
+            stop.clone(),
+        ));
+        let scorer = Arc::new(Scorer::new(&url, &ApiOptions::default()).unwrap());
+        let options = LiveOptions { buffer_timeout: Duration::from_millis(1), ..LiveOptions::default() };
+        let (batches, collector) = MicroBatches::new(Arc::clone(&scorer), options, 64, stop.clone());
+        let collecting = tokio::spawn(collector.run());
+        scorer.pace().heed(ToldHold::RetryAfter { hold: Duration::from_secs(1), rate: None });
+        let answers = join_all((0..5).map(async |number: u32| {
+            tokio::time::sleep(number * Duration::from_millis(100)).await;
+            batches.score(vec![transaction(number.into())]).await.unwrap()
+        }));
+        assert!(answers.await.iter().all(|outcomes| outcomes.len() == 1 && outcomes[0].is_ok()));
+        assert_eq!(scorer.stats().requests, 1);
+        drop(batches);
+        collecting.await.unwrap();
+        stop.cancel();
     }
 }

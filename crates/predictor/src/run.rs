@@ -1,12 +1,15 @@
 //! A predictor from start to shutdown, serving both lanes.
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use assay_queue::{BatchItem, Broker, Message, QueueKind, Route, ServeOptions, serve_weighted};
 use assay_scoring::Scorer;
 use assay_transaction::{Lane, RunSettings};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, warn};
 
@@ -26,6 +29,9 @@ const MAX_LIVE_MESSAGES: usize = 64;
 /// What chunks are expected to have until some are seen.
 const EXPECTED_ROWS: usize = RunSettings::CHUNK_ROWS.get() as usize;
 
+/// How often the rate is compared with the rows in work.
+const RATE_CHECK: Duration = Duration::from_secs(10);
+
 /// Scores chunks until `shutdown`, then finishes those in progress, within `drain`.
 pub async fn run(
     broker: Arc<dyn Broker>,
@@ -39,7 +45,7 @@ pub async fn run(
     let concurrency = scorer.max_workers();
     info!("scoring with up to {concurrency} requests at a time");
     warn_of_short_hold(&scorer, live.api_batch_size, broker.hold_timeout());
-    let stopped = Arc::new(StoppedRuns::default());
+    let (stopped, rows_in_work) = (Arc::new(StoppedRuns::default()), Arc::new(AtomicUsize::new(0)));
     let fleet = Fleet::join(Arc::clone(&scorer));
     let live_messages = concurrency.saturating_mul(live.api_batch_size.get()).min(MAX_LIVE_MESSAGES).max(concurrency);
     let (micro_batches, collector) =
@@ -55,9 +61,10 @@ pub async fn run(
         external,
         progress,
         stopped: stopped_runs,
+        rows_in_work: Arc::clone(&rows_in_work),
         shutdown,
     };
-    let broker = Arc::clone(&scoring.broker);
+    let (broker, scorer) = (Arc::clone(&scoring.broker), Arc::clone(&scoring.scorer));
     let lanes = async {
         let batch = serve_lane(scoring.clone(), Lane::Batch, concurrency, drain);
         tokio::try_join!(batch, serve_lane(scoring, Lane::Realtime, live_messages, drain)).map(|((), ())| ())
@@ -71,6 +78,7 @@ pub async fn run(
         tokio::select! {
             () = follow(listener, &stopped, &ids, &fleet) => Ok(()),
             never = fleet.tell(&*broker) => match never {},
+            never = warn_of_low_rate(&scorer, &rows_in_work, broker.hold_timeout()) => match never {},
         }
     };
     let ended = tokio::select! {
@@ -94,6 +102,28 @@ fn warn_of_short_hold(scorer: &Scorer, batch_size: NonZeroUsize, hold: Duration)
              HOLD_TIMEOUT ({hold:?}) it starts over: lower API_TIMEOUT or MAX_RETRIES, or raise API_MAX_WORKERS or HOLD_TIMEOUT"
         );
     }
+}
+
+/// Warns once if chunks can be deferred because they may not be sent any faster. They share the rate, so one may take as long as
+/// all of them, and what was scored of it is lost.
+async fn warn_of_low_rate(scorer: &Scorer, rows_in_work: &AtomicUsize, hold: Duration) -> Infallible {
+    loop {
+        sleep(RATE_CHECK).await;
+        let rows = rows_in_work.load(Ordering::Relaxed);
+        let Some(rate) = scorer.pace().rate() else { continue };
+        if is_too_slow(rows, rate, hold) {
+            warn!(
+                "at {rate:.1} transactions a second, the {rows} rows of the chunks in work may take longer than HOLD_TIMEOUT ({hold:?}), \
+                 after which a chunk starts over: lower CHUNK_ROWS, or raise API_RATE_LIMIT, if it is set, or HOLD_TIMEOUT"
+            );
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn is_too_slow(rows: usize, rate: f64, hold: Duration) -> bool {
+    let rows = u32::try_from(rows).map_or(f64::from(u32::MAX), f64::from);
+    rows > rate * hold.as_secs_f64()
 }
 
 /// Scores the messages of one lane, so many at a time. The scorer bounds the requests of both lanes and shares its permits
@@ -129,4 +159,26 @@ async fn serve_lane(
         }
     };
     Ok(serve_weighted(broker, route, options, expected_weight, shutdown, decode, work).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_too_low_if_the_rows_in_work_take_longer_than_a_message_is_held() {
+        let hold = Duration::from_mins(8);
+        for (rows, rate, expected) in [
+            (0, 0.0, false),
+            (0, 1.0, false),
+            (500, 0.0, true),
+            (500, 1.0, true),
+            (480, 1.0, false),
+            (500, 2.0, false),
+            (5_000, 10.0, true),
+            (usize::MAX, 1e6, true),
+        ] {
+            assert_eq!(is_too_slow(rows, rate, hold), expected, "{rows} at {rate}");
+        }
+    }
 }

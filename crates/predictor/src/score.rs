@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use assay_queue::{Broker, ConfirmError, DeliveryOutcome, Message, QueueKind, Route, publish_until_confirmed};
@@ -35,7 +36,25 @@ pub(crate) struct MessageScorer {
     pub(crate) external: Arc<ExternalReader>,
     pub(crate) progress: Arc<PredictProgress>,
     pub(crate) stopped: Arc<StoppedRuns>,
+    /// Rows of the chunks that are being scored.
+    pub(crate) rows_in_work: Arc<AtomicUsize>,
     pub(crate) shutdown: CancellationToken,
+}
+
+/// Counts rows as in work until it is dropped.
+struct InWork<'a>(&'a AtomicUsize, usize);
+
+impl<'a> InWork<'a> {
+    fn begin(all: &'a AtomicUsize, rows: usize) -> Self {
+        all.fetch_add(rows, Ordering::Relaxed);
+        Self(all, rows)
+    }
+}
+
+impl Drop for InWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// A message for the writer, and the counts of its rows.
@@ -94,6 +113,7 @@ impl MessageScorer {
         } else {
             // Rows already stored with the same content are not scored again.
             let transactions = chunk.to_score();
+            let _in_work = InWork::begin(&self.rows_in_work, transactions.len());
             let outcomes = tokio::select! {
                 outcomes = self.scorer.score(&transactions, self.batch_size, &self.shutdown) => outcomes.ok()?,
                 () = self.stopped.stopped(run_id) => return None,
@@ -199,8 +219,8 @@ mod tests {
         let ids = Arc::new(KnownIdScheme::known(IdScheme::V8));
         let external = Arc::new(ExternalReader::new(LiveOptions::default(), ids));
         let batch_size = LiveOptions::default().api_batch_size;
-        let (progress, stopped) = (Arc::default(), Arc::default());
-        MessageScorer { broker, scorer, batch_size, micro_batches, external, progress, stopped, shutdown }
+        let (progress, stopped, rows_in_work) = (Arc::default(), Arc::default(), Arc::default());
+        MessageScorer { broker, scorer, batch_size, micro_batches, external, progress, stopped, rows_in_work, shutdown }
     }
 
     #[tokio::test]
@@ -241,6 +261,7 @@ mod tests {
         let scoring = message_scorer("http://127.0.0.1:1", micro_batches, &CancellationToken::new());
         let WriterMessage { message, rows } = scoring.score_chunk(&chunk, &received, Lane::Batch).await.unwrap();
         assert_eq!((rows.predicted, rows.known), (0, 2));
+        assert_eq!(scoring.rows_in_work.load(Ordering::Relaxed), 0);
         let message = message.unwrap();
         let scores = ChunkScores::decode(&message.body).unwrap();
         let written = scores.with_chunk(&message.enclosed.unwrap()).unwrap();

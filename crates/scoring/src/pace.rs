@@ -81,7 +81,8 @@ pub struct Pace {
     holds: watch::Sender<Option<ApiHold>>,
 }
 
-/// The right to send one request. Its tokens are used up unless it is withdrawn.
+/// The right to send one request. Dropped before it is sent, it was never given: its tokens are there again, and if it was the
+/// first after a hold, another goes first.
 #[derive(Debug)]
 pub(crate) struct Admission<'a> {
     pace: &'a Pace,
@@ -89,6 +90,7 @@ pub(crate) struct Admission<'a> {
     /// The number of holds by then.
     holds: u64,
     is_first: bool,
+    is_sent: bool,
 }
 
 /// Counts a request as waiting.
@@ -133,6 +135,11 @@ impl Pace {
         self.gate().share
     }
 
+    /// Transactions a second that this process may send at present, if anything limits them.
+    pub fn rate(&self) -> Option<f64> {
+        self.gate().rate()
+    }
+
     /// Whether this process has sent anything in the last seconds, or waits to.
     pub fn is_busy(&self) -> bool {
         let gate = self.gate();
@@ -147,6 +154,17 @@ impl Pace {
     /// How long nothing is sent from now on.
     pub fn held_for(&self) -> Duration {
         self.gate().hold_end.saturating_sub(self.now())
+    }
+
+    /// Waits until no pause lasts. Safe to cancel.
+    pub async fn wait_out_hold(&self) {
+        loop {
+            let held = self.held_for();
+            if held.is_zero() {
+                return;
+            }
+            tokio::time::sleep(held).await;
+        }
     }
 
     /// Whether requests go out, now or in a moment; else why not.
@@ -237,7 +255,7 @@ impl Pace {
         if do_both_wait {
             self.changed.send_replace(());
         }
-        Ok(Admission { pace: self, rows, holds, is_first })
+        Ok(Admission { pace: self, rows, holds, is_first, is_sent: false })
     }
 
     /// Whether a hold lasts, or the first request after it has no response yet: a permit would be kept from others.
@@ -301,20 +319,19 @@ impl Admission<'_> {
         self.pace.gate().holds != self.holds
     }
 
-    /// The request was not sent.
-    pub(crate) fn withdraw(mut self) {
-        let mut gate = self.pace.gate();
-        // A hold begins with other tokens.
-        if gate.holds == self.holds {
-            gate.bucket.give_back(self.rows);
-            if std::mem::take(&mut self.is_first) {
-                gate.first = FirstAfterHold::Due;
-            }
-        }
+    /// The request goes out now.
+    pub(crate) fn mark_sent(&mut self) {
+        self.is_sent = true;
+    }
+
+    /// The request is not sent.
+    pub(crate) fn withdraw(self) {
+        debug_assert!(!self.is_sent);
     }
 
     /// The request had this response. Returns whether the API is only asked too often, and works otherwise.
-    pub(crate) fn end(self, response: Result<(), &RequestError>) -> bool {
+    pub(crate) fn end(mut self, response: Result<(), &RequestError>) -> bool {
+        self.mark_sent();
         let pace = self.pace;
         let mut gate = pace.gate();
         gate.heeds_circuits = true;
@@ -337,15 +354,23 @@ impl Admission<'_> {
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        if !self.is_first {
+        if self.is_sent && !self.is_first {
             return;
         }
         let mut gate = self.pace.gate();
-        if gate.holds == self.holds {
-            gate.first = FirstAfterHold::Over;
-            drop(gate);
-            self.pace.changed.send_replace(());
+        // A hold begins with other tokens, and another first request.
+        if gate.holds != self.holds {
+            return;
         }
+        if !self.is_sent {
+            gate.bucket.give_back(self.rows);
+        }
+        // Others may have gone meanwhile, if it took long.
+        if self.is_first && matches!(gate.first, FirstAfterHold::Sent(_)) {
+            gate.first = if self.is_sent { FirstAfterHold::Over } else { FirstAfterHold::Due };
+        }
+        drop(gate);
+        self.pace.changed.send_replace(());
     }
 }
 

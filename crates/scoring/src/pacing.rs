@@ -4,7 +4,8 @@
 //! [`LearnedRate`] knows nothing until the API refuses for the first time. From then on
 //!
 //! - **a refusal measures**: what was accepted since the refusal before, over the time in between, is the rate that the API
-//!   allows, as its allowance was used up both times. It is the rate from here on;
+//!   allows, as its allowance was used up both times. It is the rate from here on. The first one measures from the first accepted
+//!   request on, or from the last time that nothing was accepted for a while, as an idle process shows nothing;
 //! - **the rate grows** while requests wait for it, by 1 % a second and faster the longer nothing is refused, more slowly if a refusal
 //!   costs a long pause;
 //! - a refusal that measured nothing, as there was too little to send, lowers the rate a little.
@@ -29,10 +30,13 @@ const KEPT_UNMEASURED: f64 = 0.85;
 const EVENING: f64 = 0.2;
 /// How many times as much or as little as its own rate a process believes.
 const CREDIBLE: f64 = 10.0;
-/// Without requests that wait for the rate, for so long, what was accepted is no measure of what is allowed.
+/// Without requests that wait for the rate, for so long, what was accepted is no measure of what is allowed. Before there is a
+/// rate: without accepted requests.
 const LONGEST_GAP: Duration = Duration::from_secs(2);
 /// Before the first refusal, what was accepted in one or two of these is the measure.
 const WINDOW: Duration = Duration::from_secs(5);
+/// The measure lasts so long at least, as a burst of accepted requests is no rate.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
 /// The lowest rate. Growth brings any rate back.
 const LOWEST: f64 = 1.0;
 /// The highest rate of another process that is believed: more than an API serves.
@@ -49,8 +53,9 @@ pub(crate) struct LearnedRate {
     /// When the measure began, and what was accepted since.
     began: Duration,
     accepted: f64,
-    /// The window before, until the rate is known.
+    /// The window before, and the last accepted request, until the rate is known.
     before: Option<(Duration, f64)>,
+    last_accepted: Duration,
     /// When requests last waited for the rate.
     limited: Duration,
     /// Whether they did all the time.
@@ -69,6 +74,7 @@ impl LearnedRate {
             began: zero,
             accepted: 0.0,
             before: None,
+            last_accepted: zero,
             limited: zero,
             is_measured: false,
             growing: 0.0,
@@ -83,10 +89,13 @@ impl LearnedRate {
 
     /// So many transactions were let through.
     pub(crate) fn accepted(&mut self, now: Duration, rows: f64) {
-        let age = now.saturating_sub(self.began);
-        if self.rate.is_none() && age > WINDOW {
-            self.before = (age <= 2 * WINDOW).then_some((self.began, self.accepted));
-            (self.began, self.accepted) = (now, 0.0);
+        if self.rate.is_none() {
+            let is_first = self.accepted == 0.0 || self.was_idle(now);
+            if is_first || now.saturating_sub(self.began) > WINDOW {
+                self.before = (!is_first).then_some((self.began, self.accepted));
+                (self.began, self.accepted) = (now, 0.0);
+            }
+            self.last_accepted = self.last_accepted.max(now);
         }
         self.accepted += rows;
     }
@@ -107,7 +116,11 @@ impl LearnedRate {
     /// The API has refused a request of this process, or of another that then had the rate `told`. Nothing is sent for the time
     /// of `hold`. Returns the new rate if it was measured.
     pub(crate) fn refused(&mut self, now: Duration, hold: Duration, told: Option<f64>) -> Option<f64> {
-        let is_measured = self.accepted > 0.0 && (self.rate.is_none() || self.is_measured && !self.has_gap(now));
+        let is_measured = self.accepted > 0.0
+            && match self.rate {
+                None => !self.was_idle(now),
+                Some(_) => self.is_measured && !self.has_gap(now),
+            };
         let (measured, told) = (self.measure(now), told.filter(|told| (LOWEST..=HIGHEST_TOLD).contains(told)));
         let rate = match (self.rate, told) {
             (None, _) if is_measured => Some(measured),
@@ -138,10 +151,16 @@ impl LearnedRate {
         now.saturating_sub(self.limited) > LONGEST_GAP
     }
 
+    /// Whether nothing was accepted for a while, before there is a rate.
+    fn was_idle(&self, now: Duration) -> bool {
+        now.saturating_sub(self.last_accepted) > LONGEST_GAP
+    }
+
     /// What was accepted a second.
     fn measure(&self, now: Duration) -> f64 {
         let (began, before) = self.before.unwrap_or((self.began, 0.0));
-        (self.accepted + before) / now.saturating_sub(began).as_secs_f64().max(0.001)
+        let shortest = if self.rate.is_none() { SHORTEST_WINDOW } else { Duration::from_millis(1) };
+        (self.accepted + before) / now.saturating_sub(began).max(shortest).as_secs_f64()
     }
 }
 

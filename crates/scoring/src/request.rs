@@ -60,7 +60,7 @@ impl ClientState {
     /// Opens the breaker, and lets requests begin one at a time once it is closed again.
     pub(crate) fn open_breaker(&self, reason: OpenReason, error: &RequestError) {
         if self.breaker.open(reason, error) {
-            self.concurrency.restart();
+            self.concurrency.restart(reason);
         }
     }
 }
@@ -253,7 +253,7 @@ impl<'a> RequestExecutor<'a> {
                 continue;
             }
             let size = if probe.is_some() { 1 } else { group.rows.len() };
-            let admission = pace.admit(size, self.lane, self.stop).await?;
+            let mut admission = pace.admit(size, self.lane, self.stop).await?;
             let permit = match reserved_permit {
                 Some(permit) => permit,
                 None => self.acquire_permit().await?,
@@ -278,6 +278,7 @@ impl<'a> RequestExecutor<'a> {
             let (first, rows) = (rows.start, &group.rows[rows]);
             let is_whole = rows.len() == group.rows.len();
             let sent = successes.tick();
+            admission.mark_sent();
             let response = self.send(rows.iter().map(|row| (row.id, self.transaction(row))), permit).await;
             let at = successes.tick();
             let is_asked_too_often = admission.end(response.as_ref().map(|_| ()));

@@ -2,7 +2,7 @@
 //! says how many may be in flight.
 //!
 //! - **Rounds.** It decides once a round: as many attempts as the limit, all begun under that limit.
-//! - **Slow start.** From 1, the limit doubles each round, until requests wait or the limit before the last outage is reached.
+//! - **Slow start.** From 1, the limit doubles each round, until requests wait or the limit before the breaker last opened is reached.
 //! - **Growth.** After that it grows by 1 a round, if the limit was reached and requests do not wait in the ML API.
 //! - **Trials.** A longer latency has two causes: more requests than the API serves at a time, or a slower model, where fewer
 //!   requests would help nobody. If requests seem to wait, the limit is halved for a round, and both rounds are compared. If the
@@ -10,7 +10,8 @@
 //!   limit is what it was.
 //! - **Common trials.** At fixed times all processes of a fleet begin a trial at once, as none of them alone can make a wait
 //!   disappear that all of them cause. Only then is learnt what a request takes without a wait, which may be more than it was.
-//! - **Outages.** The limit begins at 1 again, and what it was, less a tenth, is approached slowly.
+//! - **Outages.** The limit begins at 1 again, and what it was, less a tenth, is approached slowly. If the API rejects
+//!   all requests, or the model fails on all, it begins at 1 too, but this says nothing of the load: it doubles up to what it was.
 //!
 //! The reasons and figures are in `docs/decisions/0039-as-many-requests-as-the-api-serves.md`.
 
@@ -18,6 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::latency::{Baseline, Samples, as_f64};
+use crate::breaker::OpenReason;
 
 /// A wait in the ML API that is too short to matter, in seconds: a limit that is a little too high costs nobody anything, and
 /// latencies on a fast network scatter by as much.
@@ -68,8 +70,10 @@ pub(crate) enum FallReason {
     Waiting { share: f64 },
     /// No response in time.
     TimedOut,
-    /// The breaker opened.
+    /// The API was not available.
     Outage,
+    /// It rejected or failed on all requests, whatever their number.
+    NothingScored,
 }
 
 impl fmt::Display for FallReason {
@@ -84,6 +88,7 @@ impl fmt::Display for FallReason {
             }
             Self::TimedOut => formatter.write_str("no response within API_TIMEOUT"),
             Self::Outage => formatter.write_str("after an outage they begin one at a time"),
+            Self::NothingScored => formatter.write_str("after nothing was scored they begin one at a time"),
         }
     }
 }
@@ -198,18 +203,25 @@ impl Controller {
         }
     }
 
-    /// Begins at 1 again, after the breaker opened.
-    pub(crate) fn restart(&mut self) -> Option<FallReason> {
+    /// Begins at 1 again, after the breaker opened for this reason.
+    pub(crate) fn restart(&mut self, reason: OpenReason) -> Option<FallReason> {
         let before = self.reached();
-        // What came before the last doubling was not refused.
-        let kept = if matches!(self.phase, Phase::SlowStart) { 0.5 } else { BACK_OFF };
-        self.phase = Phase::SlowStart;
+        let phase = std::mem::replace(&mut self.phase, Phase::SlowStart);
         self.set_limit(1.0);
         // One at a time is no load that an outage could tell something about.
         if before < 2.0 {
             return None;
         }
-        self.threshold = before * kept;
+        if reason != OpenReason::Outage {
+            self.threshold = match phase {
+                Phase::SlowStart => self.threshold,
+                Phase::Trial(trial) if trial.was_slow_start => self.threshold,
+                Phase::Settled | Phase::Trial(_) => before,
+            };
+            return Some(FallReason::NothingScored);
+        }
+        // What came before the last doubling was not refused.
+        self.threshold = before * if matches!(phase, Phase::SlowStart) { 0.5 } else { BACK_OFF };
         self.meet_wall(before);
         Some(FallReason::Outage)
     }

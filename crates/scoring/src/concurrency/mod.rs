@@ -20,6 +20,7 @@ use controller::{Attempt, Controller, FallReason, LEAST_AFTER_TIMEOUT, SLOT_SECO
 
 use crate::api::http::RequestError;
 use crate::api::protocol::RowResult;
+use crate::breaker::OpenReason;
 use crate::failure::Symptom;
 use crate::metrics;
 use crate::options::ConcurrencyMode;
@@ -69,8 +70,8 @@ impl ConcurrencyLimit {
     }
 
     /// Begins with one attempt at a time again, after the breaker opened.
-    pub(crate) fn restart(&self) {
-        self.change(|controller| ((), controller.restart()));
+    pub(crate) fn restart(&self, reason: OpenReason) {
+        self.change(|controller| ((), controller.restart(reason)));
     }
 
     /// The fewest attempts at a time that time-outs leave, with an API that works.
@@ -173,7 +174,7 @@ mod tests {
             score(&limit, attempts);
             assert_eq!(free(&permits), expected);
         }
-        limit.restart();
+        limit.restart(OpenReason::Outage);
         assert_eq!(free(&permits), 1);
         for _ in 0..10 {
             drop(limit.begin());
@@ -187,7 +188,7 @@ mod tests {
     fn a_fixed_limit_stays() {
         let permits = ApiPermits::new(5, Ratio::QUARTER);
         let limit = ConcurrencyLimit::new(ConcurrencyMode::Fixed, 5, permits.clone());
-        limit.restart();
+        limit.restart(OpenReason::Outage);
         limit.begin().end(AttemptOutcome::TimedOut);
         assert_eq!((free(&permits), limit.least_after_timeouts()), (5, 5));
     }

@@ -132,7 +132,7 @@ impl Gate {
     }
 
     /// Transactions a second.
-    fn rate(&self) -> Option<f64> {
+    pub(super) fn rate(&self) -> Option<f64> {
         [self.share, self.learned.rate()].into_iter().flatten().reduce(f64::min)
     }
 

@@ -40,7 +40,7 @@ async fn after_a_hold_one_request_goes_first() {
     let waited = begun.elapsed();
     assert!(waited >= 2 * SECOND && waited <= 2 * SECOND + 2 * RETURNED, "{waited:?}");
     assert!(pace.is_held() && admit_now(&pace, 1, Lane::Realtime).is_none(), "it goes alone");
-    drop(first);
+    first.end(Ok(()));
     assert!(!pace.is_held() && admit_now(&pace, 1, Lane::Realtime).is_some());
 }
 
@@ -48,10 +48,40 @@ async fn after_a_hold_one_request_goes_first() {
 async fn a_first_request_without_a_response_stops_the_others_for_a_while_only() {
     let (pace, stop) = (pace(0), CancellationToken::new());
     pace.heed(ToldHold::RetryAfter { hold: SECOND, rate: None });
-    let _first = pace.admit(1, Lane::Batch, &stop).await.unwrap();
+    let first = pace.admit(1, Lane::Batch, &stop).await.unwrap();
     let sent = Instant::now();
     let _second = pace.admit(1, Lane::Batch, &stop).await.unwrap();
     assert!(sent.elapsed() >= FIRST_ALONE);
+    drop(first);
+    assert!(!pace.is_held(), "others went before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_goes_first_in_place_of_one_that_was_not_sent() {
+    let (pace, stop) = (pace(0), CancellationToken::new());
+    pace.heed(ToldHold::RetryAfter { hold: SECOND, rate: None });
+    let first = pace.admit(1, Lane::Batch, &stop).await.unwrap();
+    let mut waiting = [0, 1].map(|_| Box::pin(pace.admit(1, Lane::Batch, &stop)));
+    assert!(waiting.iter_mut().all(|waiting| waiting.as_mut().now_or_never().is_none()));
+    drop(first);
+    let mut admitted: Vec<_> = waiting.iter_mut().filter_map(|waiting| waiting.as_mut().now_or_never()).collect();
+    assert_eq!(admitted.len(), 1, "alone");
+    let mut second = admitted.pop().unwrap().unwrap();
+    second.mark_sent();
+    drop(second);
+    assert!(!pace.is_held(), "its response was not waited for");
+    assert!(waiting[1].as_mut().now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_for_tokens_gets_those_of_one_that_was_not_sent() {
+    let (pace, stop) = (pace(100), CancellationToken::new());
+    tokio::time::advance(SECOND).await;
+    let admission = admit_now(&pace, 25, Lane::Batch).unwrap();
+    let mut waiting = std::pin::pin!(pace.admit(25, Lane::Batch, &stop));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(admission);
+    assert!(waiting.now_or_never().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,6 +186,7 @@ async fn a_share_of_the_limit_is_kept_and_can_change() {
     let all = count(&pace, 10).await;
     assert!((9_800..=10_400).contains(&all), "{all}");
     pace.set_share(250.0);
+    assert_eq!(pace.rate(), Some(250.0));
     let quarter = count(&pace, 20).await;
     assert!((4_800..=5_300).contains(&quarter), "{quarter}");
     pace.set_share(0.0);
@@ -176,8 +207,8 @@ async fn what_was_not_sent_uses_no_share() {
     for _ in 0..1_000 {
         admit_now(&pace, 25, Lane::Batch).unwrap().withdraw();
     }
-    assert!(admit_now(&pace, 25, Lane::Batch).is_some());
-    assert!(admit_now(&pace, 25, Lane::Batch).is_none());
+    let last = admit_now(&pace, 25, Lane::Batch);
+    assert!(last.is_some() && admit_now(&pace, 25, Lane::Batch).is_none());
 }
 
 #[tokio::test(start_paused = true)]

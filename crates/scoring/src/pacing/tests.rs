@@ -178,6 +178,33 @@ fn a_refusal_measures_what_was_accepted_since_the_one_before() {
 }
 
 #[test]
+fn the_first_refusal_measures_what_was_accepted_without_a_break() {
+    /// When 1,000 were accepted each time, in halves of a second; when the API refused; the rate.
+    type Case = (&'static [u32], u32, Option<f64>);
+    let cases: [Case; 7] = [
+        // The process started long before.
+        (&[16, 17], 18, Some(2_000.0)),
+        (&[16], 16, Some(1_000.0)),
+        // One before a break says nothing of what is sent after it.
+        (&[0, 1, 2, 16, 17], 18, Some(2_000.0)),
+        (&[0, 3, 6, 9, 12, 15, 16, 17], 18, Some(8_000.0 / 9.0)),
+        // Two windows.
+        (&[2, 4, 6, 8, 10, 12, 14, 16], 18, Some(1_000.0)),
+        // An idle process is refused for what others sent.
+        (&[2, 3, 4], 18, None),
+        (&[], 18, None),
+    ];
+    let half = |halves: u32| halves * SECOND / 2;
+    for (accepted, refused, expected) in cases {
+        let mut learned = LearnedRate::unknown();
+        for halves in accepted {
+            learned.accepted(half(*halves), 1_000.0);
+        }
+        assert_eq!(learned.refused(half(refused), SECOND, None), expected, "{accepted:?} {refused}");
+    }
+}
+
+#[test]
 fn a_refusal_that_measures_nothing_lowers_the_rate_little_or_not() {
     /// Accepted since the last refusal, whether requests waited, the rate of another; and what becomes of 1,000.
     type Case = (f64, bool, Option<f64>, f64);

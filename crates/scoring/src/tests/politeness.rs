@@ -29,6 +29,22 @@ async fn a_refusal_between_scores_is_waited_out_and_opens_no_circuit() {
 }
 
 #[tokio::test]
+async fn a_canary_that_is_refused_by_rate_is_sent_again() {
+    let stub = Stub::serve(|request| match request.number {
+        // The canary, after the request of the row that is at fault.
+        2 => Reply::RetryAfter(429, "1".to_owned()),
+        _ if request.has("bad") => Reply::Status(422),
+        _ => Reply::Scores,
+    });
+    let scorer = scorer(&stub.url());
+    assert_outcomes(&score(&scorer, entries(0..9, "", &[])).await, 0..9, &[]);
+    assert_outcomes(&score(&scorer, entries(9..10, "bad", &[9])).await, 9..10, &[9]);
+    let stats = scorer.stats();
+    assert_eq!((stats.outages, stats.canaries, stats.retries, stats.requests), (0, 2, 1, 5), "{stats:?}");
+    assert!(scorer.state().borrow().is_ready());
+}
+
+#[tokio::test]
 async fn during_a_hold_nothing_is_sent_that_was_not_under_way() {
     let stub = Stub::serve(|request| match request.number {
         0 => Reply::Scores,

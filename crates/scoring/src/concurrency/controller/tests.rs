@@ -108,7 +108,7 @@ fn after_an_outage_it_starts_over_and_approaches_the_last_limit_slowly() {
     limits(&mut controller, 5);
     round(&mut controller, 0.020);
     let in_flight = controller.begin();
-    assert_eq!((controller.restart(), controller.limit()), (Some(FallReason::Outage), 1));
+    assert_eq!((controller.restart(OpenReason::Outage), controller.limit()), (Some(FallReason::Outage), 1));
     assert_eq!(controller.end(in_flight, AttemptOutcome::Scored { rows: 1, seconds: 9.0 }, 0), None, "it began before");
     assert_eq!(limits(&mut controller, 5), [2, 4, 8, 16, 28]);
     assert_eq!(limits(&mut controller, 8), [29, 30, 31, 31, 31, 31, 32, 32]);
@@ -123,7 +123,7 @@ fn a_limit_that_is_refused_again_and_again_is_approached_ever_more_slowly() {
             round(&mut controller, 0.020);
             rounds += 1;
         }
-        controller.restart();
+        controller.restart(OpenReason::Outage);
         assert_eq!(controller.patience, patience, "after {rounds} rounds");
     }
     limits(&mut controller, 1_000);
@@ -134,11 +134,35 @@ fn a_limit_that_is_refused_again_and_again_is_approached_ever_more_slowly() {
 fn during_slow_start_an_outage_leaves_half() {
     let mut controller = Controller::new(32);
     assert_eq!(limits(&mut controller, 4), [2, 4, 8, 16]);
-    controller.restart();
+    controller.restart(OpenReason::Outage);
     assert_eq!(limits(&mut controller, 5), [2, 4, 8, 9, 10]);
-    controller.restart();
-    assert_eq!((controller.restart(), controller.limit()), (None, 1), "nothing is left to take away");
+    controller.restart(OpenReason::Outage);
+    assert_eq!((controller.restart(OpenReason::Outage), controller.limit()), (None, 1), "nothing is left to take away");
     assert_eq!(limits(&mut controller, 4), [2, 4, 8, 9]);
+}
+
+#[test]
+fn what_is_not_scored_whatever_the_load_is_no_wall() {
+    for reason in [OpenReason::Misconfiguration, OpenReason::BrokenModel] {
+        let mut starting = Controller::new(32);
+        assert_eq!(limits(&mut starting, 4), [2, 4, 8, 16]);
+        for _ in 0..3 {
+            assert_eq!((starting.restart(reason), starting.limit()), (Some(FallReason::NothingScored), 1));
+            assert_eq!(limits(&mut starting, 3), [2, 4, 8], "{reason:?}");
+        }
+        assert_eq!(limits(&mut starting, 2), [16, 32]);
+        assert_eq!((starting.wall, starting.patience), (f64::INFINITY, 1));
+
+        let mut settled = Controller::new(32);
+        limits(&mut settled, 4);
+        settled.restart(OpenReason::Outage);
+        limits(&mut settled, 5);
+        let (before, wall, patience) = (settled.limit(), settled.wall, settled.patience);
+        assert_eq!(before, 10);
+        settled.restart(reason);
+        assert_eq!(limits(&mut settled, 4), [2, 4, 8, before], "as far as it was");
+        assert_eq!((settled.wall, settled.patience), (wall, patience), "the last outage is not forgotten");
+    }
 }
 
 #[test]
@@ -146,7 +170,8 @@ fn a_reason_says_what_was_seen() {
     let cases = [
         (FallReason::Waiting { share: 0.5 }, "each took 50 % of the time"),
         (FallReason::TimedOut, "API_TIMEOUT"),
-        (FallReason::Outage, "one at a time"),
+        (FallReason::Outage, "outage"),
+        (FallReason::NothingScored, "nothing was scored"),
     ];
     for (reason, expected) in cases {
         assert!(reason.to_string().contains(expected), "{reason}");
@@ -165,7 +190,7 @@ proptest! {
             let fell = match (step, in_flight.pop()) {
                 (0, attempt) => {
                     in_flight.extend(attempt);
-                    controller.restart()
+                    controller.restart(OpenReason::Outage)
                 }
                 (1, Some(attempt)) => controller.end(attempt, AttemptOutcome::TimedOut, 0),
                 (2, Some(attempt)) => controller.end(attempt, AttemptOutcome::Other, 0),
