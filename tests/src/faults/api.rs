@@ -333,7 +333,8 @@ fn garbage(variant: u32, asked: &[Asked<'_>]) -> String {
     match variant % 4 {
         0 => String::new(),
         1 => "<html><body>504 Gateway Time-out</body></html>".to_owned(),
-        2 => json!({ "predictions": answer }).to_string(),
+        // One of the two arrays would be understood.
+        2 => json!({ "predictions": answer, "others": answer }).to_string(),
         _ => {
             // All that is generated here is ASCII.
             text.truncate(text.len() / 2);
@@ -354,7 +355,7 @@ fn wrong_ids(variant: u32, asked: &[Asked<'_>]) -> Value {
 }
 
 fn bad_scores(variant: u32, asked: &[Asked<'_>]) -> Value {
-    let scores = [json!(1.5), json!(-0.25), json!("0.5"), json!([0.5])];
+    let scores = [json!(1.5), json!(-0.25), json!("high"), json!([0.5])];
     let score = &scores[variant as usize % scores.len()];
     Value::Array(asked.iter().map(|transaction| never_given(&transaction.id, score)).collect())
 }
