@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::api::health::HealthStatus;
 use crate::api::http::{PredictResponse, RequestError};
 use crate::api::protocol::{MISSING, Protocol, RowResult};
+use crate::canary::Tick;
 use crate::concurrency::AttemptOutcome;
 use crate::failure::Symptom;
 use crate::metrics;
@@ -18,10 +19,11 @@ use crate::permits::ApiPermit;
 use crate::request::{ClientState, RequestExecutor};
 
 impl RequestExecutor<'_> {
-    /// Sends one request, holding `permit` meanwhile.
+    /// Sends one request, at `sent` in the order of events, holding `permit` meanwhile.
     pub(crate) async fn send<'b>(
         self,
         rows: impl Iterator<Item = (Uuid, &'b EncodedTransaction)> + Clone,
+        sent: Tick,
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
         let ClientState {
@@ -33,18 +35,18 @@ impl RequestExecutor<'_> {
         counters.requests.add(1);
         retry_budget.count_request();
         let attempt = concurrency.begin();
-        let (sent, at) = (Instant::now(), successes.tick());
+        let began = Instant::now();
         let response = {
             let (_pending, _in_flight) = (successes.begin_request(), metrics::InFlightGauge::begin(self.lane));
             let response = http.predict(body.clone(), Protocol::max_response_bytes(ids.len())).await;
             drop(permit);
             response
         };
-        let took = sent.elapsed();
+        let took = began.elapsed();
         let results = match self.read(response, &ids, &body).await {
             Ok(mut results) => model_versions
                 .check(&results)
-                .and_then(|()| scale.apply(&mut results, rows, at))
+                .and_then(|()| scale.apply(&mut results, rows, sent))
                 .map(|()| results)
                 .map_err(RequestError::from),
             Err(error) => Err(error),

@@ -232,17 +232,16 @@ impl CircuitBreaker {
             (symptom.to_string(), symptom.class())
         };
         let address = &self.address;
-        let is_misconfigured = class == SymptomClass::Misconfigured;
-        self.state.send_if_modified(|state| match (&*state, is_misconfigured) {
-            (ApiState::Unavailable { .. }, false) => false,
-            (ApiState::Misconfigured { remedy, .. }, true) if *remedy == symptom.remedy(&self.path) => false,
-            (_, false) => {
+        let remedy = (class == SymptomClass::Misconfigured).then(|| symptom.remedy(&self.path));
+        self.state.send_if_modified(|state| match (&*state, remedy) {
+            (ApiState::Unavailable { .. }, None) => false,
+            (ApiState::Misconfigured { remedy: known, .. }, Some(remedy)) if *known == remedy => false,
+            (_, None) => {
                 warn!("ML API at {address} is unavailable ({seen}): paused until it recovers, no row fails meanwhile");
                 *state = ApiState::Unavailable { since: SystemTime::now(), reason: seen };
                 true
             }
-            (_, true) => {
-                let remedy = symptom.remedy(&self.path);
+            (_, Some(remedy)) => {
                 let verdict = symptom.verdict();
                 error!("ML API at {address} {verdict} ({seen}): {remedy}; paused, no row fails meanwhile");
                 *state = ApiState::Misconfigured { reason: seen, remedy };

@@ -109,7 +109,7 @@ impl RequestExecutor<'_> {
             counters.count_canary();
             let sent = successes.tick();
             admission.mark_sent();
-            let response = self.send(std::iter::once((canary.id, &canary.transaction)), permit).await;
+            let response = self.send(std::iter::once((canary.id, &canary.transaction)), sent, permit).await;
             let is_asked_too_often = admission.end(response.as_ref().map(|_| ()));
             if !is_asked_too_often {
                 break (sent, response);

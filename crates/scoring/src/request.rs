@@ -156,7 +156,7 @@ impl<'a> RequestExecutor<'a> {
                         group.count_attempt();
                         retries = 0;
                         self.back_off(0).await?;
-                        self.begin_retry(symptom).await?;
+                        self.begin_retry(symptom.class()).await?;
                         continue;
                     }
                     self.failed_request(symptom, at)
@@ -170,7 +170,7 @@ impl<'a> RequestExecutor<'a> {
                     if failed.symptom.class() == SymptomClass::Suspect {
                         self.back_off(retries).await?;
                     }
-                    self.begin_retry(failed.symptom).await?;
+                    self.begin_retry(failed.symptom.class()).await?;
                     retries += 1;
                 }
                 NextStep::Halve => {
@@ -279,7 +279,7 @@ impl<'a> RequestExecutor<'a> {
             let is_whole = rows.len() == group.rows.len();
             let sent = successes.tick();
             admission.mark_sent();
-            let response = self.send(rows.iter().map(|row| (row.id, self.transaction(row))), permit).await;
+            let response = self.send(rows.iter().map(|row| (row.id, self.transaction(row))), sent, permit).await;
             let at = successes.tick();
             let is_asked_too_often = admission.end(response.as_ref().map(|_| ()));
             let error = match response {
@@ -302,7 +302,7 @@ impl<'a> RequestExecutor<'a> {
                 // Perhaps an idle connection that the server had closed.
                 Err(RequestError { symptom: Symptom::ConnectionLost, .. }) if may_be_stale => {
                     may_be_stale = false;
-                    self.begin_retry(Symptom::ConnectionLost).await?;
+                    self.begin_retry(Symptom::ConnectionLost.class()).await?;
                     continue;
                 }
                 Err(error) => error,

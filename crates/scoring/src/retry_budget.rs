@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::failure::{Symptom, SymptomClass};
+use crate::failure::SymptomClass;
 use crate::request::{ClientState, RequestExecutor};
 use crate::{ScoreError, metrics};
 
@@ -38,10 +38,10 @@ struct Savings {
 impl RequestExecutor<'_> {
     /// Waits until the budget of retries has one left. The confirmation that a row is at fault is none: like bisection, it is
     /// how such rows are found, and their number bounds it.
-    pub(crate) async fn begin_retry(self, after: Symptom) -> Result<(), ScoreError> {
+    pub(crate) async fn begin_retry(self, after: SymptomClass) -> Result<(), ScoreError> {
         let ClientState { counters, retry_budget, .. } = self.shared;
-        counters.count_retry(after.class());
-        if after.class() == SymptomClass::Rejected {
+        counters.count_retry(after);
+        if after == SymptomClass::Rejected {
             return Ok(());
         }
         tokio::select! {
