@@ -6,13 +6,14 @@
 
 #![expect(clippy::print_stdout, reason = "figures are what the program is for")]
 
+mod api;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use assay_scoring::{ApiOptions, ConcurrencyMode, Scorer};
-use assay_transaction::EncodedTransaction;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
@@ -20,7 +21,6 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 const SERVICE: Duration = Duration::from_millis(20);
 const CAPACITIES: [usize; 3] = [8, 4, 16];
@@ -90,7 +90,7 @@ async fn run(mode: ConcurrencyMode, workers: u16) -> [Phase; CAPACITIES.len()] {
     for _ in 0..CALLERS {
         let (scorer, stop) = (Arc::clone(&scorer), stop.clone());
         callers.spawn(async move {
-            let transactions = transactions();
+            let transactions = api::transactions(ROWS.get());
             while let Ok(outcomes) = scorer.score(&transactions, ROWS, &stop).await {
                 assert!(outcomes.iter().all(Result::is_ok));
             }
@@ -126,40 +126,16 @@ impl Api {
     }
 }
 
-async fn serve(api: Arc<Api>) -> String {
-    let answer = answer();
+async fn serve(simulated: Arc<Api>) -> String {
+    let answer = api::answer(ROWS.get());
     let predict = async move |_: Bytes| {
         let arrived = Instant::now();
-        let served = api.capacity.acquire().await.expect("it is open");
+        let served = simulated.capacity.acquire().await.expect("it is open");
         tokio::time::sleep(SERVICE).await;
         drop(served);
-        api.answered.fetch_add(1, Ordering::Relaxed);
-        api.micros.fetch_add(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        simulated.answered.fetch_add(1, Ordering::Relaxed);
+        simulated.micros.fetch_add(u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         answer.clone()
     };
-    let app = Router::new().route("/predict", post(predict));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    url
-}
-
-fn transactions() -> Vec<EncodedTransaction> {
-    let transaction = |row: usize| {
-        let id = Uuid::from_u128(row as u128);
-        let transaction = format!(
-            r#"{{"id":"{id}","description":"Carrefour City Paris 11","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":"Carrefour","operation_type":"card_payment","side":"debit"}}"#
-        );
-        serde_json::from_str(&transaction).expect("it is JSON")
-    };
-    (0..ROWS.get()).map(transaction).collect()
-}
-
-/// The response to these transactions.
-fn answer() -> Bytes {
-    let item = |row: usize| {
-        let id = Uuid::from_u128(row as u128);
-        format!(r#"{{"transaction_id":"{id}","prediction":"legitimate","fraud_score":0.0312}}"#)
-    };
-    format!("[{}]", (0..ROWS.get()).map(item).collect::<Vec<_>>().join(",")).into()
+    api::serve(Router::new().route("/predict", post(predict))).await
 }
