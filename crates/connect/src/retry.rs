@@ -60,6 +60,11 @@ impl RetryPolicy {
     }
 }
 
+/// Between nothing and all of `whole`, at random.
+pub fn random_part(whole: Duration) -> Duration {
+    whole.mul_f64(rand::rng().random_range(0.0..=1.0))
+}
+
 /// The pauses of one series of attempts.
 #[derive(Debug)]
 pub struct Backoff {

@@ -30,8 +30,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// Longer ones are always logged.
 const LONG_HOLD: Duration = Duration::from_secs(10);
-/// What is shown of a text that another program wrote.
-const MAX_SHOWN: usize = 100;
 
 /// This predictor among the others.
 pub(crate) struct Fleet {
@@ -131,7 +129,7 @@ impl Fleet {
     fn log(&self, hold: Duration, notice: &HoldNotice) {
         let mut last = self.last_logged.lock().unwrap_or_else(PoisonError::into_inner);
         let is_logged = hold > LONG_HOLD || last.is_none_or(|last| last.elapsed() > LOG_INTERVAL);
-        let (seconds, predictor, reason) = (hold.as_secs_f64(), shown(&notice.predictor), shown(&notice.reason));
+        let (seconds, predictor, reason) = (hold.as_secs_f64(), quoted(&notice.predictor), quoted(&notice.reason));
         if is_logged {
             *last = Some(Instant::now());
             info!("sending nothing to the ML API for {seconds:.1} s, as predictor {predictor} tells: {reason}");
@@ -216,11 +214,6 @@ async fn broadcast(broker: &dyn Broker, kind: &str, encoded: Result<Vec<u8>, Wir
     if let Err(error) = broker.broadcast(Message::without_run(kind, body)).await {
         debug!("cannot tell the other predictors: {error}");
     }
-}
-
-/// A text of another program, fit for a log.
-fn shown(text: &str) -> String {
-    quoted(&text[..text.floor_char_boundary(MAX_SHOWN)])
 }
 
 #[cfg(test)]

@@ -169,12 +169,11 @@ impl MicroBatch {
 mod tests {
     use std::time::Duration;
 
-    use assay_ml_api::{Model, ModelServerOptions};
     use assay_scoring::{ApiOptions, ToldHold};
     use futures_util::future::join_all;
-    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::score::tests::serve_model;
 
     fn transaction(number: u64) -> EncodedTransaction {
         let json = format!(
@@ -185,15 +184,8 @@ mod tests {
 
     #[tokio::test]
     async fn messages_of_a_pause_share_a_request() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
-        tokio::spawn(assay_ml_api::serve(
-            listener,
-            Arc::new(Model::bundled()),
-            ModelServerOptions::default(),
-            stop.clone(),
-        ));
+        let url = serve_model(&stop).await;
         let scorer = Arc::new(Scorer::new(&url, &ApiOptions::default()).unwrap());
         let options = LiveOptions { buffer_timeout: Duration::from_millis(1), ..LiveOptions::default() };
         let (batches, collector) = MicroBatches::new(Arc::clone(&scorer), options, 64, stop.clone());

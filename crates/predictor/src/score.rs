@@ -194,7 +194,7 @@ fn now() -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use assay_ml_api::{Model, ModelServerOptions};
     use assay_queue::InProcess;
     use assay_scoring::ApiOptions;
@@ -213,6 +213,15 @@ mod tests {
         decode(&message, Lane::Realtime).unwrap()
     }
 
+    /// Serves the reference model until `stop`; returns the address.
+    pub(crate) async fn serve_model(stop: &CancellationToken) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let model = Arc::new(Model::bundled());
+        tokio::spawn(assay_ml_api::serve(listener, model, ModelServerOptions::default(), stop.clone()));
+        url
+    }
+
     fn message_scorer(url: &str, micro_batches: MicroBatches, shutdown: &CancellationToken) -> MessageScorer {
         let scorer = Arc::new(Scorer::new(url, &ApiOptions::default()).unwrap());
         let (broker, shutdown) = (InProcess::new(10), shutdown.clone());
@@ -225,11 +234,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_whose_batch_panicked_is_scored_alone() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let model = Arc::new(Model::bundled());
-        tokio::spawn(assay_ml_api::serve(listener, model, ModelServerOptions::default(), shutdown.clone()));
+        let url = serve_model(&shutdown).await;
         // Each batch ends without scores, as after a panic.
         let (micro_batches, panicking) = MicroBatches::never_scored();
         let scoring = message_scorer(&url, micro_batches, &shutdown);

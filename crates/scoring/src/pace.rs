@@ -130,11 +130,6 @@ impl Pace {
         }
     }
 
-    /// The share of this process in `API_RATE_LIMIT`.
-    pub fn share(&self) -> Option<f64> {
-        self.gate().share
-    }
-
     /// Transactions a second that this process may send at present, if anything limits them.
     pub fn rate(&self) -> Option<f64> {
         self.gate().rate()

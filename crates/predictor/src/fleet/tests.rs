@@ -130,7 +130,7 @@ async fn an_opened_circuit_is_told_once_with_its_reason() {
 
 /// The shares by what the others say, once they are told.
 fn shares(fleets: &[Arc<Fleet>]) -> Vec<f64> {
-    fleets.iter().map(|fleet| fleet.pace().share().unwrap().round()).collect()
+    fleets.iter().map(|fleet| fleet.pace().rate().unwrap().round()).collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_connect::RetryPolicy;
+use assay_connect::retry::random_part;
 use assay_transaction::Lane;
 
 use super::LONGEST_PACED_HOLD;
@@ -177,9 +177,4 @@ pub(super) const fn index(lane: Lane) -> usize {
         Lane::Batch => 0,
         Lane::Realtime => 1,
     }
-}
-
-/// Between nothing and all of `whole`: the jitter of a retry is between half and all of its delay.
-fn random_part(whole: Duration) -> Duration {
-    (RetryPolicy::new(whole, whole).delay(0).saturating_sub(whole / 2) * 2).min(whole)
 }
