@@ -109,7 +109,7 @@ impl RequestExecutor<'_> {
     }
 
     fn body_bytes(self, group: &RowGroup) -> usize {
-        self.shared.protocol.write_request(group.rows.iter().map(|row| self.transaction(row))).len()
+        self.shared.protocol.request_bytes(group.rows.iter().map(|row| self.transaction(row)))
     }
 
     /// Makes later requests smaller than one that was too large.

@@ -201,6 +201,17 @@ impl Protocol {
         }
     }
 
+    /// The length of that body, of one transaction or more.
+    pub(crate) fn request_bytes<'a>(
+        &self,
+        transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone,
+    ) -> usize {
+        match self {
+            Self::Native(_) => native::request_bytes(transactions),
+            Self::Table(_) | Self::Oip(_) | Self::Sagemaker(_) => self.write_request(transactions).len(),
+        }
+    }
+
     /// The body of a request about no transaction, which shows whether the API responds at all.
     pub(crate) fn empty_request(&self) -> Bytes {
         match self {

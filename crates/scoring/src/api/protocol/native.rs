@@ -43,8 +43,7 @@ const NO_VERSION: &str = "model version is not text";
 
 /// The body of a request: the transactions' own bytes, never re-encoded, so that every digit of an amount arrives.
 pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone) -> Bytes {
-    let size = transactions.clone().map(|transaction| transaction.as_bytes().len() + 1).sum::<usize>() + 1;
-    let mut body = Vec::with_capacity(size);
+    let mut body = Vec::with_capacity(request_bytes(transactions.clone()));
     body.push(b'[');
     for (at, transaction) in transactions.enumerate() {
         if at > 0 {
@@ -54,6 +53,11 @@ pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTr
     }
     body.push(b']');
     body.into()
+}
+
+/// The length of that body, of one transaction or more.
+pub(crate) fn request_bytes<'a>(transactions: impl Iterator<Item = &'a EncodedTransaction>) -> usize {
+    transactions.map(|transaction| transaction.as_bytes().len() + 1).sum::<usize>() + 1
 }
 
 /// The longest response about this many rows.
@@ -82,7 +86,9 @@ fn read_any(text: &str, asked: &[Uuid], matching: Matching) -> Result<Vec<RowRes
             envelope::open(&repaired)?
         }
     };
-    let mut results = match plain::read(entries, asked, matching) {
+    // An array as a whole was tried before.
+    let is_inside = !text.trim_start().starts_with('[');
+    let mut results = match is_inside.then(|| plain::read(entries, asked, matching)).flatten() {
         Some(results) => results,
         None => read_tolerantly(entries, asked, matching)?,
     };

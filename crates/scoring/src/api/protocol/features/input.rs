@@ -155,6 +155,18 @@ pub(super) struct Inputs {
     attributes: HashMap<String, usize>,
 }
 
+impl Inputs {
+    /// Why a transaction cannot be written as these inputs.
+    pub(super) fn check(&self, transaction: &EncodedTransaction) -> Result<(), InputProblem> {
+        let row = Row::read(self, transaction).ok_or(InputProblem::Unreadable)?;
+        let mut json = String::new();
+        self.iter().try_for_each(|input| {
+            json.clear();
+            input.write(&row, &mut json)
+        })
+    }
+}
+
 impl Deref for Inputs {
     type Target = [Input];
 
@@ -325,22 +337,6 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// Adds a row, or nothing.
-    pub(super) fn push(&mut self, inputs: &Inputs, transaction: &EncodedTransaction) -> Result<(), InputProblem> {
-        let row = Row::read(inputs, transaction).ok_or(InputProblem::Unreadable)?;
-        let before = (self.json.len(), self.ends.len());
-        self.columns = inputs.len();
-        for input in inputs.iter() {
-            if let Err(problem) = input.write(&row, &mut self.json) {
-                self.json.truncate(before.0);
-                self.ends.truncate(before.1);
-                return Err(problem);
-            }
-            self.ends.push(self.json.len());
-        }
-        Ok(())
-    }
-
     /// Adds a row, with zeros for what cannot be written.
     pub(super) fn push_or_zeros(&mut self, inputs: &Inputs, transaction: &EncodedTransaction) {
         let row = Row::read(inputs, transaction);

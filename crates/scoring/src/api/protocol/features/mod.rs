@@ -102,7 +102,7 @@ impl Features {
 
     /// Why a transaction cannot be written as inputs: a value is missing, or of another type.
     pub(crate) fn check(&self, transaction: &EncodedTransaction) -> Result<(), InputProblem> {
-        Matrix::default().push(&self.inputs, transaction)
+        self.inputs.check(transaction)
     }
 
     /// The values of transactions that were checked. A value that cannot be written, as of a canary without attributes, is the

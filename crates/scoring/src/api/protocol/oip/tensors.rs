@@ -44,9 +44,9 @@ pub(super) fn read(body: &[u8], asked: usize, spec: &AnswerSpec) -> Result<Vec<R
     let mut texts = Texts::default();
     let version = model_version.and_then(|version| texts.shared(&version));
     let rows = (0..asked).map(|row| {
-        let value = |place: &Place| value(&tensors, row, place).map(Cow::Owned);
+        let value = |place: &Place| value(&tensors, row, place);
         let prediction = spec.prediction(value, &mut texts).map_err(|problem| (problem, names(&tensors)))?;
-        let model_version = prediction.model_version.clone().or_else(|| version.clone());
+        let model_version = prediction.model_version.or_else(|| version.clone());
         Ok(assay_transaction::Prediction { model_version, ..prediction })
     });
     results(rows)
@@ -78,14 +78,14 @@ fn flatten(data: Vec<Value>, values: &mut Vec<Value>) {
 }
 
 /// The value at a place: the output of that name, and perhaps a position in its row. A row of one value is that value.
-fn value(tensors: &[Tensor], row: usize, place: &Place) -> Option<Value> {
+fn value<'t>(tensors: &'t [Tensor], row: usize, place: &Place) -> Option<Cow<'t, Value>> {
     let (name, position) = place.first_key()?;
     let Tensor { width, values, .. } = tensors.iter().find(|tensor| tensor.name == name)?;
     let values = values.get(row * width..(row + 1) * width)?;
     match (position.strip_prefix('/'), values) {
-        (None, [only]) => Some(only.clone()),
-        (None, values) => Some(Value::Array(values.to_vec())),
-        (Some(position), values) => values.get(position.parse::<usize>().ok()?).cloned(),
+        (None, [only]) => Some(Cow::Borrowed(only)),
+        (None, values) => Some(Cow::Owned(Value::Array(values.to_vec()))),
+        (Some(position), values) => values.get(position.parse::<usize>().ok()?).map(Cow::Borrowed),
     }
 }
 
