@@ -61,7 +61,7 @@ INSERT INTO assay_grants VALUES
         '_sqlx_migrations schema_compatibility'),
 
     ('assay_loader', 'SELECT, INSERT, UPDATE', 'runs'),
-    ('assay_loader', 'SELECT', 'chunks live_runs predictions'),
+    ('assay_loader', 'SELECT', 'chunks live_runs predictions model_endpoints run_models'),
     ('assay_loader', 'INSERT', 'operations'),
     -- To count the outcomes of a run, without the content of its rows.
     ('assay_loader', 'SELECT (id, run_id, row_number)', 'transactions'),
@@ -73,13 +73,13 @@ INSERT INTO assay_grants VALUES
     ('assay_writer', 'SELECT, INSERT, UPDATE, DELETE', 'chunks failed_transactions'),
     ('assay_writer', 'SELECT, INSERT, DELETE', 'invalid_transactions'),
     ('assay_writer', 'SELECT, INSERT, UPDATE', 'dead_letters'),
-    ('assay_writer', 'SELECT, INSERT', 'live_messages row_history'),
+    ('assay_writer', 'SELECT, INSERT', 'live_messages row_history model_endpoints run_models'),
     ('assay_writer', 'INSERT', 'operations transaction_history'),
     ('assay_writer', 'SELECT', 'replays live_counts'),
 
     ('assay_streamer', 'SELECT, INSERT', 'runs live_runs'),
     ('assay_streamer', 'SELECT, INSERT, UPDATE', 'live_counts'),
-    ('assay_streamer', 'SELECT', 'transactions predictions failed_transactions'),
+    ('assay_streamer', 'SELECT', 'transactions predictions model_endpoints failed_transactions'),
     ('assay_streamer', 'SELECT (transaction_id)', 'transaction_history'),
 
     ('assay_desk', 'SELECT, UPDATE', 'runs dead_letters'),
@@ -94,7 +94,7 @@ INSERT INTO assay_grants VALUES
 
     ('assay_desk, assay_reader', 'SELECT',
         'runs chunks transactions predictions transaction_history invalid_transactions failed_transactions dead_letters
-         operations replays replay_parts row_history live_runs live_messages live_counts');
+         operations replays replay_parts row_history live_runs live_messages live_counts model_endpoints run_models');
 
 DO $$
 DECLARE

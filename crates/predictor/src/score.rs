@@ -258,7 +258,7 @@ pub(crate) mod tests {
             "known":[{"row":2,"prediction":{"prediction":"fraud"}},{"row":1,"prediction":{"prediction":"fraud"}}]}"#;
         let received = Message::new("r/0", Chunk::MESSAGE_TYPE, &"r".parse().unwrap(), body);
         let chunk = UnscoredChunk::decode_within(&received.body).unwrap();
-        let prediction = Prediction { prediction: "fraud".into(), fraud_score: None, model_version: None };
+        let prediction = Prediction { prediction: "fraud".into(), fraud_score: None, ..Prediction::default() };
         let forwarded = |entry: &Entry| Predicted { entry: entry.clone(), prediction: prediction.clone() };
         let entries = Chunk::decode_within(&received.body).unwrap().transactions;
         let predicted: Vec<_> = entries.iter().map(forwarded).collect();

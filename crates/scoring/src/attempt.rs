@@ -4,13 +4,15 @@
 //! Every attempt is measured once, whatever its outcome: for metrics, for the number of requests at a time (`concurrency`) and for the
 //! budget of retries.
 
+use std::sync::Arc;
+
 use assay_transaction::EncodedTransaction;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::api::health::HealthStatus;
 use crate::api::http::{PredictResponse, RequestError};
-use crate::api::protocol::{MISSING, Protocol, RowResult};
+use crate::api::protocol::{MISSING, Protocol, RowResult, is_storable};
 use crate::canary::Tick;
 use crate::concurrency::AttemptOutcome;
 use crate::failure::Symptom;
@@ -27,7 +29,16 @@ impl RequestExecutor<'_> {
         permit: ApiPermit,
     ) -> Result<Vec<RowResult>, RequestError> {
         let ClientState {
-            http, protocol, successes, counters, concurrency, retry_budget, scale, model_versions, ..
+            http,
+            protocol,
+            successes,
+            counters,
+            concurrency,
+            retry_budget,
+            scale,
+            model_versions,
+            provenance,
+            ..
         } = self.shared;
         self.shared.learn_model().await?;
         let ids: Vec<Uuid> = rows.clone().map(|(id, _)| id).collect();
@@ -47,6 +58,7 @@ impl RequestExecutor<'_> {
             Ok(mut results) => model_versions
                 .check(&results)
                 .and_then(|()| scale.apply(&mut results, rows, sent))
+                .map(|()| provenance.complete(&mut results))
                 .map(|()| results)
                 .map_err(RequestError::from),
             Err(error) => Err(error),
@@ -72,6 +84,7 @@ impl RequestExecutor<'_> {
                 .shared
                 .protocol
                 .read_response(&response.body, ids)
+                .map(|results| with_version(results, response.model_version()))
                 .map_err(|error| error.with_content_type(response.other_content_type()))
                 .map_err(|error| self.shared.symptom_of_read(error.without_values(request)).into()),
             Err(RequestError { symptom: Symptom::TimedOutHealthy, .. }) => {
@@ -88,6 +101,19 @@ impl RequestExecutor<'_> {
         let ClientState { http, health_check, policy, breaker, .. } = self.shared;
         health_check.ask(http, policy.health_timeout, breaker.outages()).await
     }
+}
+
+/// Predictions that name no version of the model have that of the response's header.
+fn with_version(mut results: Vec<RowResult>, version: Option<&str>) -> Vec<RowResult> {
+    let version = version.filter(|version| is_storable(version)).map(Arc::from);
+    if version.is_some() {
+        for prediction in results.iter_mut().flatten() {
+            if prediction.model_version.is_none() {
+                prediction.model_version.clone_from(&version);
+            }
+        }
+    }
+    results
 }
 
 pub(crate) fn symptom_of_rows(rows: &[RowResult]) -> Symptom {

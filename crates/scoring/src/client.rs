@@ -25,6 +25,7 @@ use crate::options::Policy;
 use crate::options::TLS_PREFIX;
 use crate::pace::Pace;
 use crate::permits::{ApiPermit, ApiPermits};
+use crate::provenance::Provenance;
 use crate::request::{ClientState, RequestExecutor};
 use crate::retry_budget::RetryBudget;
 use crate::scale::ScaleCheck;
@@ -64,6 +65,7 @@ impl Scorer {
             info!("the features file of ML_API_PROTOCOL={} has the digest {digest}", options.ml_api_protocol);
         }
         let http = HttpClient::new(url.trim(), &protocol, options)?;
+        let provenance = Provenance::new(http.predict_url(), protocol.features_digest(), options.reasons_from);
         let permits = ApiPermits::new(max_workers, options.realtime_reserve);
         let shared = ClientState {
             breaker: CircuitBreaker::new(http.address(), http.predict_path(), &policy),
@@ -81,6 +83,7 @@ impl Scorer {
             scale: ScaleCheck::new(options.score_scale),
             inputs_fit: watch::Sender::new(false),
             model_versions: ModelVersions::new(options.model_version.as_deref()),
+            provenance,
             counters: ScorerCounters::default(),
             canary_lock: Mutex::default(),
         };

@@ -27,6 +27,7 @@ mod options;
 mod pace;
 mod pacing;
 mod permits;
+mod provenance;
 mod reason;
 mod request;
 mod retry_budget;
@@ -37,7 +38,7 @@ mod tests;
 
 // For `benches/answer.rs` alone.
 pub use api::address::{ApiPath, HealthPath};
-pub use api::protocol::Matching;
+pub use api::protocol::{Matching, ReadOptions};
 #[doc(hidden)]
 pub use api::protocol::{ResponseError, native::read_response};
 pub use breaker::ApiState;

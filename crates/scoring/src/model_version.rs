@@ -106,7 +106,7 @@ mod tests {
     fn rows(versions: &[&str]) -> Vec<RowResult> {
         let row = |version: &&str| {
             let model_version = (!version.is_empty()).then(|| (*version).into());
-            Ok(Prediction { prediction: "x".into(), fraud_score: None, model_version })
+            Ok(Prediction { prediction: "x".into(), fraud_score: None, model_version, ..Prediction::default() })
         };
         versions.iter().map(row).chain([Err("no entry".into())]).collect()
     }

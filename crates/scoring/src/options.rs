@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use assay_connect::{RetryPolicy, SecretString, endpoint_options};
 use assay_transaction::{Ratio, parse_duration};
+use reqwest::header::HeaderName;
 
 use crate::{ApiCredentials, ApiPath, HealthPath, Matching, ScoreScale, ScoringError};
 
@@ -101,6 +102,12 @@ pub struct ApiOptions {
     /// The version of the model that must score; predictions of another are not taken, and rows wait [default: any].
     #[arg(long, env = "MODEL_VERSION", value_name = "VERSION")]
     pub model_version: Option<String>,
+    /// A header of the ML API's responses that names the model's version; it counts where a prediction has none.
+    #[arg(long, env = "MODEL_VERSION_HEADER", value_name = "NAME", value_parser = parse_header_name)]
+    pub model_version_header: Option<HeaderName>,
+    /// Score, from 0 to 1, from which the reasons in an answer are stored with the prediction [default: none are].
+    #[arg(long, env = "REASONS_FROM", value_name = "SCORE")]
+    pub reasons_from: Option<Ratio>,
 }
 
 /// How many requests to the ML API are in flight.
@@ -133,6 +140,8 @@ impl Default for ApiOptions {
             ml_api_match: Matching::default(),
             score_scale: ScoreScale::default(),
             model_version: None,
+            model_version_header: None,
+            reasons_from: None,
             api_rate_limit: None,
         }
     }
@@ -209,6 +218,10 @@ fn path_segment<'a>(setting: &str, name: Option<&'a str>) -> Result<Option<&'a s
     Err(ScoringError::Setting(format!("{setting} is a part of a path: use letters, digits, and `.`, `_`, `-`, `~`")))
 }
 
+fn parse_header_name(text: &str) -> Result<HeaderName, String> {
+    text.trim().parse().map_err(|_| "no name of a header, such as x-model-version".to_owned())
+}
+
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("a time-out of 0 lets no request through; use one such as 30s".to_owned()),
@@ -248,6 +261,8 @@ mod tests {
             (["--score-scale", "raw"], "probability, percent, logit"),
             (["--api-rate-limit", "0"], "zero"),
             (["--api-rate-limit", "-5"], "-5"),
+            (["--model-version-header", "x model"], "such as x-model-version"),
+            (["--reasons-from", "1.5"], "1"),
         ];
         for (arguments, expected) in cases {
             let error = parse(&arguments).unwrap_err().to_string();

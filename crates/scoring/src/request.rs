@@ -24,6 +24,7 @@ use crate::model_version::ModelVersions;
 use crate::options::Policy;
 use crate::pace::Pace;
 use crate::permits::{ApiPermit, ApiPermits};
+use crate::provenance::Provenance;
 use crate::retry_budget::RetryBudget;
 use crate::scale::ScaleCheck;
 use crate::split::{FinishedRow, PendingRow, RowGroup, SizeLimit};
@@ -49,6 +50,7 @@ pub(crate) struct ClientState {
     pub(crate) size_limit: SizeLimit,
     pub(crate) scale: ScaleCheck,
     pub(crate) model_versions: ModelVersions,
+    pub(crate) provenance: Provenance,
     /// Whether a transaction could ever be written as inputs of the model.
     pub(crate) inputs_fit: watch::Sender<bool>,
     pub(crate) counters: ScorerCounters,

@@ -210,7 +210,7 @@ mod tests {
 
     fn rows(scores: &[f64]) -> Vec<RowResult> {
         let row =
-            |score: &f64| Ok(Prediction { prediction: "x".into(), fraud_score: Some(*score), model_version: None });
+            |score: &f64| Ok(Prediction { prediction: "x".into(), fraud_score: Some(*score), ..Prediction::default() });
         scores.iter().map(row).chain([Err("no entry".into())]).collect()
     }
 

@@ -46,8 +46,12 @@ fn row(run: Uuid, row: u64) -> Result<Predicted, Box<dyn std::error::Error + Sen
         attributes: std::collections::BTreeMap::new(),
     };
     let entry = Entry { row, external_id: Some(row.to_string()), transaction: EncodedTransaction::new(&transaction)? };
-    let prediction =
-        Prediction { prediction: "legitimate".into(), fraud_score: Some(0.0125), model_version: Some("demo-1".into()) };
+    let prediction = Prediction {
+        prediction: "legitimate".into(),
+        fraud_score: Some(0.0125),
+        model_version: Some("demo-1".into()),
+        ..Prediction::default()
+    };
     Ok(Predicted { entry, prediction })
 }
 

@@ -32,7 +32,7 @@ pub use ledger::{RecordedChunk, RecordedProgress, RunLedger};
 pub use operations::Operations;
 pub use operations::audit::{Audit, AuditBreach, StrayRun, Strays};
 pub use operations::filters::{FailedRowSelection, RunFilter};
-pub use operations::overview::{PredictionCount, RunOverview, RunPace, TallySource};
+pub use operations::overview::{PredictionCount, RunModel, RunOverview, RunPace, TallySource};
 pub use operations::records::{
     AuditContext, DeadLetter, DeadLetterOutcome, DeadLetterRecord, EarlierFailure, FailedRecord, InvalidRecord,
     OpenDeadLetter, OpenRun, OperationRecord, PredictionRecord, ReplayCounts, RowOutcome, StopOutcome,

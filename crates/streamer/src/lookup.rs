@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assay_store::{FailedRecord, Store, StoreError, TransactionRecord};
-use assay_transaction::{EncodedTransaction, RunId, Timestamp, mask_card_numbers};
+use assay_transaction::{EncodedTransaction, ReasonCode, RunId, Timestamp, mask_card_numbers};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -48,6 +48,8 @@ struct ScoredResult {
     prediction: String,
     fraud_score: Option<f64>,
     model_version: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<ReasonCode>,
     predicted_at: Timestamp,
 }
 
@@ -65,6 +67,7 @@ impl TransactionResult {
             prediction: prediction.prediction.clone(),
             fraud_score: prediction.fraud_score,
             model_version: prediction.model_version.clone(),
+            reasons: prediction.reasons.clone(),
             predicted_at: prediction.predicted_at,
         };
         Some(Self { run_id: record.run_id.clone(), scored: Some(scored), failed: None })

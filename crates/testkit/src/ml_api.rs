@@ -247,5 +247,5 @@ fn answer(script: Script, transaction: &Value) -> Value {
     #[expect(clippy::cast_precision_loss, reason = "it is below 1000")]
     let score = (cents % 1000) as f64 / 1000.0;
     let prediction = if score > 0.9 { "fraud" } else { "legitimate" };
-    json!({ "transaction_id": id, "prediction": prediction, "fraud_score": score, "model_version": "scripted-1" })
+    json!({ "transaction_id": id, "prediction": prediction, "fraud_score": score, "model_version": "scripted-1", "reasons": ["R07"] })
 }

@@ -234,7 +234,7 @@ mod tests {
         let predicted = |row| {
             let transaction = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"x","amount":1.5,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}"#;
             let label = if row % 2 == 0 { "legitimate" } else { "fraud" };
-            let prediction = Prediction { prediction: label.into(), fraud_score: None, model_version: None };
+            let prediction = Prediction { prediction: label.into(), fraud_score: None, ..Prediction::default() };
             let transaction = serde_json::from_str(transaction).unwrap();
             Predicted { entry: Entry { row, external_id: None, transaction }, prediction }
         };

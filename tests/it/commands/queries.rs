@@ -25,7 +25,8 @@ async fn loaded() -> (Stack, String, [assay_tests::Running; 2]) {
     let stack = Stack::new(Script::Refuse).await;
     let object = stack.s3.put("transactions", "a.csv", file());
     // One request at a time, so that the first of two rows with one id is stored.
-    let stages = [stack.predictor().env("API_MAX_WORKERS", "1").start(), stack.writer().start()];
+    let stages =
+        [stack.predictor().env("API_MAX_WORKERS", "1").env("REASONS_FROM", "0.9").start(), stack.writer().start()];
     let loader = stack.loader(&object).arg("--wait").env("CHUNK_ROWS", "10").env("BATCH_RUN_ID", "first");
     loader.run().await.expect_exit(1);
     let tally = law::holds_for_one_run(&stack.database).await;
@@ -45,10 +46,16 @@ async fn a_row_is_shown_with_its_outcome() {
     let predicted = answered(&stack, ["row", "first", "9"]).await;
     predicted.expect_says("row 9 of run first\n").expect_says("predicted: fraud, score 0.9090, by model scripted-1");
     predicted.expect_says(&format!("CB {MASKED} EDF")).expect_says("external id     9\n");
+    predicted.expect_says("  reasons         R07\n").expect_says("  scored by       http://127.0.0.1:");
     let predicted = answered(&stack, ["row", "first", "9", "--json"]).await.json();
     assert_eq!((&predicted["outcome"], &predicted["transaction"]["row"]), (&json!("predicted"), &json!(9)));
     assert_eq!(predicted["transaction"]["prediction"]["fraud_score"], 0.909, "{predicted}");
     assert_eq!(predicted["transaction"]["amount"], "-9.09", "as where it failed");
+    assert_eq!(predicted["transaction"]["prediction"]["reasons"], json!(["R07"]));
+    let unlikely = answered(&stack, ["row", "first", "8", "--json"]).await.json();
+    assert_eq!(unlikely["transaction"]["prediction"]["reasons"], Value::Null, "below REASONS_FROM: {unlikely}");
+    let status = answered(&stack, ["status", "first", "--json"]).await.json();
+    assert_eq!(status["models"][0]["model_version"], "scripted-1", "{status}");
 
     let invalid = answered(&stack, ["row", &object, "23"]).await;
     invalid.expect_says("row 23 of run first, the latest run of that source").expect_says("invalid: id_empty");

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use assay_connect::{ExposeSecret as _, TlsFailure, TlsMaterial};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, redirect};
 use tracing::info;
 use url::Url;
@@ -58,9 +58,16 @@ impl From<Symptom> for RequestError {
 pub(crate) struct PredictResponse {
     pub(crate) body: Bytes,
     content_type: Option<HeaderValue>,
+    /// The header that names the model's version, if one is declared and the response has it.
+    version: Option<HeaderValue>,
 }
 
 impl PredictResponse {
+    /// The version of the model that a header names.
+    pub(crate) fn model_version(&self) -> Option<&str> {
+        self.version.as_ref()?.to_str().ok()
+    }
+
     /// Its content type, if that is not JSON and can be shown.
     pub(crate) fn other_content_type(&self) -> Option<&str> {
         let named = self.content_type.as_ref()?.to_str().ok()?;
@@ -76,6 +83,7 @@ pub(crate) struct HttpClient {
     client: reqwest::Client,
     empty_request: Bytes,
     content_type: HeaderValue,
+    version_header: Option<HeaderName>,
     predict: Url,
     /// None if the API is declared to have no health check.
     health: Option<Url>,
@@ -136,6 +144,7 @@ impl HttpClient {
             client,
             empty_request: protocol.empty_request(),
             content_type: HeaderValue::from_static(protocol.content_type()),
+            version_header: options.model_version_header.clone(),
             predict,
             health,
             metadata: protocol.metadata_path().map(below).transpose()?,
@@ -147,6 +156,11 @@ impl HttpClient {
     /// The address without credentials, for messages.
     pub(crate) fn address(&self) -> &str {
         &self.shown
+    }
+
+    /// Where transactions are sent, without credentials.
+    pub(crate) fn predict_url(&self) -> String {
+        without_credentials(self.predict.clone())
     }
 
     /// Where transactions are sent, below the address.
@@ -168,7 +182,8 @@ impl HttpClient {
         }
         self.log_redirection(response.url());
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
-        Ok(PredictResponse { content_type, body: read_body(response, max_bytes).await? })
+        let version = self.version_header.as_ref().and_then(|name| response.headers().get(name)).cloned();
+        Ok(PredictResponse { content_type, version, body: read_body(response, max_bytes).await? })
     }
 
     /// Asks for the metadata of the model; without such, nothing is read.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use assay_transaction::FailureClass;
+use assay_transaction::{FailureClass, ReasonCode};
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -225,6 +225,34 @@ async fn another_version_of_the_model_is_waited_out() {
     let (found, ()) = within(futures_util::future::join(rows, deployed)).await;
     assert_outcomes(&found, 0..9, &[]);
     assert!(found.predicted.iter().all(|row| row.prediction.model_version.as_deref() == Some("7")));
+}
+
+#[tokio::test]
+async fn a_prediction_says_where_it_comes_from_and_why() {
+    let stub = Stub::serve(|request| {
+        let entry = |id: &str, is_bad| {
+            let (score, reasons) = if is_bad { (90, json!(["R07"])) } else { (79, json!(["R01"])) };
+            json!({"transaction_id": id, "prediction": "x", "score": score, "reasons": reasons})
+        };
+        Reply::Named("X-Model", "fraud-7", json!(reply(request, entry)).to_string())
+    });
+    let options = ApiOptions {
+        reasons_from: Some("0.8".parse().unwrap()),
+        model_version_header: Some("x-model".parse().unwrap()),
+        model_version: Some("fraud-7".to_owned()),
+        score_scale: ScoreScale::Percent,
+        ..options()
+    };
+    let url = stub.url().replace("http://", "http://user:secret@");
+    let found = score(&Scorer::with_policy(&url, &options, quick()).unwrap(), entries(1..9, "bad", &[3])).await;
+    assert_outcomes(&found, 1..9, &[]);
+    for row in &found.predicted {
+        let prediction = &row.prediction;
+        let reasons = if row.entry.row == 3 { vec![ReasonCode::Code("R07".into())] } else { Vec::new() };
+        assert_eq!((prediction.model_version.as_deref(), &prediction.reasons), (Some("fraud-7"), &reasons));
+        let endpoint = prediction.endpoint.as_ref().unwrap();
+        assert_eq!((endpoint.url(), endpoint.features()), (format!("{}/predict", stub.url()).as_str(), None));
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use assay_transaction::{FailureClass, Prediction};
+use assay_transaction::{FailureClass, ModelEndpoint, Prediction};
 
 use super::stub::{Reply, Stub, scores};
 use super::{assert_outcomes, entries, entry, id, options, quick, score, scorer};
@@ -14,8 +14,13 @@ async fn every_row_comes_back_with_its_prediction() {
     let scorer = scorer(&stub.url());
     let found = score(&scorer, entries(1..101, "", &[])).await;
     assert_outcomes(&found, 1..101, &[]);
-    let expected =
-        Prediction { prediction: "legitimate".into(), fraud_score: Some(0.25), model_version: Some("stub-1".into()) };
+    let expected = Prediction {
+        prediction: "legitimate".into(),
+        fraud_score: Some(0.25),
+        model_version: Some("stub-1".into()),
+        endpoint: Some(ModelEndpoint::new(format!("{}/predict", stub.url()), None).into()),
+        ..Prediction::default()
+    };
     assert!(found.predicted.iter().all(|predicted| predicted.prediction == expected));
     let stats = scorer.stats();
     assert_eq!((stats.requests, stats.retries, stats.scored, stats.failed), (1, 0, 100, 0));

@@ -64,6 +64,8 @@ pub(super) enum Reply {
     Endless(u16, Flow),
     /// This status, with this header and an HTML page.
     Page(u16, &'static str, &'static str),
+    /// Success, with this header and body.
+    Named(&'static str, &'static str, String),
     /// Success, with a header of so many bytes.
     Header(usize),
     /// This status, with a body that repeats the request, as some APIs do.
@@ -235,6 +237,7 @@ async fn respond(reply: Reply, request: &ReceivedRequest) -> Response {
         Reply::Page(status, name, value) => {
             response(status).header(name, value).body("<html>what a page says</html>".into()).unwrap()
         }
+        Reply::Named(name, value, body) => response(200).header(name, value).body(body.into()).unwrap(),
         Reply::Endless(status, flow) => response(status).body(flow.body()).unwrap(),
         Reply::Header(bytes) => response(200).header("x-why", "x".repeat(bytes)).body(scores(request).into()).unwrap(),
         Reply::Status(status) => response(status).body(format!("no: {}", request.body).into()).unwrap(),

@@ -1,6 +1,6 @@
 //! How far runs are. Each answer is of one point in time, so that its numbers agree.
 
-use assay_transaction::{Run, Tally};
+use assay_transaction::{ModelEndpoint, Run, Tally, Timestamp};
 
 use serde::Serialize;
 
@@ -35,6 +35,17 @@ pub enum TallySource {
     Chunks,
 }
 
+/// A model that scored rows of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunModel {
+    /// Its version, if it names one.
+    pub model_version: Option<String>,
+    /// Where it was asked, if that is known.
+    pub endpoint: Option<ModelEndpoint>,
+    /// When it made its first prediction, of those that were stored first.
+    pub first_at: Timestamp,
+}
+
 /// How far a run is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunOverview {
@@ -54,6 +65,8 @@ pub struct RunOverview {
     pub invalid: Vec<(String, u64)>,
     /// Failed transactions by class, the most frequent first.
     pub failed: Vec<(String, u64)>,
+    /// The models that scored its rows, the first first: more than one if the model changed in its middle.
+    pub models: Vec<RunModel>,
     /// How often each label was predicted, if rows were counted.
     pub predictions: Option<Vec<PredictionCount>>,
     /// Dead letters that keep it from being complete.

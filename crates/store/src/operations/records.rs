@@ -1,6 +1,6 @@
 //! What operators read and order: runs, rows, replays and dead letters, as the tables tell.
 
-use assay_transaction::{Run, RunId, Timestamp, Transaction};
+use assay_transaction::{ModelEndpoint, ReasonCode, Run, RunId, Timestamp, Transaction};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -133,6 +133,10 @@ pub struct PredictionRecord {
     pub fraud_score: Option<f64>,
     /// The model, if it says so.
     pub model_version: Option<String>,
+    /// Why it has this score, if the model said so and it was kept.
+    pub reasons: Vec<ReasonCode>,
+    /// Where it comes from, if it is known.
+    pub endpoint: Option<ModelEndpoint>,
     /// The run that asked.
     pub run_id: RunId,
     /// When the ML API answered.

@@ -9,14 +9,15 @@ macro_rules! content_columns {
 /// The columns of `predictions`, in the order in which writers bind them.
 macro_rules! prediction_columns {
     () => {
-        "transaction_id, prediction, fraud_score, model_version, run_id, predicted_at"
+        "transaction_id, prediction, fraud_score, model_version, run_id, predicted_at, reasons, endpoint"
     };
 }
 /// The end of an insertion into `predictions` that replaces what is there.
 macro_rules! or_replace_prediction {
     () => {
         " ON CONFLICT (transaction_id) DO UPDATE SET prediction = excluded.prediction, fraud_score = excluded.fraud_score, \
-         model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at"
+         model_version = excluded.model_version, run_id = excluded.run_id, predicted_at = excluded.predicted_at, \
+         reasons = excluded.reasons, endpoint = excluded.endpoint"
     };
 }
 /// The columns of `invalid_transactions`.

@@ -20,6 +20,7 @@ use crate::values::storable;
 use crate::write::Attempt;
 use crate::write::known_rows::{KnownRows, UNSCORED};
 use crate::write::resolve_ids::{IdResolver, Resolution};
+use crate::write::run_models::RunModels;
 use crate::write::transaction::{
     ChunkAmendment, FailureRow, StagedRow, StoredTransaction, WriteTransaction, write_duplicates,
 };
@@ -61,6 +62,11 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
     let amendments = chunk_amendments(validated, &claimed, &rows, &resolutions, &kept)?;
     if !amendments.is_empty() {
         tx.amend_chunks(&amendments).await?;
+    }
+    let scored = rows.iter().copied().filter(|row| !known.contains(row));
+    let models = RunModels::of(scored);
+    if !models.is_empty() {
+        tx.note_models(&models).await?;
     }
     tx.commit().await?;
     let count =

@@ -32,6 +32,11 @@ impl KnownRows {
         Self { rows: chunks.iter().enumerate().flat_map(rows).collect() }
     }
 
+    /// Whether it is one of them.
+    pub(crate) fn contains(&self, row: &StagedRow<'_>) -> bool {
+        !self.rows.is_empty() && self.rows.contains(&(row.candidate, row.entry.row))
+    }
+
     /// Stores rows like [`store_rows`], except for unscored ones that would need a score now.
     pub(crate) async fn store<T: WriteTransaction>(
         &self,
@@ -63,7 +68,7 @@ impl KnownRows {
         if self.rows.is_empty() {
             return Ok(HashSet::new());
         }
-        let is_known = |at: &usize| self.rows.contains(&(rows[*at].candidate, rows[*at].entry.row));
+        let is_known = |at: &usize| self.contains(rows[*at]);
         let known: Vec<usize> = (0..rows.len()).filter(is_known).collect();
         let mut ids: Vec<Uuid> = known.iter().map(|at| rows[*at].transaction.id).collect();
         ids.sort_unstable();

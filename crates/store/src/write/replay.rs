@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::write::Attempt;
 use crate::write::chunks::{failure_row, storage_failure, store_rows};
 use crate::write::resolve_ids::Resolution;
+use crate::write::run_models::RunModels;
 use crate::write::transaction::{ChunkAmendment, ChunkCounts, StagedRow, WriteTransaction, write_duplicates};
 use crate::write::validate::stage_row;
 use crate::{IdConflict, ReplayCounts, StoreError};
@@ -100,6 +101,10 @@ pub(crate) async fn write_replay<T: WriteTransaction>(
     let (taken, failed) = (taken.len() as u64, failures.len() as u64);
     let done = ReplayCounts { is_new: true, stored: taken - failed, failed, gone: part.given as u64 - taken };
     tx.record_part(part.id, &done).await?;
+    let models = RunModels::of(rows.into_iter());
+    if !models.is_empty() {
+        tx.note_models(&models).await?;
+    }
     tx.commit().await?;
     Ok(done)
 }

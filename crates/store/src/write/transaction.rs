@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::ledger::sealing::RunEnd;
 use crate::values::{to_json, unsigned};
+use crate::write::run_models::RunModels;
 use crate::{ReplayCounts, StoreError};
 
 /// A scored row, which borrows from the message that brought it.
@@ -24,6 +25,8 @@ pub(crate) struct StagedRow<'a> {
     pub(crate) candidate: usize,
     pub(crate) entry: &'a Entry,
     pub(crate) prediction: &'a Prediction,
+    /// The key of the prediction's endpoint.
+    pub(crate) endpoint: Option<i64>,
     pub(crate) transaction: TransactionView<'a>,
 }
 
@@ -35,6 +38,13 @@ impl StagedRow<'_> {
     /// Run and row.
     pub(crate) fn origin(&self) -> (&str, u64) {
         (self.run_id.as_str(), self.entry.row)
+    }
+
+    /// The reasons as JSON, if there are any.
+    pub(crate) fn reasons(&self) -> Option<String> {
+        let reasons = &self.prediction.reasons;
+        // Texts and numbers: that cannot fail.
+        (!reasons.is_empty()).then(|| serde_json::to_string(reasons).unwrap_or_default())
     }
 
     /// The transaction with its attributes. For the time of a comparison only: many rows in this form would take many times their
@@ -188,6 +198,9 @@ pub(crate) trait SharedStatements: Send {
 
     /// Deletes the invalid and failed rows of a claimed chunk that an earlier record of it left.
     async fn clear_leftovers(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError>;
+
+    /// Notes which models a run's predictions come from; what is known changes nothing.
+    async fn note_models(&mut self, models: &RunModels<'_>) -> Result<(), StoreError>;
 
     /// Records a part of a replay; returns whether it was new.
     async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError>;

@@ -81,8 +81,12 @@ pub(crate) fn chunk(run: &str, chunk: u64, first_row: u64, rows: &[Row]) -> Scor
 }
 
 pub(crate) fn predicted(row: u64, transaction: &Transaction, label: &str, score: f64) -> Predicted {
-    let prediction =
-        Prediction { prediction: label.into(), fraud_score: Some(score), model_version: Some("demo-1".into()) };
+    let prediction = Prediction {
+        prediction: label.into(),
+        fraud_score: Some(score),
+        model_version: Some("demo-1".into()),
+        ..Prediction::default()
+    };
     Predicted { entry: entry(row, transaction), prediction }
 }
 

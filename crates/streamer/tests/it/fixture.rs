@@ -167,8 +167,12 @@ async fn score(broker: Arc<dyn Broker>, store: Arc<dyn Store>, end: Cancellation
             let Numbering::Place(place) = numbering else { panic!("{numbering:?}") };
             let is_refused = |entry: &Entry| entry.transaction.as_json().contains("refused");
             let (refused, fine): (Vec<_>, Vec<_>) = message.transactions.into_iter().partition(is_refused);
-            let prediction =
-                Prediction { prediction: "ok".into(), fraud_score: Some(0.25), model_version: Some("test-1".into()) };
+            let prediction = Prediction {
+                prediction: "ok".into(),
+                fraud_score: Some(0.25),
+                model_version: Some("test-1".into()),
+                ..Prediction::default()
+            };
             let scored = ScoredLive {
                 id: message.id,
                 ids: message.ids,

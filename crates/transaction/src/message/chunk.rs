@@ -202,7 +202,12 @@ mod tests {
     }
 
     fn prediction() -> Prediction {
-        Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: Some("demo-1".into()) }
+        Prediction {
+            prediction: "fraud".into(),
+            fraud_score: Some(0.97),
+            model_version: Some("demo-1".into()),
+            ..Prediction::default()
+        }
     }
 
     #[test]

@@ -52,7 +52,8 @@ impl PredictionNotice {
             run_id: chunk.id.run_id.clone(),
             row_number: predicted.entry.row,
             lane: chunk.lane,
-            prediction: predicted.prediction.clone(),
+            // Whoever listens need not know where the ML API is.
+            prediction: Prediction { endpoint: None, ..predicted.prediction.clone() },
             predicted_at: chunk.predicted_at,
         })
     }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     fn prediction(label: &str, fraud_score: Option<f64>) -> Prediction {
-        Prediction { prediction: label.into(), fraud_score, model_version: None }
+        Prediction { prediction: label.into(), fraud_score, ..Prediction::default() }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod hold;
 mod identities;
 pub(crate) mod json_writer;
 mod live;
+mod prediction;
 mod replay;
 mod scored;
 mod scores;
@@ -31,9 +32,10 @@ pub use live::{
     Day, LiveBodyError, LiveId, LiveMessage, LivePlacement, LiveRules, LiveRun, MAX_LIVE_ROWS, ParseProducerError,
     Producer, ScoredLive, split_transactions,
 };
+pub use prediction::{ModelEndpoint, Prediction, ReasonCode};
 pub use replay::{ReplayId, ReplayPart, ScoredReplay};
-pub use scored::{FailedRow, Predicted, Prediction, ScoredChunk};
-pub use scores::{ChunkScores, FailedScore, ScoredLabel};
+pub use scored::{FailedRow, Predicted, ScoredChunk};
+pub use scores::{ChunkScores, FailedScore, RowReasons, ScoredLabel};
 pub use stop::StopNotice;
 pub use transaction::{Transaction, has_attributes};
 pub use unscored::{ScoreFailure, ScoreOutcome, UnscoredChunk};

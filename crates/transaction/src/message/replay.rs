@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn replayed_v1_is_pinned() {
-        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: None };
+        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), ..Prediction::default() };
         let failed = FailedRow {
             transaction_id: entry(8).transaction.id().unwrap(),
             entry: entry(8),

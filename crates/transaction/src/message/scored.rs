@@ -1,25 +1,12 @@
 //! What a predictor makes of a chunk and the writer records. It travels as `assay.scored.v2` (`scores`); earlier versions sent it
 //! whole, as `assay.scored.v1`.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Chunk, ChunkId, Entry, FailureClass, IdScheme, Lane, RejectedRow, RowRange, ScoreFailure, Timestamp};
-
-/// The ML API's result for a transaction.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Prediction {
-    /// The label: `fraud`, `legitimate`, or any other the model distinguishes.
-    pub prediction: Arc<str>,
-    /// The probability of fraud, from 0 to 1, if the model returns one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fraud_score: Option<f64>,
-    /// The model version, if the model returns one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model_version: Option<Arc<str>>,
-}
+use crate::{
+    Chunk, ChunkId, Entry, FailureClass, IdScheme, Lane, Prediction, RejectedRow, RowRange, ScoreFailure, Timestamp,
+};
 
 /// A transaction with its prediction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

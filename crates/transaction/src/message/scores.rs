@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::unscored::UnscoredRow;
 use crate::{
-    Chunk, ChunkId, EncodedTransaction, FailedRow, FailureClass, IdScheme, KnownRow, Lane, Predicted, Prediction,
-    RowRange, ScoreFailure, ScoreOutcome, ScoredChunk, Timestamp, UnscoredChunk, WireError,
+    Chunk, ChunkId, EncodedTransaction, FailedRow, FailureClass, IdScheme, KnownRow, Lane, ModelEndpoint, Predicted,
+    Prediction, ReasonCode, RowRange, ScoreFailure, ScoreOutcome, ScoredChunk, Timestamp, UnscoredChunk, WireError,
 };
 
-/// A label, with the version of the model that gave it.
+/// A label, with the model that gave it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScoredLabel {
     /// As in [`Prediction`].
@@ -24,6 +24,18 @@ pub struct ScoredLabel {
     /// As in [`Prediction`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_version: Option<Arc<str>>,
+    /// As in [`Prediction`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Arc<ModelEndpoint>>,
+}
+
+/// Why a transaction has its score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowReasons {
+    /// Its row.
+    pub row: u64,
+    /// As in [`Prediction`].
+    pub reasons: Vec<ReasonCode>,
 }
 
 /// A transaction that could not be scored.
@@ -64,6 +76,9 @@ pub struct ChunkScores {
     /// The failed ones, in row order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<FailedScore>,
+    /// The reasons of those that have some, in row order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<RowReasons>,
     /// Whether a known row counts as any other: the chunk is not scored at all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_known: bool,
@@ -80,14 +95,18 @@ struct Labels {
 
 impl Labels {
     fn index(&mut self, prediction: &Prediction) -> u32 {
-        let Prediction { prediction, model_version, .. } = prediction;
+        let Prediction { prediction, model_version, endpoint, .. } = prediction;
         // Most chunks have one or two.
         for (index, label) in (0..).zip(self.labels.iter().take(2)) {
-            if label.prediction == *prediction && label.model_version == *model_version {
+            if label.prediction == *prediction && label.model_version == *model_version && label.endpoint == *endpoint {
                 return index;
             }
         }
-        let label = ScoredLabel { prediction: Arc::clone(prediction), model_version: model_version.clone() };
+        let label = ScoredLabel {
+            prediction: Arc::clone(prediction),
+            model_version: model_version.clone(),
+            endpoint: endpoint.clone(),
+        };
         *self.indices.entry(label).or_insert_with_key(|label| {
             self.labels.push(label.clone());
             u32::try_from(self.labels.len() - 1).unwrap_or(u32::MAX)
@@ -112,7 +131,13 @@ impl ChunkScores {
         for (UnscoredRow { row, is_known }, transaction) in chunk.rows.iter().zip(&chunk.transactions) {
             let outcome = if *is_known { None } else { outcomes.next() };
             let answer = match outcome {
-                Some(Ok(prediction)) => Some((labels.index(&prediction), prediction.fraud_score)),
+                Some(Ok(prediction)) => {
+                    let answer = (labels.index(&prediction), prediction.fraud_score);
+                    if !prediction.reasons.is_empty() {
+                        scores.reasons.push(RowReasons { row: *row, reasons: prediction.reasons });
+                    }
+                    Some(answer)
+                }
                 Some(Err(failure)) => {
                     scores.failed.push(FailedScore::new(*row, transaction, failure));
                     None
@@ -139,9 +164,9 @@ impl ChunkScores {
 
     fn without_answers(chunk: &UnscoredChunk, lane: Lane, predicted_at: Timestamp) -> Self {
         let UnscoredChunk { id, range, ids, .. } = chunk;
-        let (labels, answers, failed) = (Vec::new(), Vec::new(), Vec::new());
         let (id, range, ids) = (id.clone(), *range, *ids);
-        Self { id, range, ids, lane, predicted_at, labels, answers, failed, without_known: false }
+        let (labels, answers, failed, reasons) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { id, range, ids, lane, predicted_at, labels, answers, failed, reasons, without_known: false }
     }
 
     /// The scored chunk, with the enclosed body of the chunk.
@@ -160,14 +185,18 @@ impl ChunkScores {
         }
         let mut failures: HashMap<u64, FailedScore> =
             self.failed.into_iter().map(|failed| (failed.row, failed)).collect();
+        let mut reasons: HashMap<u64, Vec<ReasonCode>> =
+            self.reasons.into_iter().map(|RowReasons { row, reasons }| (row, reasons)).collect();
         let (mut predicted, mut failed, mut known_rows) =
             (Vec::with_capacity(self.answers.len()), Vec::new(), Vec::new());
         for (entry, answer) in chunk.transactions.into_iter().zip(self.answers) {
             if let Some((label, fraud_score)) = answer {
                 let label = usize::try_from(label).ok().and_then(|label| self.labels.get(label));
-                let ScoredLabel { prediction, model_version } =
+                let ScoredLabel { prediction, model_version, endpoint } =
                     label.cloned().ok_or_else(|| refused("an answer has a label that it does not list"))?;
-                predicted.push(Predicted { entry, prediction: Prediction { prediction, fraud_score, model_version } });
+                let reasons = reasons.remove(&entry.row).unwrap_or_default();
+                let prediction = Prediction { prediction, fraud_score, model_version, reasons, endpoint };
+                predicted.push(Predicted { entry, prediction });
             } else if let Some(prediction) = known.remove(&entry.row) {
                 known_rows.push(entry.row);
                 predicted.push(Predicted { entry, prediction });
@@ -199,7 +228,14 @@ mod tests {
     use crate::{RejectReason, RejectedRow, TimeZone};
 
     fn prediction(label: &str, fraud_score: Option<f64>) -> Prediction {
-        Prediction { prediction: label.into(), fraud_score, model_version: Some("demo-1".into()) }
+        let endpoint = ModelEndpoint::new("http://ml-api:8000/predict".into(), None);
+        Prediction {
+            prediction: label.into(),
+            fraud_score,
+            model_version: Some("demo-1".into()),
+            reasons: Vec::new(),
+            endpoint: Some(endpoint.into()),
+        }
     }
 
     fn chunk() -> Chunk {
@@ -223,6 +259,8 @@ mod tests {
     fn scored(chunk: Chunk) -> ScoredChunk {
         let [first, second, known, fourth, failed] = <[_; 5]>::try_from(chunk.transactions).unwrap();
         let predicted = |entry, label, score| Predicted { entry, prediction: prediction(label, score) };
+        let mut with_reasons = predicted(second, "fraud", None);
+        with_reasons.prediction.reasons = reasons();
         ScoredChunk {
             id: chunk.id,
             range: chunk.range,
@@ -231,7 +269,7 @@ mod tests {
             predicted_at: Timestamp::parse(b"2026-01-11T10:00:00.25Z", TimeZone::UTC).unwrap(),
             predicted: vec![
                 predicted(first, "legitimate", Some(0.125)),
-                predicted(second, "fraud", None),
+                with_reasons,
                 predicted(known, "fraud", Some(0.75)),
                 predicted(fourth, "legitimate", Some(0.0)),
             ],
@@ -247,6 +285,10 @@ mod tests {
         }
     }
 
+    fn reasons() -> Vec<ReasonCode> {
+        vec![ReasonCode::Code("R07".into()), ReasonCode::Contribution { feature: "amount".into(), contribution: 0.25 }]
+    }
+
     fn body() -> Bytes {
         chunk().encode().unwrap().into()
     }
@@ -260,7 +302,7 @@ mod tests {
         let failure = ScoreFailure { class: FailureClass::Rejected, reason: "422".into(), attempts: 2 };
         let outcomes = vec![
             Ok(prediction("legitimate", Some(0.125))),
-            Ok(prediction("fraud", None)),
+            Ok(Prediction { reasons: reasons(), ..prediction("fraud", None) }),
             Ok(prediction("legitimate", Some(0.0))),
             Err(failure),
         ];

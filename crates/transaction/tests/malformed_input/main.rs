@@ -117,7 +117,7 @@ proptest! {
         read(&mutate(scored.encode().unwrap(), &mutations));
         let body = bytes::Bytes::from(chunk.encode().unwrap());
         let unscored = UnscoredChunk::decode_within(&body).unwrap();
-        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.5), model_version: None };
+        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.5), ..Prediction::default() };
         let outcomes = unscored.to_score().iter().map(|_| Ok(prediction.clone())).collect();
         let at = chrono::Utc::now().into();
         let scores = ChunkScores::new(&unscored, Lane::Batch, at, outcomes).encode().unwrap();

@@ -86,8 +86,12 @@ fn predicted() -> impl Strategy<Value = Predicted> {
     let score =
         prop::option::of(prop_oneof![0.0..=1.0, any::<f64>().prop_filter("JSON has no others", |x| x.is_finite())]);
     (entry(), text(), score, prop::option::of(text())).prop_map(|(entry, prediction, fraud_score, model_version)| {
-        let prediction =
-            Prediction { prediction: prediction.into(), fraud_score, model_version: model_version.map(Into::into) };
+        let prediction = Prediction {
+            prediction: prediction.into(),
+            fraud_score,
+            model_version: model_version.map(Into::into),
+            ..Prediction::default()
+        };
         Predicted { entry, prediction }
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use assay_store::{FailedRecord, PredictionRecord, TransactionRecord};
-use assay_transaction::{Entry, RunId, Timestamp, Transaction, mask_card_numbers};
+use assay_transaction::{Entry, ModelEndpoint, ReasonCode, RunId, Timestamp, Transaction, mask_card_numbers};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -88,8 +88,35 @@ struct PredictionView {
     prediction: String,
     fraud_score: Option<f64>,
     model_version: Option<String>,
+    /// Why it has this score, the weightiest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<ReasonCode>,
+    /// Where it comes from; none in predictions of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<ModelEndpoint>,
     run_id: RunId,
     predicted_at: Timestamp,
+}
+
+/// A reason as it is shown: a model may repeat its input.
+fn masked_reason(reason: ReasonCode) -> ReasonCode {
+    let masked = |text: String| mask_card_numbers(&text).into_owned();
+    match reason {
+        ReasonCode::Code(code) => ReasonCode::Code(masked(code)),
+        ReasonCode::Contribution { feature, contribution } => {
+            ReasonCode::Contribution { feature: masked(feature), contribution }
+        }
+    }
+}
+
+/// `R07`, or `amount +0.2500`.
+fn reason_text(reason: &ReasonCode) -> String {
+    match reason {
+        ReasonCode::Code(code) => one_line(code, VALUE),
+        ReasonCode::Contribution { feature, contribution } => {
+            format!("{} {contribution:+.4}", one_line(feature, VALUE))
+        }
+    }
 }
 
 impl From<TransactionRecord> for StoredTransactionView {
@@ -99,6 +126,8 @@ impl From<TransactionRecord> for StoredTransactionView {
             prediction: mask_card_numbers(&prediction.prediction).into_owned(),
             fraud_score: prediction.fraud_score,
             model_version: prediction.model_version.map(|version| mask_card_numbers(&version).into_owned()),
+            reasons: prediction.reasons.into_iter().map(masked_reason).collect(),
+            endpoint: prediction.endpoint,
             run_id: prediction.run_id,
             predicted_at: prediction.predicted_at,
         };
@@ -132,6 +161,10 @@ impl StoredTransactionView {
             let run_id = Some(&answer.run_id).filter(|run_id| **run_id != self.run_id);
             let by = run_id.map(|run_id| format!(", for run {run_id}")).unwrap_or_default();
             fields.add("scored at", format!("{} UTC{by}", moment(answer.predicted_at)));
+            fields.add_some("scored by", answer.endpoint.as_ref().map(endpoint_text));
+            if !answer.reasons.is_empty() {
+                fields.add("reasons", answer.reasons.iter().map(reason_text).collect::<Vec<_>>().join(", "));
+            }
         }
         fields.add("stored at", format!("{} UTC", moment(self.stored_at)));
         if self.replaced > 0 {
@@ -139,6 +172,12 @@ impl StoredTransactionView {
             fields.add("replaced", format!("{times}; earlier versions are in transaction_history"));
         }
     }
+}
+
+/// The URL, and the features file if there is one.
+fn endpoint_text(endpoint: &ModelEndpoint) -> String {
+    let features = endpoint.features().map(|digest| format!(", features file {}", one_line(digest, VALUE)));
+    format!("{}{}", one_line(endpoint.url(), VALUE), features.unwrap_or_default())
 }
 
 /// A transaction that could not be scored or stored.
@@ -218,6 +257,14 @@ pub(crate) mod tests {
                 prediction: "fraud".into(),
                 fraud_score: Some(0.97),
                 model_version: Some("demo-1".into()),
+                reasons: vec![
+                    ReasonCode::Contribution { feature: "amount".into(), contribution: 0.25 },
+                    ReasonCode::Code("R07 4111111111111111".into()),
+                ],
+                endpoint: Some(ModelEndpoint::new(
+                    "http://ml-api:8000/predict".into(),
+                    Some("0123456789abcdef".into()),
+                )),
                 run_id,
                 predicted_at: at("10:00:01"),
             }),

@@ -14,6 +14,7 @@ mod mlflow;
 pub(crate) mod native;
 mod oip;
 mod positions;
+mod reasons;
 pub(crate) mod sagemaker;
 mod table;
 mod template;
@@ -25,7 +26,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use self::features::Features;
-pub use self::native::Matching;
+pub(crate) use self::native::is_storable;
+pub use self::native::{Matching, ReadOptions};
 use self::oip::OipProtocol;
 use self::sagemaker::SagemakerProtocol;
 use self::table::TableProtocol;
@@ -88,7 +90,7 @@ impl ResponseError {
 #[derive(Debug, Clone)]
 pub(crate) enum Protocol {
     /// Assay's own: an array of transactions, an array of predictions.
-    Native(Matching),
+    Native(ReadOptions),
     /// Rows of inputs, and answers by position.
     Table(Arc<TableProtocol>),
     /// Tensors, as the server describes them.
@@ -99,17 +101,18 @@ pub(crate) enum Protocol {
 
 impl Default for Protocol {
     fn default() -> Self {
-        Self::Native(Matching::default())
+        Self::Native(ReadOptions::default())
     }
 }
 
 impl Protocol {
     /// The protocol that the settings name.
     pub(crate) fn from_options(options: &ApiOptions) -> Result<Self, ScoringError> {
-        let Some(features) = read_features(options)? else { return Ok(Self::Native(options.ml_api_match)) };
+        let native = ReadOptions { matching: options.ml_api_match, with_reasons: options.reasons_from.is_some() };
+        let Some(features) = read_features(options)? else { return Ok(Self::Native(native)) };
         let model = options.model()?;
         let table = match options.ml_api_protocol {
-            ProtocolName::Native => return Ok(Self::Native(options.ml_api_match)),
+            ProtocolName::Native => return Ok(Self::Native(native)),
             ProtocolName::Oip => {
                 let needed = "ML_API_PROTOCOL=oip needs ML_API_MODEL_NAME: the name of the model";
                 let model = model.ok_or_else(|| ScoringError::Setting(needed.to_owned()))?;
@@ -229,7 +232,7 @@ impl Protocol {
     /// all. The ids must differ.
     pub(crate) fn read_response(&self, body: &[u8], asked: &[Uuid]) -> Result<Vec<RowResult>, ResponseError> {
         match self {
-            Self::Native(matching) => native::read_response(body, asked, *matching),
+            Self::Native(options) => native::read_response(body, asked, *options),
             Self::Table(table) => table.read_response(body, asked.len()),
             Self::Oip(oip) => oip.read_response(body, asked.len()),
             Self::Sagemaker(sagemaker) => sagemaker.read_response(body, asked.len()),
@@ -265,7 +268,16 @@ fn read_features(options: &ApiOptions) -> Result<Option<Features>, ScoringError>
                 ("template", features.template().is_some() && name != ProtocolName::Template),
                 ("sagemaker", features.sagemaker().is_some() && name != ProtocolName::Sagemaker),
             ];
+            let has_reasons = features.answer().has_reasons();
             match unused.iter().find(|(_, is_unused)| *is_unused) {
+                None if has_reasons && options.reasons_from.is_none() => {
+                    "ML_API_FEATURES names `reasons`: set REASONS_FROM to the score from which they are stored"
+                        .to_owned()
+                }
+                None if !has_reasons && options.reasons_from.is_some() => {
+                    "REASONS_FROM needs `reasons` in the `[answer]` of ML_API_FEATURES: where the answer has them"
+                        .to_owned()
+                }
                 Some((section, _)) => {
                     format!("ML_API_FEATURES has a `[{section}]`, which ML_API_PROTOCOL={name} does not use")
                 }

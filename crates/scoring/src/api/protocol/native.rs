@@ -12,7 +12,7 @@ mod plain;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use assay_transaction::{EncodedTransaction, Prediction};
+use assay_transaction::{EncodedTransaction, Prediction, ReasonCode};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,9 +21,9 @@ use uuid::Uuid;
 use self::answers::{Answers, EntryId};
 use self::envelope::Envelope;
 use self::object::Object;
-use super::{MISSING, ResponseError, RowResult};
+use super::{MISSING, ResponseError, RowResult, reasons};
 
-pub use self::answers::Matching;
+pub use self::answers::{Matching, ReadOptions};
 
 /// Where transactions are sent, below the API's address.
 pub(crate) const PREDICT_PATH: &str = "predict";
@@ -40,6 +40,7 @@ const NO_PREDICTION: &str = "no prediction in the response";
 const NO_LABEL: &str = "prediction is not a label";
 const NO_SCORE: &str = "score is not a number";
 const NO_VERSION: &str = "model version is not text";
+const NO_REASONS: &str = "reasons are neither codes nor features with contributions";
 
 /// The body of a request: the transactions' own bytes, never re-encoded, so that every digit of an amount arrives.
 pub(crate) fn write_request<'a>(transactions: impl Iterator<Item = &'a EncodedTransaction> + Clone) -> Bytes {
@@ -71,13 +72,18 @@ pub(crate) fn max_response_bytes(rows: usize) -> usize {
 /// all.
 ///
 /// The ids must differ.
-pub fn read_response(body: &[u8], asked: &[Uuid], matching: Matching) -> Result<Vec<RowResult>, ResponseError> {
+pub fn read_response(
+    body: &[u8],
+    asked: &[Uuid],
+    options: impl Into<ReadOptions>,
+) -> Result<Vec<RowResult>, ResponseError> {
+    let options = options.into();
     let text = std::str::from_utf8(body).map_err(|_| "response is not UTF-8")?;
-    plain::read(text, asked, matching).map_or_else(|| read_any(text, asked, matching), Ok)
+    plain::read(text, asked, options).map_or_else(|| read_any(text, asked, options), Ok)
 }
 
 /// Reads any response, wherever its entries are.
-fn read_any(text: &str, asked: &[Uuid], matching: Matching) -> Result<Vec<RowResult>, ResponseError> {
+fn read_any(text: &str, asked: &[Uuid], options: ReadOptions) -> Result<Vec<RowResult>, ResponseError> {
     let repaired;
     let Envelope { entries, model_version } = match envelope::open(text) {
         Ok(envelope) => envelope,
@@ -88,9 +94,9 @@ fn read_any(text: &str, asked: &[Uuid], matching: Matching) -> Result<Vec<RowRes
     };
     // An array as a whole was tried before.
     let is_inside = !text.trim_start().starts_with('[');
-    let mut results = match is_inside.then(|| plain::read(entries, asked, matching)).flatten() {
+    let mut results = match is_inside.then(|| plain::read(entries, asked, options)).flatten() {
         Some(results) => results,
-        None => read_tolerantly(entries, asked, matching)?,
+        None => read_tolerantly(entries, asked, options)?,
     };
     if let Some(version) = model_version {
         let version = read_text(version, &mut Texts::default()).ok_or(NO_VERSION)?;
@@ -102,9 +108,9 @@ fn read_any(text: &str, asked: &[Uuid], matching: Matching) -> Result<Vec<RowRes
 }
 
 /// Reads any array of entries, one after the other.
-fn read_tolerantly(text: &str, asked: &[Uuid], matching: Matching) -> Result<Vec<RowResult>, ResponseError> {
+fn read_tolerantly(text: &str, asked: &[Uuid], options: ReadOptions) -> Result<Vec<RowResult>, ResponseError> {
     let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| "response is not JSON")?;
-    let mut answers = Answers::to(asked, matching);
+    let mut answers = Answers::to(asked, options.matching);
     for item in items {
         let entry = serde_json::from_str::<Object<RawEntry<'_>>>(item.get()).ok().map(|Object(entry)| entry);
         let id = match entry.as_ref().map(|entry| entry.transaction_id.or(entry.id)) {
@@ -113,10 +119,17 @@ fn read_tolerantly(text: &str, asked: &[Uuid], matching: Matching) -> Result<Vec
         };
         let has_label = entry.as_ref().is_some_and(ResponseEntry::has_label);
         answers.add(id, has_label, |texts| {
-            entry.map_or(Err(MISSING.into()), |entry| entry.prediction(|text| read_text(text, texts), read_score))
+            entry.map_or(Err(MISSING.into()), |entry| {
+                entry.prediction(|text| read_text(text, texts), read_score, options)
+            })
         });
     }
     answers.finish()
+}
+
+/// Whether a text fits a database's: not empty, bounded, without NUL.
+pub(crate) fn is_storable(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= MAX_TEXT && !text.contains('\0')
 }
 
 /// Labels and versions, each kept once, as most responses repeat a few.
@@ -127,12 +140,12 @@ impl Texts {
     /// So many are compared; further ones are kept for each row.
     const MOST: usize = 8;
 
-    /// A text that fits a database's: not empty, bounded, without NUL.
+    /// A text that [can be stored](is_storable).
     pub(super) fn shared(&mut self, text: &str) -> Option<Arc<str>> {
         if let Some(known) = self.0.iter().find(|known| ***known == *text) {
             return Some(Arc::clone(known));
         }
-        if text.is_empty() || text.chars().count() > MAX_TEXT || text.contains('\0') {
+        if !is_storable(text) {
             return None;
         }
         let shared: Arc<str> = text.into();
@@ -145,8 +158,8 @@ impl Texts {
 
 /// One entry of a response, with its texts and its score as they are read.
 #[derive(Deserialize)]
-#[serde(bound = "Text: Deserialize<'de>, Score: Deserialize<'de>")]
-struct ResponseEntry<Text, Score> {
+#[serde(bound = "'de: 'a, Text: Deserialize<'de>, Score: Deserialize<'de>")]
+struct ResponseEntry<'a, Text, Score> {
     #[serde(default)]
     transaction_id: Option<Text>,
     #[serde(default)]
@@ -167,9 +180,11 @@ struct ResponseEntry<Text, Score> {
     probability: Option<Score>,
     #[serde(default)]
     model_version: Option<Text>,
+    #[serde(default, borrow)]
+    reasons: Option<&'a RawValue>,
 }
 
-impl<Text, Score> ResponseEntry<Text, Score> {
+impl<Text, Score> ResponseEntry<'_, Text, Score> {
     fn has_label(&self) -> bool {
         self.prediction.is_some() || self.category.is_some() || self.label.is_some()
     }
@@ -179,6 +194,7 @@ impl<Text, Score> ResponseEntry<Text, Score> {
         self,
         mut accept_text: impl FnMut(Text) -> Option<Arc<str>>,
         accept_score: impl FnOnce(Score) -> Option<f64>,
+        options: ReadOptions,
     ) -> RowResult {
         let label = self.prediction.or(self.category).or(self.label);
         let score = self.fraud_score.or(self.confidence_score).or(self.score).or(self.probability);
@@ -186,12 +202,17 @@ impl<Text, Score> ResponseEntry<Text, Score> {
             prediction: accept_text(label.ok_or(NO_PREDICTION)?).ok_or(NO_LABEL)?,
             fraud_score: score.map(|score| accept_score(score).ok_or(NO_SCORE)).transpose()?,
             model_version: self.model_version.map(|version| accept_text(version).ok_or(NO_VERSION)).transpose()?,
+            reasons: match self.reasons {
+                Some(reasons) if options.with_reasons => read_reasons(reasons).ok_or(NO_REASONS)?,
+                _ => Vec::new(),
+            },
+            endpoint: None,
         })
     }
 }
 
 /// An entry whose fields are kept as they came, so that a wrong one spoils no other entry.
-type RawEntry<'a> = ResponseEntry<&'a RawValue, &'a RawValue>;
+type RawEntry<'a> = ResponseEntry<'a, &'a RawValue, &'a RawValue>;
 
 fn read_id(value: &RawValue) -> Option<Uuid> {
     let text: Cow<'_, str> = serde_json::from_str(value.get()).ok()?;
@@ -205,6 +226,10 @@ fn read_score(value: &RawValue) -> Option<f64> {
     let is_bare = text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
         && text.ends_with(|last: char| last.is_ascii_digit());
     if is_bare { serde_json::from_str(&text).ok() } else { None }
+}
+
+fn read_reasons(value: &RawValue) -> Option<Vec<ReasonCode>> {
+    reasons::read(&serde_json::from_str(value.get()).ok()?, None)
 }
 
 /// A string, or the text of a number or a boolean.

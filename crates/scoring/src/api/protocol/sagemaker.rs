@@ -171,7 +171,7 @@ mod tests {
     fn each_line_is_an_entry() {
         let threshold = "prediction = { threshold = 0.5, at_least = 'fraud', below = 'ok' }\n";
         let said =
-            |text: &str, fraud_score| Ok(Prediction { prediction: text.into(), fraud_score, model_version: None });
+            |text: &str, fraud_score| Ok(Prediction { prediction: text.into(), fraud_score, ..Prediction::default() });
         let scores = vec![said("ok", Some(0.25)), said("fraud", Some(0.75))];
         let labels = vec![said("ok", None), said("fraud", None)];
         let cases = [

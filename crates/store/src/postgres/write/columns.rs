@@ -59,7 +59,7 @@ pub(super) fn bind_content<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> 
         .bind(rows.iter().map(|row| row.transaction.attributes).collect::<Vec<_>>())
 }
 
-/// Binds $1 to $6.
+/// Binds $1 to $8.
 pub(super) fn bind_predictions<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>]) -> Bound<'q> {
     query
         .bind(ids(rows))
@@ -68,6 +68,8 @@ pub(super) fn bind_predictions<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>])
         .bind(rows.iter().map(|row| row.prediction.model_version.as_deref()).collect::<Vec<_>>())
         .bind(run_ids(rows))
         .bind(rows.iter().map(|row| row.predicted_at.as_datetime()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.reasons()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.endpoint).collect::<Vec<_>>())
 }
 
 /// Binds $1 to $6: the columns of `invalid_transactions`.

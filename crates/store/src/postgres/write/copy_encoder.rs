@@ -83,11 +83,13 @@ fn encode_transaction(tuples: &mut Tuples, row: &StagedRow<'_>) {
 }
 
 fn encode_prediction(tuples: &mut Tuples, row: &StagedRow<'_>) {
-    tuples.begin(6);
+    tuples.begin(8);
     tuples.uuid(&row.transaction.id);
     tuples.text(&row.prediction.prediction);
     tuples.optional_double(row.prediction.fraud_score);
     tuples.optional_text(row.prediction.model_version.as_deref());
     tuples.text(row.run_id.as_str());
     tuples.timestamp(row.predicted_at);
+    tuples.optional_jsonb(row.reasons().as_deref());
+    tuples.optional_bigint(row.endpoint);
 }

@@ -97,6 +97,13 @@ impl Tuples {
         self.put(number.to_be_bytes());
     }
 
+    pub(super) fn optional_bigint(&mut self, number: Option<i64>) {
+        match number {
+            Some(number) => self.bigint(number),
+            None => self.null(),
+        }
+    }
+
     pub(super) fn optional_double(&mut self, number: Option<f64>) {
         let Some(number) = number else { return self.null() };
         self.length(size_of_val(&number));

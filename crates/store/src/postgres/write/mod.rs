@@ -68,7 +68,11 @@ macro_rules! insert_predictions {
         concat!(
             "INSERT INTO predictions (",
             prediction_columns!(),
-            ") SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[])"
+            ") SELECT transaction_id, prediction, fraud_score, model_version, run_id, predicted_at, reasons::jsonb, endpoint FROM ",
+            "UNNEST($1::uuid[], $2::text[], $3::float8[], $4::text[], $5::text[], $6::timestamptz[], $7::text[], $8::bigint[]) ",
+            "AS staged(",
+            prediction_columns!(),
+            ")"
         )
     };
 }

@@ -64,6 +64,8 @@ pub(crate) async fn stored_alike(pool: &Pool, entries: &[&Entry]) -> Result<Vec<
             prediction: row.try_get("prediction")?,
             fraud_score: row.try_get("fraud_score")?,
             model_version: row.try_get("model_version")?,
+            // It is not stored anew.
+            ..Prediction::default()
         };
         for entry in by_id.get(&stored.id).into_iter().flatten() {
             let there = (&stored, external_id.as_deref());

@@ -4,13 +4,14 @@ use assay_transaction::{Run, RunId, Tally};
 use sqlx::Row as _;
 
 use super::dead_letters::BLOCKING;
-use super::dialect::{COUNTING, Connection, Pool, READING, clock, json_length, millis_since, seconds_ago};
+use super::dialect::{COUNTING, Connection, Pool, READING, Row, clock, json_length, millis_since, seconds_ago};
+use super::records::{read_endpoint, read_time};
 use super::run_row::{self, run_columns};
 use super::runs;
 use super::{ask, counts, rows};
 use crate::StoreError;
 use crate::values::unsigned;
-use crate::{RunFilter, RunOverview, TallySource};
+use crate::{RunFilter, RunModel, RunOverview, TallySource};
 
 const RUN: &str = concat!(
     "SELECT ",
@@ -39,6 +40,12 @@ const LISTED: &str = concat!(
     "AND ($3 = 0 OR EXISTS (SELECT 1 FROM failed_transactions f WHERE f.run_id = runs.run_id)) ",
     "ORDER BY started_at DESC, run_id DESC LIMIT $4 OFFSET $5"
 );
+
+/// The models of a run, as far as a person reads.
+const MODELS: &str = "
+    SELECT m.model_version, e.url AS endpoint_url, e.features AS endpoint_features, m.first_at
+    FROM run_models m LEFT JOIN model_endpoints e ON e.id = m.endpoint
+    WHERE m.run_id = $1 ORDER BY m.first_at, m.model_version, m.endpoint LIMIT 20";
 
 pub(crate) async fn overview(
     pool: &Pool,
@@ -78,9 +85,23 @@ async fn read(
         tally,
         invalid: counts::by_code(connection, run_id, counts::INVALID).await?,
         failed: counts::by_code(connection, run_id, counts::FAILED).await?,
+        models: models(connection, run_id).await?,
         predictions,
         blocking: unsigned(sqlx::query_scalar(BLOCKING).bind(run_id.as_str()).fetch_one(connection).await?),
     }))
+}
+
+async fn models(connection: &mut Connection, run_id: &RunId) -> Result<Vec<RunModel>, StoreError> {
+    let rows = sqlx::query(MODELS).bind(run_id.as_str()).fetch_all(connection).await?;
+    let model = |row: &Row| {
+        let version: String = row.try_get("model_version")?;
+        Ok(RunModel {
+            model_version: Some(version).filter(|version| !version.is_empty()),
+            endpoint: read_endpoint(row)?,
+            first_at: read_time(row, "first_at")?,
+        })
+    };
+    rows.iter().map(model).collect()
 }
 
 /// The outcomes of a run's rows as its chunks record them.

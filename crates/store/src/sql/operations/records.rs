@@ -1,6 +1,6 @@
 //! Single rows and their outcomes, and lists of invalid and failed rows.
 
-use assay_transaction::{RunId, Timestamp, Transaction};
+use assay_transaction::{ModelEndpoint, ReasonCode, RunId, Timestamp, Transaction};
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -32,9 +32,11 @@ macro_rules! transactions {
             "SELECT ",
             stored_content!(),
             ", t.run_id, t.row_number, t.processing_type, t.created_at, p.prediction, p.fraud_score, p.model_version, \
-             p.run_id AS predicted_for, p.predicted_at, \
+             p.run_id AS predicted_for, p.predicted_at, CAST(p.reasons AS text) AS reasons, e.url AS endpoint_url, \
+             e.features AS endpoint_features, \
              (SELECT count(*) FROM transaction_history h WHERE h.transaction_id = t.id) AS replaced \
-             FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id"
+             FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id \
+             LEFT JOIN model_endpoints e ON e.id = p.endpoint"
         )
     };
 }
@@ -201,7 +203,7 @@ fn read_id(row: &Row, column: &str) -> Result<Uuid, StoreError> {
     row.try_get::<String, _>(column)?.parse().map_err(|_| unreadable("a transaction id"))
 }
 
-fn read_time(row: &Row, column: &str) -> Result<Timestamp, StoreError> {
+pub(crate) fn read_time(row: &Row, column: &str) -> Result<Timestamp, StoreError> {
     Ok(row.try_get::<DateTime<Utc>, _>(column)?.into())
 }
 
@@ -244,6 +246,19 @@ pub(crate) fn read_content(row: &Row) -> Result<Transaction, StoreError> {
     })
 }
 
+/// Columns `endpoint_url` and `endpoint_features`.
+pub(crate) fn read_endpoint(row: &Row) -> Result<Option<ModelEndpoint>, StoreError> {
+    let url: Option<String> = row.try_get("endpoint_url")?;
+    let features = row.try_get("endpoint_features")?;
+    Ok(url.map(|url| ModelEndpoint::new(url, features)))
+}
+
+fn read_reasons(row: &Row) -> Result<Vec<ReasonCode>, StoreError> {
+    let json: Option<String> = row.try_get("reasons")?;
+    let unreadable = |_| StoreError::configuration("a prediction has reasons that this version cannot read");
+    json.map_or_else(|| Ok(Vec::new()), |json| serde_json::from_str(&json).map_err(unreadable))
+}
+
 fn read_transaction(row: &Row) -> Result<TransactionRecord, StoreError> {
     let prediction: Option<String> = row.try_get("prediction")?;
     Ok(TransactionRecord {
@@ -259,6 +274,8 @@ fn read_transaction(row: &Row) -> Result<TransactionRecord, StoreError> {
                 prediction,
                 fraud_score: row.try_get("fraud_score")?,
                 model_version: row.try_get("model_version")?,
+                reasons: read_reasons(row)?,
+                endpoint: read_endpoint(row)?,
                 run_id: read_run_id(row, "predicted_for")?,
                 predicted_at: read_time(row, "predicted_at")?,
             }),

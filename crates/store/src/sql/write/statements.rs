@@ -3,8 +3,9 @@
 use assay_transaction::{ReplayId, ScoredChunk};
 use async_trait::async_trait;
 
-use super::dialect::OpenTransaction;
+use super::dialect::{OpenTransaction, as_json, as_time, json_elements};
 use crate::values::signed;
+use crate::write::run_models::RunModels;
 use crate::write::transaction::SharedStatements;
 use crate::{ReplayCounts, StoreError};
 
@@ -16,6 +17,20 @@ const CLEAR_LEFTOVERS: [&str; 2] = [
 const CLAIM_PART: &str = "
     INSERT INTO replay_parts (run_id, replay, part, stored, failed, gone) VALUES ($1, $2, $3, 0, 0, 0)
     ON CONFLICT (run_id, replay, part) DO NOTHING";
+const NOTE_ENDPOINTS: &str = concat!(
+    "INSERT INTO model_endpoints (id, url, features) SELECT CAST(element.value->>0 AS bigint), element.value->>1, element.value->>2 FROM ",
+    json_elements!(as_json!("$1")),
+    " WHERE true ON CONFLICT (id) DO NOTHING"
+);
+/// In their order, so that overlapping transactions wait for each other and cannot deadlock.
+const NOTE_MODELS: &str = concat!(
+    "INSERT INTO run_models (run_id, model_version, endpoint, first_at) SELECT element.value->>0, element.value->>1, ",
+    "CAST(element.value->>2 AS bigint), ",
+    as_time!("element.value->>3"),
+    " FROM ",
+    json_elements!(as_json!("$1")),
+    " WHERE true ON CONFLICT (run_id, model_version, endpoint) DO NOTHING"
+);
 const RECORD_PART: &str = "
     UPDATE replay_parts SET stored = $4, failed = $5, gone = $6 WHERE run_id = $1 AND replay = $2 AND part = $3";
 
@@ -43,6 +58,12 @@ impl SharedStatements for OpenTransaction {
                 .execute(&mut *self.transaction)
                 .await?;
         }
+        Ok(())
+    }
+
+    async fn note_models(&mut self, models: &RunModels<'_>) -> Result<(), StoreError> {
+        sqlx::query(NOTE_ENDPOINTS).bind(models.endpoints_json()?).execute(&mut *self.transaction).await?;
+        sqlx::query(NOTE_MODELS).bind(models.models_json()?).execute(&mut *self.transaction).await?;
         Ok(())
     }
 

@@ -37,9 +37,9 @@ static INSERT: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(into, 12, "ON CONFLICT (id) DO NOTHING")
 });
 const INTO_PREDICTIONS: &str = concat!("INSERT INTO predictions (", prediction_columns!(), ")");
-static PUT_PREDICTIONS: LazyLock<Insert> = LazyLock::new(|| Insert::new(INTO_PREDICTIONS, 6, or_replace_prediction!()));
+static PUT_PREDICTIONS: LazyLock<Insert> = LazyLock::new(|| Insert::new(INTO_PREDICTIONS, 8, or_replace_prediction!()));
 static INSERT_MISSING_PREDICTIONS: LazyLock<Insert> =
-    LazyLock::new(|| Insert::new(INTO_PREDICTIONS, 6, "ON CONFLICT (transaction_id) DO NOTHING"));
+    LazyLock::new(|| Insert::new(INTO_PREDICTIONS, 8, "ON CONFLICT (transaction_id) DO NOTHING"));
 static INSERT_INVALID: LazyLock<Insert> =
     LazyLock::new(|| Insert::new(concat!("INSERT INTO invalid_transactions (", invalid_columns!(), ")"), 6, ""));
 static INSERT_FAILED: LazyLock<Insert> =
@@ -58,7 +58,8 @@ const KEEP_HISTORY: &str = "
         CASE WHEN p.transaction_id IS NOT NULL THEN
             json_object('transaction_id', p.transaction_id, 'prediction', p.prediction,
                 'fraud_score', json(CASE WHEN p.fraud_score IS NULL THEN 'null' ELSE printf('%!.17g', p.fraud_score) END),
-                'model_version', p.model_version, 'run_id', p.run_id, 'predicted_at', p.predicted_at)
+                'model_version', p.model_version, 'run_id', p.run_id, 'predicted_at', p.predicted_at,
+                'reasons', json(p.reasons), 'endpoint', p.endpoint)
         END, $2, $3, $4
     FROM transactions t LEFT JOIN predictions p ON p.transaction_id = t.id WHERE t.id = $1";
 const REPLACE: &str = "

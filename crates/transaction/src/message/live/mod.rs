@@ -227,7 +227,7 @@ mod tests {
     }
 
     fn scored() -> ScoredLive {
-        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), model_version: None };
+        let prediction = Prediction { prediction: "fraud".into(), fraud_score: Some(0.97), ..Prediction::default() };
         let failed = FailedRow::new(entry(3), ScoreFailure::given_up(&FailureClass::Rejected, "422"));
         ScoredLive {
             id: id(),

@@ -3,6 +3,7 @@
 //! Reads the database at one point in time, then the broker. `progress` computes rate and time left, `obstacles` finds what
 //! is in the way, and `view` shows it.
 
+mod models;
 mod obstacles;
 mod progress;
 mod view;
@@ -190,6 +191,7 @@ impl StatusQuery<'_> {
             rows_per_second: pace.map(progress::rate),
             left: pace.and_then(|pace| progress::time_left(run, overview.progress, pace)),
             in_the_way: obstacles(&overview, QueueState { queues: queues.as_ref(), full_at }),
+            models: overview.models.into(),
             replays: replays(store, run).await?,
             dead_letters: DeadLetterCounts::new(
                 &store.dead_letters(Some(run_id), MAX_LETTERS).await?,

@@ -142,6 +142,7 @@ mod tests {
             tally: Tally { predicted: 400, ..Tally::default() },
             invalid: Vec::new(),
             failed: Vec::new(),
+            models: Vec::new(),
             predictions: None,
             blocking: 0,
         }

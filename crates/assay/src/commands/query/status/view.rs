@@ -7,6 +7,7 @@ use assay_store::{DeadLetterOutcome, DeadLetterRecord, OperationRecord, Predicti
 use assay_transaction::{RunId, StopOrder, Tally, Timestamp};
 use serde::Serialize;
 
+use super::models::Models;
 use super::progress::{ReadProgress, StoreProgress, TimeLeft};
 use super::rows_selected;
 use crate::commands::ledger::control_totals::ControlTotals;
@@ -45,6 +46,7 @@ pub(super) struct Status {
     /// The obstacles, one a line.
     pub(super) in_the_way: Vec<String>,
     pub(super) outcome: OutcomeCounts,
+    pub(super) models: Models,
     pub(super) replays: Vec<ReplayProgress>,
     pub(super) dead_letters: DeadLetterCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,6 +229,9 @@ impl fmt::Display for Status {
             writeln!(out)?;
         }
         write!(out, "{}", self.outcomes())?;
+        if !self.models.is_empty() {
+            write!(out, "\n{}", self.models)?;
+        }
         if !self.replays.is_empty() {
             write!(out, "\n{}", self.replay_table())?;
         }
@@ -275,6 +280,7 @@ mod tests {
                 predictions: vec![PredictionCount { prediction: "fraud".into(), count: 479_000, mean_score: None }],
                 labels_seconds_old: None,
             },
+            models: Models::default(),
             replays: Vec::new(),
             dead_letters: DeadLetterCounts::default(),
             queues: Some(QueueSnapshot::Known(vec![QueueDepth {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use assay_transaction::Prediction;
@@ -12,6 +13,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::super::native::Texts;
+use super::super::reasons;
 
 /// A place in the answer about a row: a JSON pointer. Empty, it is all of that answer; a plain name is a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,16 @@ pub(crate) struct AnswerSpec {
     fraud_score: Option<Place>,
     #[serde(default)]
     model_version: Option<Place>,
+    #[serde(default)]
+    reasons: Option<ReasonsFrom>,
+}
+
+/// Where the reasons come from.
+#[derive(Debug)]
+struct ReasonsFrom {
+    at: Place,
+    /// The features that the numbers there belong to; none if the reasons name them, or are codes.
+    features: Option<Vec<String>>,
 }
 
 /// Where the label comes from.
@@ -88,6 +100,8 @@ pub(crate) enum EntryProblem {
 const NO_LABEL: EntryProblem = EntryProblem::Unusable("prediction is not a label");
 const NO_SCORE: EntryProblem = EntryProblem::Unusable("score is not a number");
 const NO_VERSION: EntryProblem = EntryProblem::Unusable("model version is not text");
+const NO_REASONS: EntryProblem =
+    EntryProblem::Unusable("reasons are neither codes nor contributions of the features that ML_API_FEATURES lists");
 const OTHER_LABEL: EntryProblem = EntryProblem::Unusable("prediction is none of the values that ML_API_FEATURES lists");
 const OTHER_COUNT: EntryProblem = EntryProblem::Unusable("there are not as many scores as labels in ML_API_FEATURES");
 
@@ -108,7 +122,13 @@ impl AnswerSpec {
             LabelFrom::Place { at, .. } | LabelFrom::Argmax { at, .. } => Some(at),
             LabelFrom::Threshold { .. } => None,
         };
-        [label, self.fraud_score.as_ref(), self.model_version.as_ref()].into_iter().flatten()
+        let reasons = self.reasons.as_ref().map(|reasons| &reasons.at);
+        [label, self.fraud_score.as_ref(), self.model_version.as_ref(), reasons].into_iter().flatten()
+    }
+
+    /// Whether it says where the reasons are.
+    pub(crate) fn has_reasons(&self) -> bool {
+        self.reasons.is_some()
     }
 
     /// The prediction of a row, of what `at` finds at a place.
@@ -129,7 +149,14 @@ impl AnswerSpec {
         };
         let version = |place: &Place| text(&*find(place)?, texts).ok_or(NO_VERSION);
         let model_version = self.model_version.as_ref().map(version).transpose()?;
-        Ok(Prediction { prediction, fraud_score, model_version })
+        let reasons = match &self.reasons {
+            // An answer may have none about this row.
+            Some(ReasonsFrom { at: place, features }) => at(place)
+                .map_or_else(|| Some(Vec::new()), |value| reasons::read(&value, features.as_deref()))
+                .ok_or(NO_REASONS)?,
+            None => Vec::new(),
+        };
+        Ok(Prediction { prediction, fraud_score, model_version, reasons, endpoint: None })
     }
 }
 
@@ -262,22 +289,59 @@ impl WrittenLabel {
 
 impl<'de> Deserialize<'de> for LabelFrom {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PlaceOrTable;
-        impl<'de> Visitor<'de> for PlaceOrTable {
-            type Value = LabelFrom;
+        Ok(match PlaceOr::<WrittenLabel>::deserialize(deserializer)? {
+            PlaceOr::Place(at) => Self::Place { at, values: None },
+            PlaceOr::Table(label) => label.checked().map_err(D::Error::custom)?,
+        })
+    }
+}
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a place or a table")
-            }
+/// Reasons as they are written, unless they are a place.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenReasons {
+    at: Place,
+    features: Vec<String>,
+}
 
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<LabelFrom, E> {
-                Ok(LabelFrom::Place { at: Place::named(text), values: None })
+impl<'de> Deserialize<'de> for ReasonsFrom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match PlaceOr::<WrittenReasons>::deserialize(deserializer)? {
+            PlaceOr::Place(at) => Self { at, features: None },
+            PlaceOr::Table(WrittenReasons { features, .. }) if features.is_empty() => {
+                return Err(D::Error::custom("`features` names no feature: list one for each number of `at`"));
             }
+            PlaceOr::Table(WrittenReasons { at, features }) => Self { at, features: Some(features) },
+        })
+    }
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<LabelFrom, A::Error> {
-                WrittenLabel::deserialize(MapAccessDeserializer::new(members))?.checked().map_err(A::Error::custom)
-            }
-        }
-        deserializer.deserialize_any(PlaceOrTable)
+/// A place, or a table that says more.
+enum PlaceOr<T> {
+    Place(Place),
+    Table(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for PlaceOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlaceOrTable(PhantomData))
+    }
+}
+
+struct PlaceOrTable<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for PlaceOrTable<T> {
+    type Value = PlaceOr<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a place or a table")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PlaceOr<T>, E> {
+        Ok(PlaceOr::Place(Place::named(text)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<PlaceOr<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(members)).map(PlaceOr::Table)
     }
 }

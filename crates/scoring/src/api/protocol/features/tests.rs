@@ -1,5 +1,8 @@
+use assay_transaction::ReasonCode;
 use proptest::prelude::*;
+use serde_json::json;
 
+use super::super::native::Texts;
 use super::*;
 
 /// The answer of a file whose inputs are tested.
@@ -135,6 +138,8 @@ fn a_wrong_file_is_refused_where_it_is_wrong() {
             answer("prediction = { threshold = 0.5, at_least = 'a', below = 'b' }"),
             ": a `threshold` is one of the score: `answer` needs `fraud_score` too",
         ),
+        (answer("prediction = 'l'\nreasons = { at = 'r', features = [] }"), "`features` names no feature"),
+        (answer("prediction = 'l'\nreasons = { at = 'r' }"), ", line 5, column 11: missing field `features`"),
         (answer("prediction = 'l'\n[template]\nrows = ''"), "missing field `body`"),
     ];
     for (text, expected) in cases {
@@ -143,6 +148,30 @@ fn a_wrong_file_is_refused_where_it_is_wrong() {
     }
     let error = Features::read(Path::new("/nowhere.toml")).unwrap_err();
     assert_eq!(error, "cannot read /nowhere.toml (entity not found)");
+}
+
+#[test]
+fn reasons_are_found_where_the_file_says() {
+    let of = |reasons: &str, answer: serde_json::Value| {
+        let features = Features::parse(&format!("[[inputs]]\nname = 'amount'\n{ANSWER}{reasons}")).unwrap();
+        assert!(features.answer().has_reasons());
+        let at = |place: &Place| answer.pointer(place.pointer()).map(std::borrow::Cow::Borrowed);
+        features.answer().prediction(at, &mut Texts::default()).map(|prediction| prediction.reasons)
+    };
+    let part = |feature: &str, contribution| ReasonCode::Contribution { feature: feature.into(), contribution };
+    let named = "reasons = { at = 'shap', features = ['amount', 'hour'] }";
+    let cases = [
+        ("reasons = 'why'", json!({"label": "x", "why": ["R07"]}), Ok(vec![ReasonCode::Code("R07".into())])),
+        ("reasons = 'why'", json!({"label": "x"}), Ok(vec![])),
+        (named, json!({"label": "x", "shap": [0.1, -0.5]}), Ok(vec![part("hour", -0.5), part("amount", 0.1)])),
+        (named, json!({"label": "x", "shap": [0.1]}), Err("reasons are neither codes nor contributions")),
+    ];
+    for (reasons, answer, expected) in cases {
+        match (of(reasons, answer.clone()), expected) {
+            (Err(EntryProblem::Unusable(why)), Err(start)) => assert!(why.starts_with(start), "{why}"),
+            (found, expected) => assert_eq!(found.ok(), expected.ok(), "{answer}"),
+        }
+    }
 }
 
 #[test]

@@ -21,6 +21,21 @@ pub enum Matching {
     Position,
 }
 
+/// How a response is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadOptions {
+    /// How its entries belong to the transactions.
+    pub matching: Matching,
+    /// Whether reasons are read; else they are ignored, whatever they are.
+    pub with_reasons: bool,
+}
+
+impl From<Matching> for ReadOptions {
+    fn from(matching: Matching) -> Self {
+        Self { matching, with_reasons: false }
+    }
+}
+
 /// The id of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryId {

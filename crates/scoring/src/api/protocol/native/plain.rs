@@ -8,20 +8,24 @@ use uuid::Uuid;
 
 use super::answers::{Answers, EntryId};
 use super::object::Object;
-use super::{Matching, ResponseEntry, RowResult};
+use super::{ReadOptions, ResponseEntry, RowResult};
 
-type PlainEntry<'a> = ResponseEntry<&'a str, f64>;
+type PlainEntry<'a> = ResponseEntry<'a, &'a str, f64>;
 
 /// Reads a response, or nothing of it.
-pub(super) fn read(text: &str, asked: &[Uuid], matching: Matching) -> Option<Vec<RowResult>> {
+pub(super) fn read(text: &str, asked: &[Uuid], options: ReadOptions) -> Option<Vec<RowResult>> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let answers = Entries(Answers::to(asked, matching)).deserialize(&mut deserializer).ok()?;
+    let answers =
+        Entries { answers: Answers::to(asked, options.matching), options }.deserialize(&mut deserializer).ok()?;
     deserializer.end().ok()?;
     answers.finish().ok()
 }
 
 /// The entries of a response, each matched as it is read.
-struct Entries<'a>(Answers<'a>);
+struct Entries<'a> {
+    answers: Answers<'a>,
+    options: ReadOptions,
+}
 
 impl<'de, 'a> DeserializeSeed<'de> for Entries<'a> {
     type Value = Answers<'a>;
@@ -39,11 +43,11 @@ impl<'de, 'a> Visitor<'de> for Entries<'a> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Answers<'a>, A::Error> {
-        let Self(mut answers) = self;
+        let Self { mut answers, options } = self;
         while let Some(Object(entry)) = entries.next_element::<Object<PlainEntry<'de>>>()? {
             let id =
                 entry.transaction_id.or(entry.id).map_or(EntryId::Absent, |id| EntryId::from(Uuid::parse_str(id).ok()));
-            answers.add(id, entry.has_label(), |texts| entry.prediction(|text| texts.shared(text), Some));
+            answers.add(id, entry.has_label(), |texts| entry.prediction(|text| texts.shared(text), Some, options));
         }
         Ok(answers)
     }
@@ -54,9 +58,10 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::super::{read_response, read_tolerantly};
+    use super::super::{Matching, read_response, read_tolerantly};
     use super::*;
 
+    const BY_ID: ReadOptions = ReadOptions { matching: Matching::Id, with_reasons: true };
     const ASKED: [Uuid; 3] = [Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(0x3a)];
 
     #[test]
@@ -70,19 +75,16 @@ mod tests {
         ];
         for body in bodies {
             let text = body.to_string();
-            assert_eq!(
-                read(&text, &ASKED, Matching::Id),
-                Some(read_tolerantly(&text, &ASKED, Matching::Id).unwrap()),
-                "{text}"
-            );
+            assert_eq!(read(&text, &ASKED, BY_ID), Some(read_tolerantly(&text, &ASKED, BY_ID).unwrap()), "{text}");
         }
         for other in [r#"[{"label":1}]"#, r#"[{"label":"\n"}]"#, "[null]", "{}", "[] []", r#"[{"score":1e999}]"#] {
-            assert_eq!(read(other, &ASKED, Matching::Id), None, "{other}");
+            assert_eq!(read(other, &ASKED, BY_ID), None, "{other}");
         }
     }
 
     fn any_field() -> impl Strategy<Value = (String, Value)> {
-        const NAMES: [&str; 7] = ["prediction", "category", "label", "fraud_score", "score", "model_version", "other"];
+        const NAMES: [&str; 8] =
+            ["prediction", "category", "label", "fraud_score", "score", "model_version", "reasons", "other"];
         let id = prop::sample::select(&ASKED[..]).prop_map(|id| ("transaction_id".to_owned(), json!(id)));
         let upper = prop::sample::select(&ASKED[..])
             .prop_map(|id| ("transaction_id".to_owned(), json!(id.simple().to_string().to_uppercase())));
@@ -117,17 +119,17 @@ mod tests {
         #[test]
         fn both_readers_agree(entries in prop::collection::vec(any_entry(), 0..6), end in prop::sample::select(&["", "", " ", "x"][..])) {
             let text = format!("[{}]{end}", entries.join(", "));
-            let tolerant = read_tolerantly(&text, &ASKED, Matching::Id);
-            if let Some(plain) = read(&text, &ASKED, Matching::Id) {
+            let tolerant = read_tolerantly(&text, &ASKED, BY_ID);
+            if let Some(plain) = read(&text, &ASKED, BY_ID) {
                 prop_assert_eq!(Ok(&plain), tolerant.as_ref());
             }
-            prop_assert_eq!(read_response(text.as_bytes(), &ASKED, Matching::Id), tolerant);
+            prop_assert_eq!(read_response(text.as_bytes(), &ASKED, BY_ID), tolerant);
         }
 
         #[test]
         fn both_readers_agree_on_any_text(text in r#"[\[\]{}",:\\NaIf0-9.eé a-]{0,60}"#) {
-            if let Some(plain) = read(&text, &ASKED, Matching::Id) {
-                prop_assert_eq!(Ok(plain), read_tolerantly(&text, &ASKED, Matching::Id));
+            if let Some(plain) = read(&text, &ASKED, BY_ID) {
+                prop_assert_eq!(Ok(plain), read_tolerantly(&text, &ASKED, BY_ID));
             }
         }
     }

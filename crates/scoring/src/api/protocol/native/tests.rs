@@ -8,7 +8,7 @@ const A: Uuid = Uuid::from_u128(0xa);
 const B: Uuid = Uuid::from_u128(0xb);
 
 fn label(text: &str) -> Prediction {
-    Prediction { prediction: text.into(), fraud_score: None, model_version: None }
+    Prediction { prediction: text.into(), fraud_score: None, ..Prediction::default() }
 }
 
 #[test]
@@ -22,7 +22,12 @@ fn the_body_consists_of_the_transactions_own_bytes() {
 #[test]
 fn one_entry_is_read() {
     let said = |text: &str, fraud_score, model_version: Option<&str>| {
-        Ok(Prediction { prediction: text.into(), fraud_score, model_version: model_version.map(Into::into) })
+        Ok(Prediction {
+            prediction: text.into(),
+            fraud_score,
+            model_version: model_version.map(Into::into),
+            ..Prediction::default()
+        })
     };
     let refused = |why: &'static str| Err(why.into());
     let (no_score, no_label, missing) = (refused(NO_SCORE), refused(NO_LABEL), refused(MISSING));
@@ -241,4 +246,19 @@ proptest! {
             prop_assert_eq!(answer, Ok(label(&id.to_string())));
         }
     }
+}
+
+#[test]
+fn reasons_are_read_if_they_are_wanted() {
+    let body = format!(
+        r#"[{{"transaction_id":"{A}","prediction":"x","reasons":["R07",{{"code":"R\u0031"}}]}},{{"transaction_id":"{B}","prediction":"x","reasons":{{"amount":1}}}}]"#
+    );
+    let ignored = read_response(body.as_bytes(), &[A, B], Matching::Id);
+    assert_eq!(ignored, Ok(vec![Ok(label("x")), Ok(label("x"))]));
+    let wanted = ReadOptions { matching: Matching::Id, with_reasons: true };
+    let reasons = ["R07", "R1"].map(|code| ReasonCode::Code(code.into())).to_vec();
+    let expected = vec![Ok(Prediction { reasons, ..label("x") }), Err(NO_REASONS.into())];
+    assert_eq!(read_response(body.as_bytes(), &[A, B], wanted).as_ref(), Ok(&expected));
+    let wrapped = format!(r#"{{"predictions":{body},"model_version":null}}"#);
+    assert_eq!(read_response(wrapped.as_bytes(), &[A, B], wanted), Ok(expected));
 }

@@ -37,7 +37,7 @@ fn rows(attributes: &[&str]) -> Vec<EncodedTransaction> {
 fn what_mlserver_answered_is_read() {
     let said = |label: &str, score: f64| {
         let (prediction, model_version) = (label.into(), Some("7".into()));
-        Ok(Prediction { prediction, fraud_score: Some(score), model_version })
+        Ok(Prediction { prediction, fraud_score: Some(score), model_version, ..Prediction::default() })
     };
     let expected = vec![
         said("legitimate", 0.236_346_841_626_955_6),
@@ -137,7 +137,7 @@ fn a_place_begins_with_an_output() {
 #[test]
 fn tensors_are_cut_into_rows() {
     let answer = |outputs: &str| format!(r#"{{"model_name":"m","outputs":[{outputs}]}}"#);
-    let label = |text: &str| Ok(Prediction { prediction: text.into(), fraud_score: None, model_version: None });
+    let label = |text: &str| Ok(Prediction { prediction: text.into(), fraud_score: None, ..Prediction::default() });
     let read = |outputs: &str| with_inputs(&[("a", "int")]).read_response(answer(outputs).as_bytes(), 2);
     for outputs in [
         r#"{"name":"out","shape":[2],"datatype":"BYTES","data":["x","y"]}"#,

@@ -18,7 +18,7 @@ fn predictions() -> Entries {
 
 #[expect(clippy::unnecessary_wraps, reason = "as the readers return it")]
 fn said(text: &str, fraud_score: Option<f64>) -> RowResult {
-    Ok(Prediction { prediction: text.into(), fraud_score, model_version: None })
+    Ok(Prediction { prediction: text.into(), fraud_score, ..Prediction::default() })
 }
 
 fn failed(why: &'static str) -> RowResult {
@@ -81,7 +81,12 @@ fn an_entry_is_read_as_the_file_says() {
     }
     let version = "prediction = 'l'\nmodel_version = 'v'";
     let body = r#"{"predictions":[{"l":"x","v":7}]}"#;
-    let expected = Prediction { prediction: "x".into(), fraud_score: None, model_version: Some("7".into()) };
+    let expected = Prediction {
+        prediction: "x".into(),
+        fraud_score: None,
+        model_version: Some("7".into()),
+        ..Prediction::default()
+    };
     assert_eq!(read(&predictions(), version, body, 1), Ok(vec![Ok(expected)]));
 }
 

@@ -140,7 +140,9 @@ const RESTORE_PREDICTIONS: &str = concat!(
         CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.run_id = h.prediction->>'run_id' AND r.removal_at IS NOT NULL)
             THEN t.run_id ELSE h.prediction->>'run_id' END, ",
     as_time!("h.prediction->>'predicted_at'"),
-    " FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
+    ", nullif(h.prediction->'reasons', ",
+    as_json!("'null'"),
+    "), CAST(h.prediction->>'endpoint' AS bigint) FROM transaction_history h JOIN transactions t ON t.id = h.transaction_id
     WHERE h.prediction IS NOT NULL AND h.id IN ",
     listed_entries!(),
     or_replace_prediction!()
