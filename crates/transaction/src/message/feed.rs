@@ -2,6 +2,8 @@
 //!
 //! `docs/feed.md` says who receives what, and what is guaranteed.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -9,14 +11,14 @@ use crate::{Lane, Predicted, Prediction, RunId, ScoredChunk, Timestamp, WireErro
 
 /// Most characters of a label in a routing key: at four bytes each, the key fits AMQP's 255.
 const MAX_LABEL: usize = 60;
-/// The score from which a transaction is flagged, whatever its label.
-const FLAGGED_SCORE: f64 = 0.5;
+/// The scores with which a transaction is flagged, whatever its label. Beyond 1 they are raw, and say nothing by themselves.
+const FLAGGED_SCORES: RangeInclusive<f64> = 0.5..=1.0;
 
 impl Prediction {
     /// Whether the transaction needs attention: its label is `fraud`, or fraud is at least as likely as not.
     pub fn is_flagged(&self) -> bool {
         self.prediction.trim().eq_ignore_ascii_case("fraud")
-            || self.fraud_score.is_some_and(|score| score >= FLAGGED_SCORE)
+            || self.fraud_score.is_some_and(|score| FLAGGED_SCORES.contains(&score))
     }
 }
 
@@ -140,6 +142,8 @@ mod tests {
             ("FRAUD", Some(0.1), true),
             ("legitimate", Some(0.5), true),
             ("legitimate", Some(0.499_999), false),
+            ("legitimate", Some(1.0), true),
+            ("legitimate", Some(850.0), false),
             ("legitimate", None, false),
             ("fraudulent", None, false),
         ] {

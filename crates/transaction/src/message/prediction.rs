@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 pub struct Prediction {
     /// The label: `fraud`, `legitimate`, or any other the model distinguishes.
     pub prediction: Arc<str>,
-    /// The probability of fraud, from 0 to 1, if the model returns one.
+    /// The probability of fraud, from 0 to 1, if the model returns one; any number if its scores were declared to be raw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fraud_score: Option<f64>,
     /// The model version, if the model returns one.

@@ -23,11 +23,6 @@ impl Ratio {
     /// 0.25.
     pub const QUARTER: Self = Self(Self::WHOLE / 4);
 
-    /// As a number from 0 to 1.
-    pub fn get(self) -> f64 {
-        f64::from(self.0) / f64::from(Self::WHOLE)
-    }
-
     /// This share of `all`, rounded down.
     pub fn of(self, all: usize) -> usize {
         usize::try_from(all as u128 * u128::from(self.0) / u128::from(Self::WHOLE)).unwrap_or(all)
@@ -56,7 +51,7 @@ impl FromStr for Ratio {
 /// As written, to six decimals.
 impl fmt::Display for Ratio {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.get())
+        write!(formatter, "{}", f64::from(self.0) / f64::from(Self::WHOLE))
     }
 }
 

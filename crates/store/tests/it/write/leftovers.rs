@@ -44,7 +44,7 @@ async fn a_repeated_chunk_is_recorded_as_before(database: &Database) {
         Row::Invalid(b"x"),
         Row::Failed(transaction(2, "2")),
         scored(1, "9"),
-        Row::Scored(transaction(3, "3"), "x", 1.5),
+        Row::Scored(transaction(3, "3"), "x", f64::INFINITY),
         scored(4, "4"),
     ];
     let chunks = [chunk("a", 0, 1, &rows), chunk("a", 1, 8, &[scored(4, "4"), Row::Invalid(b"y"), scored(5, "5")])];

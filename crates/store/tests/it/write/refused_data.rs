@@ -14,7 +14,7 @@ on_both! {
 
 /// A score that no database of Assay accepts.
 fn refused(id: u128, amount: &str) -> Row {
-    Row::Scored(transaction(id, amount), "fraud", 1.5)
+    Row::Scored(transaction(id, amount), "fraud", f64::INFINITY)
 }
 
 async fn a_refused_row_fails_alone(database: &Database) {

@@ -164,7 +164,7 @@ async fn update_lets_a_replayed_row_replace(database: &Database) {
 async fn a_row_that_the_database_refuses_fails_alone(database: &Database) {
     let store = &*database.store;
     prepare(store).await;
-    let refused = Row::Scored(transaction(4, "1"), "fraud", 1.5);
+    let refused = Row::Scored(transaction(4, "1"), "fraud", f64::INFINITY);
     let rows = [(3, scored(3, "1")), (4, refused), (5, failed(5)), (7, scored(1, "1"))];
     assert_eq!(store.write_replay(&part("a", 1, 0, &rows), IdConflict::Fail).await.unwrap(), done(2, 2, 0));
     assert_eq!(database.texts(FAILED).await, ["4|database|4", "5|rejected|6", "8|id_conflict|1"]);
