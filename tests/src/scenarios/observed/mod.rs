@@ -49,6 +49,7 @@ struct Shown {
 /// Plays it. It needs `TEST_PROMETHEUS`, the path of the server's program.
 pub async fn observed() -> Figures {
     let stack = Stack::new(Script::Refuse).await;
+    stack.s3.put("drops", "in/first.csv", Rows::valid(ROWS));
     let mut fleet = Vec::new();
     for (stage, program) in [
         ("predictor", stack.predictor().env("API_RATE_LIMIT", "100000")),
@@ -111,7 +112,7 @@ async fn traffic(stack: &Stack, transactions: &str) {
     for number in 0.. {
         ticks.tick().await;
         if number % FILE_EVERY == 0 {
-            stack.s3.put("drops", &format!("in/{number}.csv"), file(number * ROWS));
+            stack.s3.put("drops", &format!("in/{number}.csv"), file((number + 1) * ROWS));
         }
         match number % CYCLE {
             0 => stack.ml_api.set(Script::Refuse),

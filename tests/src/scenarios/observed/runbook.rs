@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::prometheus::Prometheus;
 use crate::guide::commands;
-use crate::{Program, Stack};
+use crate::{Ended, Program, Stack};
 
 const RUNBOOK: &str = include_str!("../../../../docs/runbook.md");
 
@@ -28,10 +28,15 @@ pub(super) async fn play<'a>(
     variables.extend(fleet.map(|(stage, address)| (stage.to_uppercase(), address.to_owned())));
     let commands = commands(RUNBOOK);
     assert!(!commands.is_empty(), "the runbook has commands");
+    let mut failed = Vec::new();
     for (command, exit) in &commands {
         let shell = stack.known_to(Program::shell(command));
         let ended = variables.iter().fold(shell, |shell, (name, value)| shell.env(name, value)).run().await;
-        assert_eq!(ended.code, Some(*exit), "exit code of `{command}`, which said:\n{}{}", ended.stdout, ended.stderr);
+        if ended.code != Some(*exit) {
+            let Ended { code, stdout, stderr, .. } = ended;
+            failed.push(format!("`{command}` exits {code:?}, not {exit}:\n{stdout}{stderr}"));
+        }
     }
+    assert!(failed.is_empty(), "{} commands do not work as written:\n{}", failed.len(), failed.join("\n"));
     commands.len()
 }
