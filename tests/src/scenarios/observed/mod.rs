@@ -4,10 +4,12 @@
 //! - `prometheus`: the server, and what it answers
 //! - `dashboard`: the queries of `deploy/grafana`
 //! - `runbook`: the commands of `docs/runbook.md`
+//! - `alarm`: RabbitMQ short of memory, as the metrics and the alert on it show
 //!
 //! The fleet is one of each program and a second predictor. Files with rows at fault come all the time, live transactions too, and
 //! the ML API refuses some rows and now and then everything.
 
+mod alarm;
 mod dashboard;
 mod prometheus;
 mod runbook;
@@ -83,6 +85,7 @@ pub async fn observed() -> Figures {
     stack.ml_api.set(Script::Score);
     let addresses = fleet.iter().map(|shown| (shown.stage, shown.metrics.as_str()));
     let commands = runbook::play(&stack, addresses, &prometheus).await;
+    alarm::blocks_publishing(&prometheus, &transactions).await;
     for shown in &fleet {
         assert!(shown.program.is_running(), "{} has ended: {}", shown.stage, shown.program.log());
     }
@@ -119,12 +122,16 @@ async fn traffic(stack: &Stack, transactions: &str) {
             at if at == CYCLE - BUSY => stack.ml_api.set(Script::Busy),
             _ => {}
         }
-        let transaction = format!(
-            r#"{{"id":"live {number}","description":"Café","amount":-9.50,"timestamp":"2026-01-11T10:00:00Z","operation_type":"card_payment","side":"debit"}}"#
-        );
-        let answer = post(transactions, "/transactions", &transaction).await.expect("the streamer answers");
+        let answer = post(transactions, "/transactions", &live(number)).await.expect("the streamer answers");
         assert_eq!(answer.status, 202, "{}", answer.body);
     }
+}
+
+/// A live transaction.
+fn live(number: u64) -> String {
+    format!(
+        r#"{{"id":"live {number}","description":"Café","amount":-9.50,"timestamp":"2026-01-11T10:00:00Z","operation_type":"card_payment","side":"debit"}}"#
+    )
 }
 
 /// Rows from a number on; among them two that the model refuses, one that it fails on, and three that break a rule.
@@ -144,7 +151,8 @@ impl fmt::Display for Figures {
         write!(
             formatter,
             "observed: all {queries} queries of the dashboard returned data after {:.0} s, {rules} rules were evaluated without an \
-             error, {commands} commands of the runbook worked as written",
+             error, {commands} commands of the runbook worked as written, and a blocked \
+             publisher raised its alert",
             until_data.as_secs_f64()
         )
     }
