@@ -38,6 +38,10 @@ CUSTOM = {
                              "name!": str, "key!": str}],
         "env": None, "podIdentity": None,
     },
+    "monitoring.coreos.com/v1/PrometheusRule": {
+        "groups!": [{"name!": str, "rules!": [{"alert!": str, "expr!": str, "for": str, "labels!": {"severity!": {"page", "ticket"}},
+                                               "annotations!": {"summary!": str, "runbook_url!": str}}]}],
+    },
     "monitoring.coreos.com/v1/PodMonitor": {
         "selector!": {"matchLabels": None, "matchExpressions": None}, "namespaceSelector": None, "jobLabel": str,
         "podMetricsEndpoints!": [{"port": str, "path": str, "interval": str, "scheme": str, "scrapeTimeout": str, "relabelings": None}],

@@ -26,13 +26,13 @@ async fn until_ready(address: &str) {
 }
 
 /// The value of a metric with exactly these labels, as they are written.
-fn value(metrics: &str, name: &str) -> u64 {
+pub(crate) fn value(metrics: &str, name: &str) -> u64 {
     let found = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
     found.unwrap_or_else(|| panic!("no {name} in\n{metrics}"))
 }
 
 /// Starts a program that shows itself, and tells where.
-async fn shown(program: Program) -> (Running, String) {
+pub(crate) async fn shown(program: Program) -> (Running, String) {
     const AT: &str = "health and metrics are at http://";
     let mut running = program.env("METRICS_ADDR", "127.0.0.1:0").start();
     running.says(AT).await;
@@ -62,6 +62,7 @@ async fn every_stage_counts_what_it_has_done() {
         ("assay_writer_invalid_rows_total{reason=\"amount_format\"}", 50),
         ("assay_writer_failed_rows_total{class=\"rejected\"}", 0),
         ("assay_writer_chunks_total{lane=\"batch\",outcome=\"recorded\"}", 10),
+        ("assay_queue_wait_seconds_count{queue=\"predictions.batch\"}", 10),
         ("assay_dependency_up{dependency=\"postgresql\"}", 1),
         ("assay_dependency_up{dependency=\"rabbitmq\"}", 1),
     ] {
@@ -82,6 +83,7 @@ async fn every_stage_counts_what_it_has_done() {
     for (name, expected) in [
         ("assay_predictor_rows_total{lane=\"batch\",outcome=\"invalid\"}", 50),
         ("assay_predictor_chunks_total{lane=\"batch\"}", 10),
+        ("assay_queue_wait_seconds_count{queue=\"transactions.batch\"}", 10),
         ("assay_predictor_api_requests_total{outcome=\"success\"}", 10),
         ("assay_predictor_api_requests_total{outcome=\"suspect\"}", 0),
         ("assay_predictor_api_request_duration_seconds_count{lane=\"batch\"}", 10),
@@ -102,9 +104,36 @@ async fn every_stage_counts_what_it_has_done() {
         ("assay_loader_published_rows_total", 1_000),
         ("assay_loader_chunks_total", 10),
         ("assay_loader_loads_total{outcome=\"loaded\"}", 1),
+        ("assay_loader_loads_total{outcome=\"taken_over\"}", 0),
+        ("assay_queue_publishing_blocked", 0),
         ("assay_loader_loads_in_progress", 0),
     ] {
         assert_eq!(value(&counted, name), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn unfinished_runs_are_counted_by_what_they_wait_for() {
+    let stack = Stack::new(Script::Score).await;
+    // One is half read, and its loader is gone.
+    let object = stack.s3.put("transactions", "a.csv", Rows::valid(500));
+    let loader = stack.loader(&object).with_small_queues().start();
+    stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 21)").await;
+    loader.terminate();
+    loader.end().await.expect_exit(3);
+    // Of another one a chunk is an unreadable dead letter, and the others wait.
+    let object = stack.s3.put("transactions", "b.csv", Rows::valid(10).unlike(1));
+    stack.broker.purge("transactions.batch").await;
+    stack.loader(&object).with_small_queues().env("BATCH_RUN_ID", "stalled").run().await.expect_exit(0);
+    let letter = "INSERT INTO dead_letters (queue, message_id, run_id, reason, attempt, body, outcome)
+        VALUES ('transactions.batch', 'stalled/0', 'stalled', 'not a readable assay.chunk.v1', 0, '', 'unreadable')";
+    stack.database.execute(letter).await;
+
+    let (_writer, writer) = shown(stack.writer().with_small_queues()).await;
+    let counted = until(&writer, "/metrics", "the open runs", |_, text| text.contains("assay_writer_open_runs{")).await;
+    for (state, expected) in [("loading", 0), ("abandoned", 1), ("sealed", 0), ("stalled", 1)] {
+        let name = format!("assay_writer_open_runs{{state=\"{state}\"}}");
+        assert_eq!(value(&counted, &name), expected, "{name}");
     }
 }
 

@@ -1,9 +1,11 @@
 //! `loader watch`: each new object in a bucket is loaded once, over every event source, though watchers are killed or suspended.
 
-use assay_tests::{Program, Rows, Running, STORED, Script, Stack, assert_same, content, law};
+use assay_tests::{Program, Rows, Running, STORED, Script, Stack, assert_same, content, get_text, law};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use crate::metrics_and_health::{shown, value};
 
 const EXCHANGE: &str = "assay.events";
 /// Of those who watch `s3://drops/in/`.
@@ -230,7 +232,11 @@ async fn an_unloadable_file_fails_once_and_delays_no_other() {
 }
 
 fn sharing(stack: &Stack) -> Running {
-    stack.watcher().with_small_queues().env("WATCH_INTERVAL", "1s").env("LEASE_TIMEOUT", "3s").start()
+    about_to_share(stack).start()
+}
+
+fn about_to_share(stack: &Stack) -> Program {
+    stack.watcher().with_small_queues().env("WATCH_INTERVAL", "1s").env("LEASE_TIMEOUT", "3s")
 }
 
 /// All that the ledger says of runs.
@@ -269,7 +275,7 @@ async fn a_suspended_watcher_changes_nothing_when_it_resumes() {
     let stack = Stack::new(Script::Score).await;
     let file = Rows::valid(ROWS);
     stack.s3.put("drops", "in/a.csv", &file);
-    let mut first = sharing(&stack);
+    let (mut first, metrics) = shown(about_to_share(&stack)).await;
     stack.database.until("SELECT EXISTS (SELECT FROM runs WHERE checkpoint_row >= 41)").await;
     let mut second = sharing(&stack);
     second.says("Watching s3://drops/in/").await;
@@ -280,6 +286,8 @@ async fn a_suspended_watcher_changes_nothing_when_it_resumes() {
     let before = stack.database.texts(LEDGER).await;
     first.thaw();
     first.says("was taken over").await;
+    let (_, counted) = get_text(&metrics, "/metrics").await.unwrap();
+    assert_eq!(value(&counted, "assay_loader_loads_total{outcome=\"taken_over\"}"), 1);
     // It continues with new objects.
     stack.s3.put("drops", "in/b.csv", Rows::valid(10));
     second.terminate();

@@ -14,6 +14,7 @@
 mod content;
 pub mod faults;
 mod fleet;
+pub mod guide;
 pub mod law;
 pub mod mutations;
 mod rows;

@@ -21,10 +21,12 @@ pub(crate) enum LoadOutcome {
     EndedEarly,
     /// The load stopped; another load of the source resumes the run.
     Unfinished,
+    /// Another loader took over the run, as this one did not renew its lease.
+    TakenOver,
 }
 
 impl LoadOutcome {
-    const ALL: [Self; 4] = [Self::Loaded, Self::AlreadyLoaded, Self::EndedEarly, Self::Unfinished];
+    const ALL: [Self; 5] = [Self::Loaded, Self::AlreadyLoaded, Self::EndedEarly, Self::Unfinished, Self::TakenOver];
 
     fn label(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl LoadOutcome {
             Self::AlreadyLoaded => "already_loaded",
             Self::EndedEarly => "ended_early",
             Self::Unfinished => "unfinished",
+            Self::TakenOver => "taken_over",
         }
     }
 }

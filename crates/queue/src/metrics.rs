@@ -1,11 +1,11 @@
 //! Metrics of the broker, the same in all programs. Queues are named without the prefix.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use crate::{Broker, Route, rabbitmq};
+use crate::{Broker, Message, Route, rabbitmq};
 
 pub(crate) const RETRIES: &str = "assay_queue_retries_total";
 pub(crate) const DEFERRED: &str = "assay_queue_put_off_total";
@@ -14,6 +14,8 @@ const MESSAGES: &str = "assay_queue_messages";
 const CONSUMERS: &str = "assay_queue_consumers";
 const MALFORMED: &str = "assay_queue_malformed_messages_total";
 const LOST: &str = "assay_queue_connections_lost_total";
+const WAIT: &str = "assay_queue_wait_seconds";
+const BLOCKED: &str = "assay_queue_publishing_blocked";
 
 /// Between two observations of the queues.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -32,6 +34,12 @@ pub(crate) fn describe() {
         }
     }
     counter!(LOST).absolute(0);
+    describe_histogram!(
+        WAIT,
+        "From the publication of a message to its delivery, delays of retries included, by queue."
+    );
+    describe_gauge!(BLOCKED, "1 while RabbitMQ lets this program publish nothing, as it is short of memory or disk.");
+    set_publishing_blocked(false);
     describe_counter!(MALFORMED, "Messages whose properties had to be repaired, by damage.");
     for damage in rabbitmq::damages() {
         counter!(MALFORMED, "damage" => damage).absolute(0);
@@ -49,6 +57,23 @@ pub(crate) fn malformed(damage: &'static str) {
 
 pub(crate) fn connection_lost() {
     counter!(LOST).increment(1);
+}
+
+/// Whether RabbitMQ has blocked publishing, from now on.
+pub(crate) fn set_publishing_blocked(is_blocked: bool) {
+    gauge!(BLOCKED).set(u32::from(is_blocked));
+}
+
+/// Records how long a delivered message has waited, as the clocks of both machines see it. Messages of other programs do not
+/// say when they were published.
+pub(crate) fn delivered(message: &Message, route: Route) {
+    if message.published_at_us == 0 || !message.kind.starts_with("assay.") {
+        return;
+    }
+    let published_at = UNIX_EPOCH + Duration::from_micros(message.published_at_us);
+    // A publisher whose clock is ahead has published just now.
+    let waited = SystemTime::now().duration_since(published_at).unwrap_or_default();
+    histogram!(WAIT, "queue" => route.to_string()).record(waited);
 }
 
 /// Observes the depth of the work queues for the metrics, until dropped. Every process sees the same, so one stage does it.

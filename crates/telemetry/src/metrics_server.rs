@@ -32,6 +32,9 @@ pub struct MetricsOptions {
 
 /// Upper bounds of the histograms in seconds: from a write to a local database to a timeout of the ML API.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// The same for what waits in a queue: from a live transaction to a backlog of hours.
+const QUEUE_SECONDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3_600.0, 14_400.0];
 /// Enough for a few probes and scrapers.
 const MAX_CONNECTIONS: usize = 32;
 /// Histograms are aggregated this often, so that they take no memory without a reader.
@@ -72,6 +75,9 @@ pub(crate) async fn serve_metrics(address: SocketAddr, program: &'static str, he
 fn install_recorder(program: &'static str) -> io::Result<PrometheusHandle> {
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(Matcher::Full("assay_queue_wait_seconds".to_owned()), &QUEUE_SECONDS)
+        })
         .map_err(io::Error::other)?;
     let handle = builder.install_recorder().map_err(io::Error::other)?;
     metrics::describe_gauge!("assay_build_info", "Version of the program; always 1.");

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
@@ -31,6 +32,8 @@ pub enum Script {
     Refuse,
     /// Replies 503, also to health checks.
     Away,
+    /// Replies 429 to every request to score, and asks for a pause of a second.
+    Busy,
     /// Replies to every request to score with this status, though it is healthy.
     Broken(u16),
     /// Holds requests until the script changes; then scores them.
@@ -201,6 +204,7 @@ async fn predict(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     };
     match script {
         Script::Away => return StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Script::Busy => return (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response(),
         Script::Broken(status) => {
             return StatusCode::from_u16(status).expect("a script's status is one").into_response();
         }

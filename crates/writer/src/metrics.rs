@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use assay_store::{ChunkOutcome, DeadLetterOutcome, ErrorClass, OpenRun, WriteReport};
-use assay_transaction::{FailureClass, Lane, RejectReason, RunState, ScoredChunk};
+use assay_store::{ChunkOutcome, DeadLetterOutcome, ErrorClass, WriteReport};
+use assay_transaction::{FailureClass, Lane, RejectReason, ScoredChunk};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 const CHUNKS: &str = "assay_writer_chunks_total";
@@ -34,6 +34,32 @@ impl AnnouncementOutcome {
             Self::Sent => "sent",
             Self::LeftOut => "left_out",
             Self::Refused => "refused",
+        }
+    }
+}
+
+/// What an open run needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenState {
+    /// A loader reads its source, or its day is not over.
+    Loading,
+    /// Its source is not read to the end, and no loader holds its lease.
+    Abandoned,
+    /// Its chunks are in transit.
+    Sealed,
+    /// A dead letter keeps it from completing.
+    Stalled,
+}
+
+impl OpenState {
+    const ALL: [Self; 4] = [Self::Loading, Self::Abandoned, Self::Sealed, Self::Stalled];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Abandoned => "abandoned",
+            Self::Sealed => "sealed",
+            Self::Stalled => "stalled",
         }
     }
 }
@@ -140,10 +166,11 @@ pub(crate) fn announcement(outcome: AnnouncementOutcome, count: u64) {
     counter!(ANNOUNCEMENTS, "outcome" => outcome.label()).increment(count);
 }
 
-pub(crate) fn open(runs: &[OpenRun]) {
-    for state in [RunState::Loading, RunState::Sealed] {
-        let count = runs.iter().filter(|open| open.run.state == state).count();
+/// The states of all open runs.
+pub(crate) fn open(states: &[OpenState]) {
+    for state in OpenState::ALL {
+        let count = states.iter().filter(|found| **found == state).count();
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 runs")]
-        gauge!(OPEN, "state" => state.as_str()).set(count as f64);
+        gauge!(OPEN, "state" => state.label()).set(count as f64);
     }
 }

@@ -14,18 +14,25 @@ use assay_transaction::{Run, RunId, RunState, StopKind, StopNotice, StopOrder};
 use chrono::Utc;
 use tracing::{debug, info, warn};
 
+use crate::metrics::OpenState;
 use crate::{WriteProgress, metrics};
 
 /// Interval between two sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Closes a run if it is sealed and complete. Leaves errors to the sweep.
-pub(crate) async fn close_if_complete(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) {
+/// Closes a run if it is sealed and complete, and returns whether it is finished. Leaves errors to the sweep.
+pub(crate) async fn close_if_complete(store: &dyn Store, run_id: &RunId, progress: &WriteProgress) -> bool {
     match store.close_run(run_id).await {
-        Ok(state) => log_finished(run_id, state, progress),
-        Err(error) => in_run_span(run_id, || {
-            warn!("cannot check whether run {run_id} is complete, and will retry: {error}");
-        }),
+        Ok(state) => {
+            log_finished(run_id, state, progress);
+            state.is_finished()
+        }
+        Err(error) => {
+            in_run_span(run_id, || {
+                warn!("cannot check whether run {run_id} is complete, and will retry: {error}");
+            });
+            false
+        }
     }
 }
 
@@ -41,15 +48,17 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
     loop {
         match store.open_runs().await {
             Ok(runs) => {
-                metrics::open(&runs);
+                let mut states = Vec::with_capacity(runs.len());
                 for open in runs {
                     let run_id = open.run.run_id.clone();
-                    if let Err(error) = sweep_run(store, broker, open, progress).await {
-                        in_run_span(&run_id, || {
+                    match sweep_run(store, broker, open, progress).await {
+                        Ok(state) => states.extend(state),
+                        Err(error) => in_run_span(&run_id, || {
                             warn!("cannot check run {run_id}, and will retry: {error}");
-                        });
+                        }),
                     }
                 }
+                metrics::open(&states);
             }
             Err(error) => warn!("cannot check for runs to close: {error}"),
         }
@@ -57,12 +66,13 @@ pub(crate) async fn sweep(store: &dyn Store, broker: &dyn Broker, progress: &Wri
     }
 }
 
+/// Returns the state of a run that is still open.
 async fn sweep_run(
     store: &dyn Store,
     broker: &dyn Broker,
     OpenRun { run, held_by }: OpenRun,
     progress: &WriteProgress,
-) -> Result<(), StoreError> {
+) -> Result<Option<OpenState>, StoreError> {
     let run_id = &run.run_id;
     match &run.stop {
         Some(order) => {
@@ -80,10 +90,19 @@ async fn sweep_run(
     if run.state == RunState::Loading && run.stop.is_none() && run.source.is_live() {
         seal_past_day(store, run_id, progress).await?;
     }
-    if run.state == RunState::Sealed {
-        close_if_complete(store, run_id, progress).await;
+    match run.state {
+        RunState::Sealed => {
+            if close_if_complete(store, run_id, progress).await {
+                return Ok(None);
+            }
+            // A live run continues without what is dead-lettered.
+            let is_stalled = !run.source.is_live() && store.blocking_dead_letters(run_id).await? > 0;
+            Ok(Some(if is_stalled { OpenState::Stalled } else { OpenState::Sealed }))
+        }
+        RunState::Loading if run.source.is_live() || held_by.is_some() => Ok(Some(OpenState::Loading)),
+        RunState::Loading => Ok(Some(OpenState::Abandoned)),
+        _ => Ok(None),
     }
-    Ok(())
 }
 
 /// Seals a live run an hour after its day.

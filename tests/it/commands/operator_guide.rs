@@ -2,17 +2,11 @@
 
 use std::path::Path;
 
+use assay_tests::guide::commands;
 use assay_tests::{Program, law};
 use tempfile::TempDir;
 
 const GUIDE: &str = include_str!("../../../docs/operations.md");
-
-/// The commands of a page in order, with their documented exit codes.
-fn commands(page: &str) -> Vec<(&str, i32)> {
-    let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
-    let exit = |line: &str| line.split_once("# exits ").map_or(0, |(_, rest)| rest[..1].parse().expect("an exit code"));
-    blocks.flat_map(str::lines).map(|line| (line, exit(line))).collect()
-}
 
 /// Runs the commands of a page in order, in a new folder with the examples. Returns the folder.
 pub(crate) async fn play(page: &str) -> TempDir {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use assay_tests::scenarios::{
-    Backlog, BrokenModel, LiveLatency, RowsAtFault, backlog, broken_model, live_latency, rows_at_fault,
+    Backlog, BrokenModel, LiveLatency, RowsAtFault, backlog, broken_model, live_latency, observed, rows_at_fault,
 };
 use clap::{Parser, ValueEnum};
 
@@ -37,6 +37,9 @@ enum Scenario {
     Backlog,
     /// 200 live transactions a second, alone and beside 1,000,000 rows: how long they take, and what they cost the batch.
     LiveLatency,
+    /// A fleet at work that the Prometheus of TEST_PROMETHEUS scrapes: every query of the dashboard returns data, every rule can be
+    /// evaluated, and every command of the runbook works as written.
+    Observed,
 }
 
 #[tokio::main]
@@ -60,6 +63,7 @@ async fn main() {
                 (rows.unwrap_or(full.rows), workers.unwrap_or(full.workers), seconds.unwrap_or(full.idle));
             print(&live_latency(LiveLatency { rows, workers, idle, ..full }).await);
         }
+        Scenario::Observed => print(&observed().await),
         Scenario::Backlog => {
             let full = Backlog::default();
             let (rows, waits) = (rows.unwrap_or(full.rows), seconds.unwrap_or(full.waits));

@@ -131,6 +131,7 @@ impl<'a> Load<'a> {
         metrics::ended(match &loaded {
             Ok(_) => LoadOutcome::Loaded,
             Err(UnfinishedLoad { is_sealed: true, .. }) => LoadOutcome::EndedEarly,
+            Err(UnfinishedLoad { error: LoadError::TakenOver { .. }, .. }) => LoadOutcome::TakenOver,
             Err(UnfinishedLoad { is_sealed: false, .. }) => LoadOutcome::Unfinished,
         });
         if let Err(UnfinishedLoad { is_sealed: false, .. }) = &loaded {

@@ -19,7 +19,7 @@ use tracing::{error, warn};
 use super::defer::defer;
 use super::settle::settle;
 use super::{DeliveryWorker, Disposition, Pace, Service, catch_panic, wait_until};
-use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route};
+use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route, metrics};
 
 /// A decoded value, and its weight in a batch, such as the rows of a chunk.
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +141,7 @@ where
                 () = wait_until(self.batch.due_at()), if is_idle => {}
                 delivery = consumer.next(), if !self.batch.is_full() && !is_exhausted => {
                     let delivery = delivery?;
+                    metrics::delivered(&delivery.message, service.route);
                     match service.decode(&delivery.message) {
                         Ok(item) => self.batch.push(delivery, item),
                         Err(reason) => self.settle([(delivery, DeliveryOutcome::DeadLetter { reason })]),

@@ -19,7 +19,7 @@ use super::batch::BatchItem;
 use super::defer::defer;
 use super::settle::settle;
 use super::{DeliveryWorker, Disposition, Pace, Service, catch_panic};
-use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route};
+use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route, metrics};
 
 /// How much [`serve`] takes on.
 #[derive(Debug, Clone, Copy)]
@@ -214,6 +214,7 @@ where
     F: Future<Output = DeliveryOutcome> + Send,
 {
     fn decode(&mut self, delivery: Delivery) -> NextMessage<T> {
+        metrics::delivered(&delivery.message, self.service.route);
         match self.service.decode(&delivery.message) {
             Ok(BatchItem { value, weight }) => {
                 if self.pace == Pace::Full {

@@ -274,10 +274,12 @@ impl LiveConnection {
                     Some(Event::ConnectionBlocked(reason)) => {
                         warn!("RabbitMQ blocked publishing ({reason}); waiting");
                         self.blocked.send_replace(true);
+                        metrics::set_publishing_blocked(true);
                     }
                     Some(Event::ConnectionUnblocked) => {
                         info!("RabbitMQ unblocked publishing");
                         self.blocked.send_replace(false);
+                        metrics::set_publishing_blocked(false);
                     }
                     // Of a channel or of the connection; `connected` shows which.
                     Some(Event::Error(error)) => {
@@ -428,6 +430,10 @@ async fn reconnect_when_lost(
             loss = live.until_lost() => loss,
         };
         live.lost.cancel();
+        if live.blocked.send_replace(false) {
+            // RabbitMQ tells the next connection itself.
+            metrics::set_publishing_blocked(false);
+        }
         current.send_replace(None);
         settings.outage.began(&server, &loss.cause);
         metrics::connection_lost();
