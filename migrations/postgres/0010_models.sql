@@ -22,6 +22,7 @@ CREATE TABLE run_models (
     model_version text        NOT NULL,
     -- model_endpoints.id; 0 if it is not known.
     endpoint      bigint      NOT NULL,
+    -- When its first prediction was stored.
     first_at      timestamptz NOT NULL,
     PRIMARY KEY (run_id, model_version, endpoint)
 );

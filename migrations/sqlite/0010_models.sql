@@ -40,6 +40,7 @@ CREATE TABLE run_models (
     model_version TEXT    NOT NULL,
     -- model_endpoints.id; 0 if it is not known.
     endpoint      INTEGER NOT NULL,
+    -- When its first prediction was stored.
     first_at      TEXT    NOT NULL,
     PRIMARY KEY (run_id, model_version, endpoint)
 ) STRICT, WITHOUT ROWID;

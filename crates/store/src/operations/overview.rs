@@ -42,7 +42,7 @@ pub struct RunModel {
     pub model_version: Option<String>,
     /// Where it was asked, if that is known.
     pub endpoint: Option<ModelEndpoint>,
-    /// When it made its first prediction, of those that were stored first.
+    /// When its first prediction was stored.
     pub first_at: Timestamp,
 }
 

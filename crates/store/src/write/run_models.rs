@@ -1,8 +1,8 @@
 //! Which models the predictions of a run come from: a note for each, so that nobody has to search the predictions for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use assay_transaction::{ModelEndpoint, Timestamp};
+use assay_transaction::ModelEndpoint;
 
 use crate::StoreError;
 use crate::values::{storable, to_json};
@@ -17,8 +17,7 @@ type Model<'a> = (&'a str, &'a str, i64);
 /// The models of some scored rows.
 #[derive(Default)]
 pub(crate) struct RunModels<'a> {
-    /// Each with the time of its first prediction.
-    models: BTreeMap<Model<'a>, Timestamp>,
+    models: BTreeSet<Model<'a>>,
     endpoints: BTreeMap<i64, &'a ModelEndpoint>,
 }
 
@@ -26,20 +25,19 @@ impl<'a> RunModels<'a> {
     /// The models that scored these rows.
     pub(crate) fn of(rows: impl Iterator<Item = &'a StagedRow<'a>>) -> Self {
         let mut found = Self::default();
-        let mut last: Option<(Model<'_>, Timestamp)> = None;
+        let mut last: Option<Model<'_>> = None;
         for row in rows {
             let version = row.prediction.model_version.as_deref().unwrap_or_default();
             let model = (row.run_id.as_str(), version, row.endpoint.unwrap_or_default());
-            // Most rows have the model and the time of the row before.
-            if last == Some((model, row.predicted_at)) {
+            // Most rows have the model of the row before.
+            if last == Some(model) {
                 continue;
             }
-            last = Some((model, row.predicted_at));
-            if found.models.len() >= MOST && !found.models.contains_key(&model) {
-                continue;
+            last = Some(model);
+            if found.models.len() >= MOST {
+                break;
             }
-            let first = found.models.entry(model).or_insert(row.predicted_at);
-            *first = (*first).min(row.predicted_at);
+            found.models.insert(model);
             if let Some(endpoint) = row.prediction.endpoint.as_deref() {
                 found.endpoints.insert(endpoint.key(), endpoint);
             }
@@ -59,12 +57,9 @@ impl<'a> RunModels<'a> {
         to_json(&self.endpoints.iter().map(endpoint).collect::<Vec<_>>())
     }
 
-    /// JSON: `[[run, version, key, time], …]`.
+    /// JSON: `[[run, version, key], …]`.
     pub(crate) fn models_json(&self) -> Result<String, StoreError> {
-        let model = |(model, at): (&Model<'a>, &Timestamp)| {
-            let (run_id, version, endpoint) = *model;
-            (run_id, storable(version.into()), endpoint, at.to_string())
-        };
+        let model = |(run_id, version, endpoint): &Model<'a>| (*run_id, storable((*version).into()), *endpoint);
         to_json(&self.models.iter().map(model).collect::<Vec<_>>())
     }
 }

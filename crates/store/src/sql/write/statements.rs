@@ -3,7 +3,7 @@
 use assay_transaction::{ReplayId, ScoredChunk};
 use async_trait::async_trait;
 
-use super::dialect::{OpenTransaction, as_json, as_time, json_elements};
+use super::dialect::{OpenTransaction, as_json, json_elements, now};
 use crate::values::signed;
 use crate::write::run_models::RunModels;
 use crate::write::transaction::SharedStatements;
@@ -26,7 +26,7 @@ const NOTE_ENDPOINTS: &str = concat!(
 const NOTE_MODELS: &str = concat!(
     "INSERT INTO run_models (run_id, model_version, endpoint, first_at) SELECT element.value->>0, element.value->>1, ",
     "CAST(element.value->>2 AS bigint), ",
-    as_time!("element.value->>3"),
+    now!(),
     " FROM ",
     json_elements!(as_json!("$1")),
     " WHERE true ON CONFLICT (run_id, model_version, endpoint) DO NOTHING"

@@ -23,7 +23,7 @@ struct ShownModel {
     url: Option<String>,
     /// The first digits of the features file's digest.
     features: Option<String>,
-    first_prediction_at: Timestamp,
+    first_stored_at: Timestamp,
 }
 
 impl From<Vec<RunModel>> for Models {
@@ -33,7 +33,7 @@ impl From<Vec<RunModel>> for Models {
             model_version: model_version.map(|version| mask_card_numbers(&version).into_owned()),
             url: endpoint.as_ref().map(|endpoint| endpoint.url().to_owned()),
             features: endpoint.as_ref().and_then(|endpoint| endpoint.features()).map(str::to_owned),
-            first_prediction_at: first_at,
+            first_stored_at: first_at,
         };
         Self(models.into_iter().map(shown).collect())
     }
@@ -53,11 +53,11 @@ impl Models {
 
 impl fmt::Display for Models {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new(["model", "first prediction (UTC)", "asked at", "features file"]);
+        let mut table = Table::new(["model", "first stored (UTC)", "asked at", "features file"]);
         for shown in &self.0 {
             table.add([
                 one_line(shown.model_version.as_deref().unwrap_or("not named"), NAME),
-                moment(shown.first_prediction_at),
+                moment(shown.first_stored_at),
                 one_line(shown.url.as_deref().unwrap_or_default(), NAME),
                 one_line(shown.features.as_deref().unwrap_or_default(), NAME),
             ]);
@@ -89,7 +89,7 @@ mod tests {
             model(Some("demo-2\u{1b}[31m"), "http://a/predict", "10:31:12"),
         ];
         let text = Models::from(models).to_string();
-        assert!(text.contains("demo-1") && text.contains("2026-01-11 10:31:12     http://a/predict"), "{text}");
+        assert!(text.contains("demo-1") && text.contains("2026-01-11 10:31:12  http://a/predict"), "{text}");
         assert!(text.ends_with("MODEL_VERSION takes one only\n") && !text.contains('\u{1b}'), "{text}");
     }
 
