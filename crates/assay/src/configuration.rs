@@ -182,3 +182,12 @@ fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
     let slip = ["AMPQ_URL".to_owned()];
     assert!(mistyped[0](&slip).is_some(), "the loader reads AMQP_URL");
 }
+
+#[test]
+fn every_command_prints_json() {
+    let assay = crate::arguments::Arguments::command();
+    for command in assay.get_subcommands() {
+        let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        assert!(has_json, "`assay {}` lacks --json: docs/json.md", command.get_name());
+    }
+}

@@ -4,13 +4,15 @@
 //! pass both to [`run_program`], or to [`run_command`] if nothing has to watch it. Results go to stdout, logs to stderr.
 
 mod arguments;
+mod failure;
 mod health;
 mod logs;
 mod metrics_server;
 mod program;
 
 pub use arguments::{CommonArgs, ProcessArgs, ShutdownOptions, StartupOptions, find_mistyped_setting, parse};
+pub use failure::Failure;
 pub use health::Health;
 pub use logs::{LogFormat, LogOptions, in_run_span, init_logs_to, record_run_id, run_span, several_runs_span};
 pub use metrics_server::MetricsOptions;
-pub use program::{Failure, print_json, run_command, run_program};
+pub use program::{print_json, run_command, run_program};

@@ -3,6 +3,8 @@
 //! Guarantee: no text from outside reaches a terminal unchanged. [`one_line`] masks card numbers and escapes control
 //! characters.
 
+#[cfg(test)]
+mod pinned;
 mod table;
 mod text;
 
@@ -13,6 +15,8 @@ use serde::Serialize;
 
 use crate::error::CommandError;
 
+#[cfg(test)]
+pub(crate) use self::pinned::pin_json;
 pub(crate) use self::table::{FieldList, Table};
 pub(crate) use self::text::{
     counted, grouped, human_duration, list_counts, masked_labels, moment, one_line, per_second, ranges,

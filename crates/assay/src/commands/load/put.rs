@@ -175,4 +175,16 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let put = PutObject {
+            file: "transactions.csv".into(),
+            url: "s3://drops/transactions.csv".into(),
+            size: 1_048_576,
+            version: Some("\"etag\"".into()),
+            made_bucket: true,
+        };
+        crate::output::pin_json("put", &[put]);
+    }
 }

@@ -421,4 +421,10 @@ run batch_20260111_100000_3f9a1c (loading): not finished; audit passed for the r
         );
         assert_eq!(lost.exit(), Exit::FailedRows);
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let audit = Audit { missing: vec![(7, 9)], chunks_missing: 3, chunks_recorded: 7, unpredicted: 1, ..whole() };
+        crate::output::pin_json("audit", &AuditFinding::from(audit));
+    }
 }

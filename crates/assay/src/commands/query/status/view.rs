@@ -386,4 +386,24 @@ replay  began (UTC)          selected  stored  failed again  gone  by
             (&3.into(), &479_000.into())
         );
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let operation = OperationRecord {
+            operator: "ada".into(),
+            action: "replay".into(),
+            run_id: None,
+            reason: None,
+            details: Some(serde_json::json!({ "rows_selected": 70 })),
+            done_at: at("11:00:00"),
+        };
+        let exchanged = ReplayCounts { is_new: false, stored: 60, failed: 8, gone: 2 };
+        let status = Status {
+            in_the_way: vec!["no writer consumes predictions.batch: start one".into()],
+            replays: vec![ReplayProgress::new(1, &operation, 1, exchanged)],
+            dead_letters: DeadLetterCounts { by_outcome: [("booked", 2), ("unreadable", 1)].into(), blocking: 1 },
+            ..loading()
+        };
+        crate::output::pin_json("status", &status);
+    }
 }
