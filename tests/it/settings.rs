@@ -96,3 +96,59 @@ async fn help_names_every_setting_and_shows_no_secret() {
         help.expect_exit(0).expect_says("AMQP_URL").expect_silent_about("a-password").expect_silent_about(&database);
     }
 }
+
+#[tokio::test]
+async fn a_file_of_settings_is_read_and_flags_and_variables_override_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let file = "CHUNK_ROWS = 2000\nMAX_LOADS = 3\nLOG_LEVEL = 'warn'\nDATABASE_URL = 'postgres://ada:a-password@h/d'\n\
+                [writer]\nDB_ROW_BATCH_SIZE = 7\n";
+    std::fs::write(folder.join("assay.toml"), file).unwrap();
+    // For Compose alone.
+    std::fs::write(folder.join(".env"), "MAX_INVALID_RATIO=0.5\n").unwrap();
+    let config = |program: &str| {
+        Program::new("assay").args(["config", program, "--json", "--config", "assay.toml"]).within(folder)
+    };
+    let ended = config("loader").args(["--", "--max-loads", "5"]).env("LOG_LEVEL", "error").run().await;
+    let printed = ended.expect_exit(0).expect_silent_about("a-password").json();
+    let of = |name: &str| {
+        let found = printed.as_array().unwrap().iter().find(|setting| setting["name"] == name).unwrap();
+        ["value", "origin", "line"].map(|key| found[key].clone())
+    };
+    assert_eq!(of("CHUNK_ROWS"), ["2000".into(), "file".into(), 1.into()]);
+    assert_eq!(of("MAX_LOADS"), ["5".into(), "flag".into(), serde_json::Value::Null]);
+    assert_eq!(of("LOG_LEVEL")[..2], ["error", "environment"]);
+    assert_eq!(of("LEASE_TIMEOUT")[1], "default");
+    assert_eq!(of("MAX_INVALID_RATIO")[1], "unset");
+    assert_eq!(of("DATABASE_URL")[0], "postgres://ada:***@h/d");
+    for (text, expected) in [
+        ("\nCHUNK_ROW = 1", "broken.toml, line 2, column 1: unknown setting CHUNK_ROW, did you mean CHUNK_ROWS?"),
+        (
+            "MAX_LOADS = 'many'",
+            "for --max-loads (MAX_LOADS) in broken.toml, line 1, column 13: expected a whole number",
+        ),
+        ("MAX_LOADS = [1, 2]", "broken.toml, line 1, column 13: expected one value for MAX_LOADS, not a list"),
+    ] {
+        std::fs::write(folder.join("broken.toml"), text).unwrap();
+        for program in [Program::new("loader").arg("a.csv"), Program::new("assay").args(["run", "a.csv"])] {
+            let ended = program.within(folder).env("ASSAY_CONFIG", "broken.toml").run().await;
+            ended.expect_exit(2).expect_says(expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_under_json_is_an_object_on_the_last_line() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in
+        [&["status", "june", "--json"][..], &["runs", "--json", "--limt", "3"], &["config", "lader", "--json"]]
+    {
+        let program = arguments.iter().fold(Program::new("assay"), Program::arg);
+        let ended = program.within(folder.path()).run().await;
+        let line = ended.expect_exit(2).stderr.lines().last().unwrap_or_default().to_owned();
+        let error: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        assert_eq!(error["exit_code"], 2, "{line}");
+        assert!(error["error"].is_string() && error["hint"].is_string(), "{line}");
+        assert_eq!(ended.stdout, "");
+    }
+}

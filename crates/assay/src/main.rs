@@ -7,21 +7,22 @@ mod configuration;
 mod error;
 mod local;
 mod output;
+mod programs;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
-use assay_telemetry::LogOptions;
+use assay_telemetry::{ConfigOption, LogOptions};
 use assay_transaction::Exit;
 use commands::change::{cancel, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
 use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
-use commands::setup::{declare, health, migrate, watch_setup};
+use commands::setup::{config, declare, health, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let Arguments { command } = assay_telemetry::parse();
+    let Arguments { command, config: ConfigOption { config: file } } = assay_telemetry::parse();
     match command {
         Command::Run(args) => {
             let display = run::ProgressDisplay::new(&args.common.process.log);
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => execute(&args.log, async |_| migrate::migrate(&args).await),
         Command::Declare(args) => execute(&args.log, async |_| declare::declare(&args).await),
         Command::Health(args) => execute(&args.log, async |_| health::health(&args).await),
+        Command::Config(args) => execute(&args.log, async |_| config::config(&args, file.as_deref())),
         Command::Put(args) => execute(&args.log, async |shutdown| put::put(&args, &shutdown).await),
         Command::WatchSetup(args) => execute(&args.log, async |_| watch_setup::watch_setup(&args).await),
     }

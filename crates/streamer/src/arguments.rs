@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_store::DatabaseOptions;
-use assay_telemetry::CommonArgs;
+use assay_telemetry::{CommonArgs, ConfigOption};
 use clap::{Args, Parser, Subcommand};
 
 use crate::options::{SimulateOptions, StreamerOptions};
@@ -11,6 +11,9 @@ use crate::options::{SimulateOptions, StreamerOptions};
 #[derive(Debug, Parser)]
 #[command(name = "streamer", version)]
 pub struct Arguments {
+    /// Where settings are.
+    #[command(flatten)]
+    pub config: ConfigOption,
     /// The command.
     #[command(subcommand)]
     pub command: Command,

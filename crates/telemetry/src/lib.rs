@@ -10,7 +10,10 @@ mod logs;
 mod metrics_server;
 mod program;
 
-pub use arguments::{CommonArgs, ProcessArgs, ShutdownOptions, StartupOptions, find_mistyped_setting, parse};
+pub use arguments::{
+    CommonArgs, ConfigOption, ProcessArgs, ResolvedSetting, SettingOrigin, ShutdownOptions, StartupOptions,
+    find_mistyped_setting, parse, resolve_settings,
+};
 pub use failure::Failure;
 pub use health::Health;
 pub use logs::{LogFormat, LogOptions, in_run_span, init_logs_to, record_run_id, run_span, several_runs_span};

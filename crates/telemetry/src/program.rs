@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::arguments::warning;
 use crate::failure::{is_json, print_failure};
 use crate::logs::{end_panic_log, init_logs};
 use crate::metrics_server::serve_metrics;
@@ -34,6 +35,9 @@ pub fn run_program<E: Failure>(
     work: impl AsyncFnOnce(CancellationToken, Health) -> Result<Exit, E>,
 ) -> ExitCode {
     init_logs(&process.log);
+    if let Some(warning) = warning() {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
