@@ -1,6 +1,6 @@
 //! The command line of `assay`. Each command holds its own arguments.
 
-use assay_telemetry::ConfigOption;
+use assay_telemetry::{ColorOption, ConfigOption};
 use clap::{Parser, Subcommand};
 
 use crate::commands::change::cancel::CancelArguments;
@@ -31,6 +31,8 @@ use crate::commands::setup::watch_setup::WatchSetupArguments;
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) config: ConfigOption,
+    #[command(flatten)]
+    pub(crate) color: ColorOption,
     #[command(subcommand)]
     pub(crate) command: Command,
 }

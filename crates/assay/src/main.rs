@@ -22,10 +22,11 @@ use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let Arguments { command, config: ConfigOption { config: file } } = assay_telemetry::parse();
+    let Arguments { command, config: ConfigOption { config: file }, color } = assay_telemetry::parse();
+    output::find_audience(color);
     match command {
         Command::Run(args) => {
-            let display = run::ProgressDisplay::new(&args.common.process.log);
+            let display = run::ProgressDisplay::new(&args.common.process.log, color);
             assay_telemetry::run_program("assay", &args.common.process, async |shutdown, health| {
                 ignore_broken_pipe(run::run(&args, &display, &shutdown, &health).await)
             })

@@ -32,7 +32,7 @@ impl FailureReport {
 }
 
 /// Whether results and failures are printed as JSON. The command line is asked, as it may be what is wrong.
-pub(crate) fn is_json() -> bool {
+pub fn is_json() -> bool {
     is_json_asked(std::env::args_os().skip(1))
 }
 

@@ -4,6 +4,7 @@
 //! pass both to [`run_program`], or to [`run_command`] if nothing has to watch it. Results go to stdout, logs to stderr.
 
 mod arguments;
+mod color;
 mod failure;
 mod health;
 mod logs;
@@ -14,7 +15,8 @@ pub use arguments::{
     CommonArgs, ConfigOption, ProcessArgs, ResolvedSetting, SettingOrigin, ShutdownOptions, StartupOptions,
     find_mistyped_setting, parse, resolve_settings,
 };
-pub use failure::Failure;
+pub use color::{ColorChoice, ColorOption};
+pub use failure::{Failure, is_json};
 pub use health::Health;
 pub use logs::{LogFormat, LogOptions, in_run_span, init_logs_to, record_run_id, run_span, several_runs_span};
 pub use metrics_server::MetricsOptions;

@@ -34,7 +34,12 @@ pub fn run_program<E: Failure>(
     process: &ProcessArgs,
     work: impl AsyncFnOnce(CancellationToken, Health) -> Result<Exit, E>,
 ) -> ExitCode {
-    init_logs(&process.log);
+    if let Err(message) = init_logs(&process.log) {
+        let to_stderr = LogOptions { log_file: None, ..process.log.clone() };
+        // Without a file, nothing can fail.
+        let _ = init_logs(&to_stderr);
+        return report(&message, Exit::Usage).into();
+    }
     if let Some(warning) = warning() {
         tracing::warn!("{warning}");
     }

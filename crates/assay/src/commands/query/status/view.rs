@@ -14,7 +14,8 @@ use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueSnapshot;
 use crate::commands::ledger::state::ShownState;
 use crate::output::{
-    FieldList, Table, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, unmasked_line,
+    FieldList, Table, Tone, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, toned,
+    unmasked_line,
 };
 
 /// Longest text from outside that is shown.
@@ -217,10 +218,10 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "run {}: {}", self.run_id, self.state)?;
+        writeln!(out, "run {}: {}", self.run_id, toned(self.state.tone(), self.state.as_str()))?;
         write!(out, "{}\n{}\n", self.head(), self.stages())?;
         if !self.in_the_way.is_empty() {
-            writeln!(out, "in the way:")?;
+            writeln!(out, "{}", toned(Tone::Bad, "in the way:"))?;
             for line in &self.in_the_way {
                 writeln!(out, "  {line}")?;
             }
