@@ -1,6 +1,7 @@
 //! Wrong or missing settings: refused at start-up, with the name, the value and what is allowed.
 
 use assay_tests::{Database, Program, Script, Stack};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_wrong_value_is_named_with_what_is_allowed() {
@@ -115,8 +116,8 @@ async fn a_file_of_settings_is_read_and_flags_and_variables_override_it() {
         let found = printed.as_array().unwrap().iter().find(|setting| setting["name"] == name).unwrap();
         ["value", "origin", "line"].map(|key| found[key].clone())
     };
-    assert_eq!(of("CHUNK_ROWS"), ["2000".into(), "file".into(), 1.into()]);
-    assert_eq!(of("MAX_LOADS"), ["5".into(), "flag".into(), serde_json::Value::Null]);
+    assert_eq!(of("CHUNK_ROWS"), [json!("2000"), json!("file"), json!(1)]);
+    assert_eq!(of("MAX_LOADS"), [json!("5"), json!("flag"), json!(null)]);
     assert_eq!(of("LOG_LEVEL")[..2], ["error", "environment"]);
     assert_eq!(of("LEASE_TIMEOUT")[1], "default");
     assert_eq!(of("MAX_INVALID_RATIO")[1], "unset");
@@ -151,4 +152,29 @@ async fn an_error_under_json_is_an_object_on_the_last_line() {
         assert!(error["error"].is_string() && error["hint"].is_string(), "{line}");
         assert_eq!(ended.stdout, "");
     }
+}
+
+#[tokio::test]
+async fn logs_go_to_a_file_and_a_full_disk_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let generate = |file: &str| {
+        let program = Program::new("assay").args(["generate", "--rows", "5", "--output", "t.csv"]).within(folder);
+        program.env("LOG_FILE", file)
+    };
+    generate("both.log").run().await.expect_exit(0).expect_says("wrote 5 rows");
+    generate("one.log").env("LOG_STDERR", "false").run().await.expect_exit(0).expect_silent_about("wrote 5 rows");
+    for file in ["both.log", "one.log"] {
+        let log = std::fs::read_to_string(folder.join(file)).unwrap();
+        assert!(log.contains("INFO - wrote 5 rows"), "{log}");
+    }
+    let full = generate("/dev/full").env("LOG_STDERR", "false").run().await;
+    full.expect_exit(0).expect_says("cannot write /dev/full (").expect_says("wrote 5 rows");
+    generate("no/such/folder.log").run().await.expect_one_clear_line(2, &["no/such/folder.log", "check LOG_FILE"]);
+    // What is printed as JSON is in the log, too.
+    let failed = Program::new("assay").args(["status", "june", "--json"]).within(folder).env("LOG_FILE", "json.log");
+    let stderr = failed.run().await.expect_exit(2).stderr.clone();
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    let log = std::fs::read_to_string(folder.join("json.log")).unwrap();
+    assert!(log.contains("ERROR - no database"), "{log}");
 }

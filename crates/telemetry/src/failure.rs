@@ -10,6 +10,9 @@ use serde::Serialize;
 /// The flag of all commands that print JSON.
 const JSON_FLAG: &str = "--json";
 
+/// The target of log lines that are for the file alone, as their text is printed, too.
+pub(crate) const PRINTED: &str = "assay_telemetry::printed";
+
 /// Why a program ends early: one clear line, and an exit code that a scheduler can act on.
 pub trait Failure: Display {
     /// The exit code.

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::warning;
-use crate::failure::{is_json, print_failure};
+use crate::failure::{PRINTED, is_json, print_failure};
 use crate::logs::{end_panic_log, init_logs};
 use crate::metrics_server::serve_metrics;
 use crate::{Failure, Health, LogOptions, MetricsOptions, ProcessArgs};
@@ -78,6 +78,7 @@ pub fn run_program<E: Failure>(
 /// Says why the program ends: in the log or, under `--json`, as an object.
 fn report(message: &str, exit: Exit) -> Exit {
     if is_json() {
+        tracing::error!(target: PRINTED, "{message}");
         print_failure(message, exit);
     } else {
         tracing::error!("{message}");

@@ -9,6 +9,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::LogOptions;
 use super::file::LogFile;
+use crate::failure::PRINTED;
 
 /// Makes a writer of the console.
 type Console = Arc<dyn Fn() -> Box<dyn Write> + Send + Sync>;
@@ -42,7 +43,8 @@ impl<'a> MakeWriter<'a> for LogSink {
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
-        LineWriter { sink: self, is_for_console: *metadata.level() <= self.least }
+        let is_for_console = *metadata.level() <= self.least && metadata.target() != PRINTED;
+        LineWriter { sink: self, is_for_console }
     }
 }
 
