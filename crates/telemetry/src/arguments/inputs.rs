@@ -202,6 +202,13 @@ mod tests {
     }
 
     #[test]
+    fn help_shows_nothing_of_the_file() {
+        let given = inputs("DATABASE_URL = 'postgres://ada:a-password@h/d'\nAPI_BATCH_SIZE = 7531", &[]);
+        let help = given.apply(Options::command()).unwrap().render_long_help().to_string();
+        assert!(help.contains("--database-url") && !help.contains("a-password") && !help.contains("7531"), "{help}");
+    }
+
+    #[test]
     fn a_list_for_one_value_is_refused() {
         let error = inputs("\nAPI_BATCH_SIZE = [1, 2]", &[]).apply(Options::command()).unwrap_err();
         assert!(
