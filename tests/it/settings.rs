@@ -139,6 +139,12 @@ async fn a_file_of_settings_is_read_and_flags_and_variables_override_it() {
 }
 
 #[tokio::test]
+async fn help_needs_no_file_of_settings() {
+    let help = Program::new("writer").arg("--help").env("ASSAY_CONFIG", "/nowhere.toml").run().await;
+    help.expect_exit(0).expect_says("DB_ROW_BATCH_SIZE");
+}
+
+#[tokio::test]
 async fn an_error_under_json_is_an_object_on_the_last_line() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in
@@ -177,4 +183,22 @@ async fn logs_go_to_a_file_and_a_full_disk_stops_nothing() {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
     let log = std::fs::read_to_string(folder.join("json.log")).unwrap();
     assert!(log.contains("ERROR - no database"), "{log}");
+}
+
+#[tokio::test]
+async fn a_moved_log_file_is_made_again_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("ml-api.log");
+    let program = Program::new("ml-api").env("ML_API_PORT", "0").env("LOG_FILE", &log);
+    let mut running = program.env("LOG_FILE_MAX_BYTES", "0").start();
+    running.says("listens on").await;
+    std::fs::rename(&log, folder.path().join("old.log")).unwrap();
+    let hangup = std::process::Command::new("kill").args(["-HUP", &running.id().to_string()]).status().unwrap();
+    assert!(hangup.success());
+    running.says("the log file is reopened").await;
+    running.terminate();
+    running.end().await.expect_exit(0);
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(said.contains("the log file is reopened") && said.contains("shutting down"), "{said}");
+    assert!(std::fs::read_to_string(folder.path().join("old.log")).unwrap().contains("listens on"));
 }

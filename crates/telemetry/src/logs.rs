@@ -22,6 +22,7 @@ use tracing_subscriber::fmt::format::{self, Format, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
+pub(crate) use self::file::look_again;
 pub use self::options::{LogFormat, LogOptions};
 use self::sink::LogSink;
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arguments::warning;
 use crate::failure::{PRINTED, is_json, print_failure};
-use crate::logs::{end_panic_log, init_logs};
+use crate::logs::{end_panic_log, init_logs, look_again};
 use crate::metrics_server::serve_metrics;
 use crate::{Failure, Health, LogOptions, MetricsOptions, ProcessArgs};
 
@@ -51,6 +51,9 @@ pub fn run_program<E: Failure>(
     };
     let exit = runtime.block_on(async {
         let (shutdown, health) = (shutdown_signal(), Health::default());
+        if process.log.log_file.is_some() {
+            reopen_log_on_hangup();
+        }
         if let Some(address) = process.metrics.metrics_addr
             && let Err(error) = serve_metrics(address, program, health.clone()).await
         {
@@ -113,6 +116,17 @@ fn shutdown_signal() -> CancellationToken {
         std::process::exit(INTERRUPTED);
     });
     token
+}
+
+/// Lets SIGHUP reopen the log file, as programs that rotate logs send it. Without a file it ends the process, as by default.
+fn reopen_log_on_hangup() {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            look_again();
+            tracing::info!("the log file is reopened if it was moved");
+        }
+    });
 }
 
 async fn next_signal(signals: &mut [Signal]) {

@@ -50,9 +50,8 @@ const NEEDED_FIRST: [&str; 11] = [
 /// message that names the option, its variable, the value and what is allowed. A mistyped setting does so too.
 pub fn parse<P: Parser>() -> P {
     let inputs = Inputs::of_process(P::command().get_name(), std::env::args_os().skip(1));
-    let inputs = inputs.unwrap_or_else(|message| refuse::<P>(ErrorKind::Io, &message));
-    let command =
-        inputs.apply(P::command()).unwrap_or_else(|message| refuse::<P>(ErrorKind::ValueValidation, &message));
+    let inputs = inputs.unwrap_or_else(|message| refuse_file::<P>(&message));
+    let command = inputs.apply(P::command()).unwrap_or_else(|message| refuse_file::<P>(&message));
     let command = with_short_help(command);
     let parsed = command.clone().try_get_matches().and_then(|matches| P::from_arg_matches(&matches));
     if let Err(error) = &parsed
@@ -79,6 +78,14 @@ pub fn parse<P: Parser>() -> P {
         }
         end(&error.format(&mut command.clone()))
     })
+}
+
+/// Ends the program over its file of settings, unless help or the version is asked for.
+fn refuse_file<P: Parser>(message: &str) -> ! {
+    match with_short_help(P::command()).try_get_matches() {
+        Err(error) if !error.use_stderr() => error.exit(),
+        _ => refuse::<P>(ErrorKind::ValueValidation, message),
+    }
 }
 
 /// Ends the program with a message.

@@ -3,14 +3,15 @@
 //! Guarantees:
 //! - A full file is renamed to `PATH.1`, which becomes `PATH.2` before, and so on; the oldest is deleted. Processes may share the file:
 //!   one of them renames it, and the others follow.
-//! - A file that another program moved or deleted is created again, within a second; one that was cut off is appended to. So no
-//!   signal is needed.
+//! - A file that another program moved or deleted is created again, within a second or at the next line after [`look_again`]; one
+//!   that was cut off is appended to.
 //! - What cannot be written does not stop the program. The caller gets the line back, and the file tells how many are missing.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,14 @@ use super::{LogFormat, LogOptions};
 
 /// Between two looks at the path: whether it is still this file, and how large.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whether the path is to be looked at before the next line.
+static LOOK_AGAIN: AtomicBool = AtomicBool::new(false);
+
+/// Lets the next line look whether the file was moved.
+pub(crate) fn look_again() {
+    LOOK_AGAIN.store(true, Ordering::Relaxed);
+}
 
 /// The log file.
 #[derive(Debug)]
@@ -40,6 +49,8 @@ struct State {
     looked_at: Instant,
     /// Whether the last look failed, such as renaming without the permission to.
     is_stuck: bool,
+    /// Why there is no file at the path. The open one is not written to then, as nobody can read it.
+    gone: Option<String>,
     /// Lines that were not written since the last that was.
     lost: u64,
     /// Whether the file may end within a line.
@@ -61,8 +72,15 @@ impl LogFile {
         let metadata = file.metadata().map_err(failed)?;
         // A device or a pipe cannot be renamed.
         let max_bytes = Some(options.log_file_max_bytes).filter(|bytes| *bytes > 0 && metadata.is_file());
-        let state =
-            State { file, bytes: metadata.len(), looked_at: Instant::now(), is_stuck: false, lost: 0, is_torn: false };
+        let state = State {
+            file,
+            bytes: metadata.len(),
+            looked_at: Instant::now(),
+            is_stuck: false,
+            gone: None,
+            lost: 0,
+            is_torn: false,
+        };
         Ok(Self {
             path: path.to_owned(),
             format: options.log_format,
@@ -79,7 +97,11 @@ impl LogFile {
         self.prepare(&mut state, line.len() as u64);
         let missing = if state.lost > 0 { self.missing(state.lost) } else { String::new() };
         let start = if state.is_torn { "\n" } else { "" };
-        match state.write(&[start.as_bytes(), missing.as_bytes(), line].concat()) {
+        let written = match &state.gone {
+            None => state.write(&[start.as_bytes(), missing.as_bytes(), line].concat()),
+            Some(cause) => Err(io::Error::other(cause.clone())),
+        };
+        match written {
             Ok(()) => {
                 (state.lost, state.is_torn) = (0, false);
                 Ok(())
@@ -94,7 +116,8 @@ impl LogFile {
 
     /// Looks at the path now and then, and renames the file if it is full.
     fn prepare(&self, state: &mut State, more: u64) {
-        let (is_full, is_due) = (self.is_full(state, more), state.looked_at.elapsed() >= LOOK_INTERVAL);
+        let is_due = LOOK_AGAIN.swap(false, Ordering::Relaxed) || state.looked_at.elapsed() >= LOOK_INTERVAL;
+        let is_full = self.is_full(state, more);
         if is_due || (is_full && !state.is_stuck) {
             state.looked_at = Instant::now();
             // If that fails, the file at hand is appended to.
@@ -124,8 +147,11 @@ impl LogFile {
         let own = state.file.metadata()?;
         state.bytes = own.len();
         if !fs::metadata(&self.path).is_ok_and(|there| is_same(&there, &own)) {
-            return append_to(&self.path).map(Some);
+            let created = append_to(&self.path);
+            state.gone = created.as_ref().err().map(ToString::to_string);
+            return created.map(Some);
         }
+        state.gone = None;
         if !self.is_full(state, more) {
             return Ok(None);
         }
@@ -269,6 +295,23 @@ mod tests {
         fs::write(&path, "").unwrap();
         log.append(b"third\n").unwrap();
         assert_eq!(read(&path, "").unwrap(), "third\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_created_again_returns_the_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("logs/assay.log");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let log = LogFile::open(&path, &options(0, 5)).unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let look = || log.state.lock().unwrap().looked_at -= LOOK_INTERVAL;
+        look();
+        assert!(log.append(b"first\n").unwrap_err().notice.unwrap().contains("No such file"));
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        look();
+        log.append(b"second\n").unwrap();
+        let text = read(&path, "").unwrap();
+        assert!(text.contains("1 line is missing here") && text.ends_with("\nsecond\n"), "{text}");
     }
 
     #[test]

@@ -117,11 +117,14 @@ impl StageBar {
 
     /// Shows a stage, of which this process did so much.
     fn show(&mut self, Stage { rows, position, length }: &Stage, done: u64, now: Instant) {
-        self.rate.observe(now, *rows);
-        self.remaining.observe(now, done);
+        let rest = length.saturating_sub(*position);
+        // The rate of a stage that is done stays as it was.
+        if rest > 0 {
+            self.rate.observe(now, *rows);
+            self.remaining.observe(now, done);
+        }
         self.bar.set_length(*length);
         self.bar.set_position(*position);
-        let rest = length.saturating_sub(*position);
         let left = if rest == 0 { String::new() } else { left_text(self.remaining.left(now, rest)) };
         self.bar.set_message(format!("{}{left}", done_text(*rows, self.rate.per_second())));
     }
