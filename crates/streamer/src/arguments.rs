@@ -61,6 +61,9 @@ pub struct SimulateArguments {
     /// What is sent, and how fast.
     #[command(flatten)]
     pub simulate: SimulateOptions,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    pub json: bool,
     /// Services.
     #[command(flatten)]
     pub connect: StreamerConnections,
