@@ -13,6 +13,7 @@ pub struct LoadProgress {
     rows_before: AtomicU64,
     rows_read: AtomicU64,
     rows_invalid: AtomicU64,
+    rows_skipped: AtomicU64,
     rows_published: AtomicU64,
     rows_recorded: AtomicU64,
     /// The sum over several loads, including this one.
@@ -87,6 +88,8 @@ counters! {
     rows_read <- set_rows_read;
     /// Rows that this process rejected.
     rows_invalid <- set_rows_invalid;
+    /// Rows whose chunks an earlier process had stored, so that this one left them out.
+    rows_skipped <- set_rows_skipped;
     /// Rows whose chunks are confirmed by the broker.
     rows_published <- set_rows_published;
     /// Rows whose chunks are recorded in the database; updated only while the load waits.

@@ -85,12 +85,13 @@ impl ProgressBars {
             length: load.source_bytes(),
         };
         self.read.show(&read, load.bytes_read().saturating_sub(load.bytes_before()), now);
+        let stored_before = before + load.rows_skipped();
         let answered = predict.scored() + predict.failed();
         // Rows that are invalid are not sent on.
         let done = answered + load.rows_invalid();
-        self.scored.show(&Stage { rows: answered, position: before + done, length: rows }, done, now);
+        self.scored.show(&Stage { rows: answered, position: stored_before + done, length: rows }, done, now);
         let written = write.rows();
-        self.stored.show(&Stage { rows: written, position: before + written, length: rows }, written, now);
+        self.stored.show(&Stage { rows: written, position: stored_before + written, length: rows }, written, now);
     }
 }
 
