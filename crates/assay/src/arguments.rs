@@ -1,5 +1,6 @@
 //! The command line of `assay`. Each command holds its own arguments.
 
+use assay_telemetry::{ColorOption, ConfigOption};
 use clap::{Parser, Subcommand};
 
 use crate::commands::change::cancel::CancelArguments;
@@ -18,6 +19,7 @@ use crate::commands::query::row::RowArguments;
 use crate::commands::query::runs::RunsArguments;
 use crate::commands::query::status::StatusArguments;
 use crate::commands::query::transaction::TransactionArguments;
+use crate::commands::setup::config::ConfigArguments;
 use crate::commands::setup::declare::DeclareArguments;
 use crate::commands::setup::health::HealthArguments;
 use crate::commands::setup::migrate::MigrateArguments;
@@ -27,6 +29,10 @@ use crate::commands::setup::watch_setup::WatchSetupArguments;
 #[derive(Debug, Parser)]
 #[command(name = "assay", version)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) config: ConfigOption,
+    #[command(flatten)]
+    pub(crate) color: ColorOption,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -52,5 +58,6 @@ pub(crate) enum Command {
     Declare(DeclareArguments),
     Put(PutArguments),
     Health(HealthArguments),
+    Config(ConfigArguments),
     WatchSetup(Box<WatchSetupArguments>),
 }

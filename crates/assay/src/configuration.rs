@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use clap::{Arg, Command, CommandFactory};
 
+use crate::programs::command_lines;
+
 /// Settings that a first try may need.
 const NEEDED_FIRST: [&str; 10] = [
     "SOURCE_URL",
@@ -67,20 +69,21 @@ impl Setting {
 
 /// The command lines of all programs. `assay` stands for all of its commands.
 fn programs() -> Vec<(&'static str, Command)> {
-    let (loader, streamer) = (assay_loader::Arguments::command(), assay_streamer::Arguments::command());
-    let assay = crate::arguments::Arguments::command();
+    let [loader, predictor, writer, streamer, ml_api, assay] = command_lines();
     let subcommand = |program: &Command, name| program.find_subcommand(name).expect("the program has it").clone();
     let mut programs = vec![
         ("loader", loader.clone()),
         ("loader watch", subcommand(&loader, "watch")),
-        ("predictor", assay_predictor::Arguments::command()),
-        ("writer", assay_writer::Arguments::command()),
+        ("predictor", predictor),
+        ("writer", writer),
+        ("streamer", streamer.clone()),
         ("streamer serve", subcommand(&streamer, "serve")),
         ("streamer simulate", subcommand(&streamer, "simulate")),
-        ("ml-api", assay_ml_api::Arguments::command()),
+        ("ml-api", ml_api),
         ("assay run", subcommand(&assay, "run")),
         ("assay inspect", subcommand(&assay, "inspect")),
     ];
+    programs.push(("assay", assay.clone()));
     let others = assay.get_subcommands().filter(|command| !["run", "inspect"].contains(&command.get_name()));
     programs.extend(others.map(|command| ("assay", command.clone())));
     programs
@@ -158,6 +161,21 @@ fn docs_configuration_lists_every_setting() {
     );
 }
 
+/// `--config` refuses names that no program knows, so each program has the list.
+#[test]
+fn the_known_settings_are_all_settings() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../telemetry/src/arguments/settings.txt");
+    let mut names: Vec<String> = settings().into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    let expected = names.join("\n") + "\n";
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, expected).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(path).unwrap();
+    assert!(found == expected, "run `UPDATE_DOCS=1 cargo test -p assay --bins configuration`");
+}
+
 /// The programs of a fleet share an environment: a setting of one must not look like a typo to another.
 #[test]
 fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
@@ -181,4 +199,13 @@ fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
     }
     let slip = ["AMPQ_URL".to_owned()];
     assert!(mistyped[0](&slip).is_some(), "the loader reads AMQP_URL");
+}
+
+#[test]
+fn every_command_prints_json() {
+    let assay = crate::arguments::Arguments::command();
+    for command in assay.get_subcommands() {
+        let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        assert!(has_json, "`assay {}` lacks --json: docs/json.md", command.get_name());
+    }
 }

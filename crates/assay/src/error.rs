@@ -44,6 +44,8 @@ pub(crate) enum CommandError {
     Output { path: String, error: std::io::Error },
     #[error(transparent)]
     Wire(#[from] WireError),
+    #[error("{0}")]
+    Settings(String),
     #[error("no database: there is no assay.db in this folder, and DATABASE_URL is not set")]
     NoDatabase,
     #[error("there is no run {0}: `assay runs` lists all runs")]
@@ -122,6 +124,7 @@ impl Failure for CommandError {
             | Self::Print(_)
             | Self::Output { .. }
             | Self::Wire(_)
+            | Self::Settings(_)
             | Self::NoDatabase
             | Self::NoRun(_)
             | Self::NoTransaction(_)

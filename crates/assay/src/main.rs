@@ -7,24 +7,26 @@ mod configuration;
 mod error;
 mod local;
 mod output;
+mod programs;
 
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
-use assay_telemetry::LogOptions;
+use assay_telemetry::{ConfigOption, LogOptions};
 use assay_transaction::Exit;
 use commands::change::{cancel, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
 use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
-use commands::setup::{declare, health, migrate, watch_setup};
+use commands::setup::{config, declare, health, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let Arguments { command } = assay_telemetry::parse();
+    let Arguments { command, config: ConfigOption { config: file }, color } = assay_telemetry::parse();
+    output::find_audience(color);
     match command {
         Command::Run(args) => {
-            let display = run::ProgressDisplay::new(&args.common.process.log);
+            let display = run::ProgressDisplay::new(&args.common.process.log, color);
             assay_telemetry::run_program("assay", &args.common.process, async |shutdown, health| {
                 ignore_broken_pipe(run::run(&args, &display, &shutdown, &health).await)
             })
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => execute(&args.log, async |_| migrate::migrate(&args).await),
         Command::Declare(args) => execute(&args.log, async |_| declare::declare(&args).await),
         Command::Health(args) => execute(&args.log, async |_| health::health(&args).await),
+        Command::Config(args) => execute(&args.log, async |_| config::config(&args, file.as_deref())),
         Command::Put(args) => execute(&args.log, async |shutdown| put::put(&args, &shutdown).await),
         Command::WatchSetup(args) => execute(&args.log, async |_| watch_setup::watch_setup(&args).await),
     }

@@ -3,7 +3,7 @@
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, SourcePattern};
 use assay_store::DatabaseOptions;
-use assay_telemetry::CommonArgs;
+use assay_telemetry::{CommonArgs, ConfigOption};
 use clap::{Args, Parser, Subcommand};
 
 use crate::ManySourcesOptions;
@@ -20,6 +20,9 @@ use crate::watch::{WatchOptions, WatchTarget};
 #[derive(Debug, Parser)]
 #[command(name = "loader", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
+    /// Where settings are.
+    #[command(flatten)]
+    pub config: ConfigOption,
     /// Another command than loading sources once.
     #[command(subcommand)]
     pub command: Option<Command>,

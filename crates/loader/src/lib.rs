@@ -14,6 +14,7 @@ mod many_sources;
 mod metrics;
 mod options;
 mod progress;
+mod remaining;
 mod repair;
 mod retry;
 mod run;
@@ -33,6 +34,7 @@ pub use many_sources::{
 pub use metrics::describe as describe_metrics;
 pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;
+pub use remaining::RemainingTime;
 pub use repair::reread::{RereadRow, reread_row};
 pub use repair::{RepairCounts, RepairOptions, repair};
 pub use run::{Dependencies, LoadSummary, run};

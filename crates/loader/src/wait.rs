@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use assay_queue::{Broker, QueueKind, Route};
 use assay_store::Store;
-use assay_transaction::{Checkpoint, Lane, Run, RunId, Tally};
+use assay_transaction::{Checkpoint, Lane, Run, RunId, Tally, human_duration};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::load::read::ReadBatch;
 use crate::load::stored::PAGE;
-use crate::{LoadError, LoadProgress};
+use crate::{LoadError, LoadProgress, RemainingTime};
 
 /// Interval between two queries of the ledger while the source is read.
 const POLL: Duration = Duration::from_millis(250);
@@ -22,6 +22,8 @@ const POLL: Duration = Duration::from_millis(250);
 const FASTEST_POLL: Duration = Duration::from_millis(5);
 /// Share of the time already waited that may pass between two queries.
 const POLL_SHARE: u32 = 8;
+/// Interval between two lines about the progress.
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 /// Interval between two checks for dead letters.
 const DEAD_LETTER_POLL: Duration = Duration::from_secs(2);
 /// Time after the start before a missing consumer is logged: the other programs are starting, too.
@@ -36,6 +38,8 @@ pub(crate) struct RunFollower<'a> {
     progress: &'a LoadProgress,
     batches: mpsc::UnboundedReceiver<ReadBatch>,
     waiting: VecDeque<ReadBatch>,
+    remaining: RemainingTime,
+    next_report: Instant,
     /// The first chunk that was not recorded at the last query, and the number of rows before it.
     next_chunk: u64,
     rows: u64,
@@ -50,7 +54,8 @@ impl<'a> RunFollower<'a> {
         batches: mpsc::UnboundedReceiver<ReadBatch>,
     ) -> Self {
         let (next_chunk, rows) = (from.chunk, from.rows_before());
-        Self { store, run_id, progress, batches, waiting: VecDeque::new(), next_chunk, rows }
+        let (remaining, next_report) = (RemainingTime::default(), Instant::now() + REPORT_INTERVAL);
+        Self { store, run_id, progress, batches, waiting: VecDeque::new(), remaining, next_report, next_chunk, rows }
     }
 
     /// Follows the run until it is dropped.
@@ -85,8 +90,32 @@ impl<'a> RunFollower<'a> {
         while let Some(batch) = self.waiting.pop_front_if(|batch| batch.last_row <= self.rows) {
             info!("Batch {}: processed {} transactions", batch.number, batch.transactions);
         }
+        self.report(Instant::now());
         Ok(())
     }
+
+    /// Logs the progress now and then.
+    fn report(&mut self, now: Instant) {
+        self.remaining.observe(now.into_std(), self.rows);
+        if now < self.next_report {
+            return;
+        }
+        self.next_report = now + REPORT_INTERVAL;
+        let estimated = self.progress.estimated_rows();
+        info!("{}", progress_line(self.rows, estimated, &self.remaining, now.into_std()));
+    }
+}
+
+/// `12000 of about 50000 rows are stored, 400 a second, about 1 min 35 s left`.
+fn progress_line(stored: u64, estimated: Option<u64>, remaining: &RemainingTime, now: std::time::Instant) -> String {
+    let of = estimated.map(|rows| format!(" of about {rows}")).unwrap_or_default();
+    let rate = remaining.per_second().map(|rate| format!(", {rate} a second")).unwrap_or_default();
+    let left = estimated.and_then(|rows| remaining.left(now, rows.saturating_sub(stored)));
+    let left = left.map_or_else(
+        || "time left not known".to_owned(),
+        |left| format!("about {} left", human_duration(left.as_secs())),
+    );
+    format!("{stored}{of} rows are stored{rate}, {left}")
 }
 
 /// Waits until a sealed run is finished. Returns the outcomes of its rows, as its chunks record them.
@@ -179,5 +208,28 @@ pub(crate) async fn warn_of_missing_consumers(broker: &dyn Broker, downstream: b
             }
         }
         tokio::time::sleep(CONSUMER_REMINDER).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_rows_rate_and_time_left() {
+        let (mut remaining, start) = (RemainingTime::default(), std::time::Instant::now());
+        assert_eq!(progress_line(0, None, &remaining, start), "0 rows are stored, time left not known");
+        for second in 0..=10 {
+            remaining.observe(start + Duration::from_secs(second), 8_000 + 400 * second);
+        }
+        let now = start + Duration::from_secs(10);
+        assert_eq!(
+            progress_line(12_000, Some(50_000), &remaining, now),
+            "12000 of about 50000 rows are stored, 400 a second, about 1 min 35 s left"
+        );
+        assert_eq!(
+            progress_line(12_000, None, &remaining, now),
+            "12000 rows are stored, 400 a second, time left not known"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use assay_telemetry::ProcessArgs;
+use assay_telemetry::{ConfigOption, ProcessArgs};
 use assay_transaction::parse_duration;
 use clap::Parser;
 
@@ -18,6 +18,9 @@ use crate::ModelServerOptions;
 #[derive(Debug, Parser)]
 #[command(name = "ml-api", version)]
 pub struct Arguments {
+    /// Where settings are.
+    #[command(flatten)]
+    pub config: ConfigOption,
     /// Address to listen on; 0.0.0.0 for all, as a container needs
     #[arg(long, env = "ML_API_HOST", default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub host: IpAddr,

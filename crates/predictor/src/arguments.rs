@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
-use assay_telemetry::CommonArgs;
+use assay_telemetry::{CommonArgs, ConfigOption};
 use clap::Parser;
 
 use crate::LiveOptions;
@@ -13,6 +13,9 @@ use crate::LiveOptions;
 #[derive(Debug, Parser)]
 #[command(name = "predictor", version)]
 pub struct Arguments {
+    /// Where settings are.
+    #[command(flatten)]
+    pub config: ConfigOption,
     /// The ML API.
     #[command(flatten)]
     pub api: ApiOptions,

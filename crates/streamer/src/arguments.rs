@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_store::DatabaseOptions;
-use assay_telemetry::CommonArgs;
+use assay_telemetry::{CommonArgs, ConfigOption};
 use clap::{Args, Parser, Subcommand};
 
 use crate::options::{SimulateOptions, StreamerOptions};
@@ -11,6 +11,9 @@ use crate::options::{SimulateOptions, StreamerOptions};
 #[derive(Debug, Parser)]
 #[command(name = "streamer", version)]
 pub struct Arguments {
+    /// Where settings are.
+    #[command(flatten)]
+    pub config: ConfigOption,
     /// The command.
     #[command(subcommand)]
     pub command: Command,
@@ -58,6 +61,9 @@ pub struct SimulateArguments {
     /// What is sent, and how fast.
     #[command(flatten)]
     pub simulate: SimulateOptions,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    pub json: bool,
     /// Services.
     #[command(flatten)]
     pub connect: StreamerConnections,

@@ -12,6 +12,7 @@ use assay_connect::{RetryPolicy, unique_process_name};
 use assay_store::{LiveCount, LiveLedger};
 use assay_transaction::{Day, Producer};
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -35,7 +36,7 @@ pub(crate) enum CountError {
 }
 
 /// All counts of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct StreamTotals {
     /// Confirmed messages.
     pub messages: u64,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use assay_queue::Broker;
 use assay_store::Store;
 use assay_streamer::{Arguments, Command, ServeArguments, SimulateArguments, StreamError, StreamerConnections};
-use assay_telemetry::{CommonArgs, Health, run_program};
+use assay_telemetry::{CommonArgs, Health, print_json, run_program};
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
 
@@ -40,14 +40,14 @@ async fn simulate(
     shutdown: CancellationToken,
     health: Health,
 ) -> Result<Exit, StreamError> {
-    let SimulateArguments { simulate: options, connect, common } = arguments;
+    let SimulateArguments { simulate: options, json, connect, common } = arguments;
     options.check()?;
     let drain = common.shutdown.drain_timeout;
     let simulating =
         async |broker, store, shutdown| assay_streamer::simulate(broker, store, options, drain, shutdown).await;
     if let Some(simulated) = with_services(connect, common, shutdown, &health, simulating).await? {
         // A reader of stdout may stop reading.
-        let _ = writeln!(std::io::stdout().lock(), "{simulated}");
+        let _ = if *json { print_json(&simulated) } else { writeln!(std::io::stdout().lock(), "{simulated}") };
     }
     Ok(Exit::Done)
 }

@@ -4,13 +4,20 @@
 //! pass both to [`run_program`], or to [`run_command`] if nothing has to watch it. Results go to stdout, logs to stderr.
 
 mod arguments;
+mod color;
+mod failure;
 mod health;
 mod logs;
 mod metrics_server;
 mod program;
 
-pub use arguments::{CommonArgs, ProcessArgs, ShutdownOptions, StartupOptions, find_mistyped_setting, parse};
+pub use arguments::{
+    CommonArgs, ConfigOption, ProcessArgs, ResolvedSetting, SettingOrigin, ShutdownOptions, StartupOptions,
+    find_mistyped_setting, parse, resolve_settings,
+};
+pub use color::{ColorChoice, ColorOption};
+pub use failure::{Failure, is_json};
 pub use health::Health;
 pub use logs::{LogFormat, LogOptions, in_run_span, init_logs_to, record_run_id, run_span, several_runs_span};
 pub use metrics_server::MetricsOptions;
-pub use program::{Failure, print_json, run_command, run_program};
+pub use program::{print_json, run_command, run_program};

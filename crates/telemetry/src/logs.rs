@@ -1,71 +1,61 @@
-//! Logs to stderr: as text that scripts for the earlier Python job can grep, or as JSON for machines.
+//! Logs to stderr and to a file: as text that scripts for the earlier Python job can grep, or as JSON for machines.
+//!
+//! [`sink`] writes each line to both, and [`file`] keeps the file: it renames a full one, and outlives a full disk.
 //!
 //! Guarantees for every event, whatever names and messages it holds:
 //! - It is one line. Line breaks, control characters and changes of the text direction are escaped here.
 //! - It shows no card number and no IBAN, as names of files and messages may contain some.
+
+mod file;
+mod options;
+mod sink;
 
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 
 use assay_transaction::{RunId, escaped, is_unprintable, mask_card_numbers};
-use clap::{Args, ValueEnum};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Span, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{self, Format, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// The format of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum LogFormat {
-    /// `2026-01-11 10:00:00Z - INFO - Starting batch pipeline`
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
+pub(crate) use self::file::look_again;
+pub use self::options::{LogFormat, LogOptions};
+use self::sink::LogSink;
+
+/// Starts logging to stderr and to the file that is set. Only the first call in a process has an effect.
+///
+/// # Errors
+///
+/// The file cannot be opened; nothing is logged then.
+pub(crate) fn init_logs(options: &LogOptions) -> Result<(), String> {
+    init_logs_to(options, LevelFilter::TRACE, std::io::stderr)
 }
 
-/// What is logged, and in which format.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Logs")]
-pub struct LogOptions {
-    /// Format of the log lines on stderr: text or json
-    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
-    pub log_format: LogFormat,
-    /// Lowest level to log: error, warn, info, debug or trace; also by module, such as `warn,assay_queue=debug`
-    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL", value_parser = parse_level)]
-    pub log_level: String,
-}
-
-fn parse_level(text: &str) -> Result<String, String> {
-    // The filter would take an unknown level for a module.
-    let is_level = |part: &str| part.is_empty() || part.contains('=') || part.parse::<LevelFilter>().is_ok();
-    let is_directive = |part: &str| is_level(part) && EnvFilter::builder().parse(part).is_ok();
-    if text.split(',').map(str::trim).all(is_directive) {
-        Ok(text.to_owned())
-    } else {
-        Err("expected error, warn, info, debug or trace, and MODULE=LEVEL after a comma".to_owned())
-    }
-}
-
-/// Starts logging to stderr. Only the first call in a process has an effect.
-pub(crate) fn init_logs(options: &LogOptions) {
-    init_logs_to(options, std::io::stderr);
-}
-
-/// Starts logging to `writer`, for a program that also draws on its terminal. Only the first call in a process has an effect.
-/// Panics are logged as errors.
-pub fn init_logs_to<W: std::io::Write + 'static>(options: &LogOptions, writer: impl Fn() -> W + Send + Sync + 'static) {
+/// Starts logging to `console` in place of stderr, for a program that also draws on its terminal: lines down to a level there, and
+/// all lines in the file that is set. Only the first call in a process has an effect. Panics are logged as errors.
+///
+/// # Errors
+///
+/// As [`init_logs`].
+pub fn init_logs_to<W: std::io::Write + 'static>(
+    options: &LogOptions,
+    least: LevelFilter,
+    console: impl Fn() -> W + Send + Sync + 'static,
+) -> Result<(), String> {
+    let sink = LogSink::new(options, least, console)?;
     let filter = EnvFilter::new(directives(&options.log_level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(sink).with_ansi(false);
     log_panics();
     // Only a second call can fail.
     let _ = match options.log_format {
         LogFormat::Text => builder.event_format(TextFormat).try_init(),
         LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(JsonFormat::default()).try_init(),
     };
+    Ok(())
 }
 
 /// Libraries that log errors that they also return.
@@ -436,15 +426,5 @@ mod tests {
         assert!(
             says("amq_protocol_tcp", "amq_protocol_tcp=info") && says("lapin::channel=debug", "lapin::channel=info")
         );
-    }
-
-    #[test]
-    fn an_unknown_level_is_rejected() {
-        for level in ["info", "WARN", "off", "warn,assay_queue=debug", "info, hyper=trace"] {
-            assert!(parse_level(level).is_ok(), "{level}");
-        }
-        for level in ["foo", "warning", "info,assay_queue", "assay_queue=loud", "info warn"] {
-            assert!(parse_level(level).unwrap_err().starts_with("expected error"), "{level}");
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! How a program runs and ends: one runtime, one shutdown token, one exit code, and at most one line that says why.
 
-use std::fmt::Display;
 use std::future::poll_fn;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -11,18 +10,14 @@ use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::logs::{end_panic_log, init_logs};
+use crate::arguments::warning;
+use crate::failure::{PRINTED, is_json, print_failure};
+use crate::logs::{end_panic_log, init_logs, look_again};
 use crate::metrics_server::serve_metrics;
-use crate::{Health, LogOptions, MetricsOptions, ProcessArgs};
+use crate::{Failure, Health, LogOptions, MetricsOptions, ProcessArgs};
 
 /// Exit code after a second signal: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
-
-/// Why a program ends early: one clear line, and an exit code that a scheduler can act on.
-pub trait Failure: Display {
-    /// The exit code.
-    fn exit(&self) -> Exit;
-}
 
 /// Runs a command to its end, with logs, signals and an exit code.
 pub fn run_command<E: Failure>(
@@ -39,21 +34,31 @@ pub fn run_program<E: Failure>(
     process: &ProcessArgs,
     work: impl AsyncFnOnce(CancellationToken, Health) -> Result<Exit, E>,
 ) -> ExitCode {
-    init_logs(&process.log);
+    if let Err(message) = init_logs(&process.log) {
+        let to_stderr = LogOptions { log_file: None, ..process.log.clone() };
+        // Without a file, nothing can fail.
+        let _ = init_logs(&to_stderr);
+        return report(&message, Exit::Usage).into();
+    }
+    if let Some(warning) = warning() {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!("cannot start the runtime: {error}");
-            return Exit::DependencyUnavailable.into();
+            return report(&format!("cannot start the runtime: {error}"), Exit::DependencyUnavailable).into();
         }
     };
     let exit = runtime.block_on(async {
         let (shutdown, health) = (shutdown_signal(), Health::default());
+        if process.log.log_file.is_some() {
+            reopen_log_on_hangup();
+        }
         if let Some(address) = process.metrics.metrics_addr
             && let Err(error) = serve_metrics(address, program, health.clone()).await
         {
-            tracing::error!("cannot serve health and metrics at {address} ({error}): check METRICS_ADDR");
-            return Exit::Usage;
+            let message = format!("cannot serve health and metrics at {address} ({error}): check METRICS_ADDR");
+            return report(&message, Exit::Usage);
         }
         tokio::spawn({
             let (shutdown, health) = (shutdown.clone(), health.clone());
@@ -64,16 +69,24 @@ pub fn run_program<E: Failure>(
         });
         match work(shutdown, health).await {
             Ok(exit) => exit,
-            Err(failure) => {
-                tracing::error!("{failure}");
-                failure.exit()
-            }
+            Err(failure) => report(&failure.to_string(), failure.exit()),
         }
     });
     end_panic_log();
     // Without waiting for threads that are blocked by a name server or a disk.
     runtime.shutdown_background();
     exit.into()
+}
+
+/// Says why the program ends: in the log or, under `--json`, as an object.
+fn report(message: &str, exit: Exit) -> Exit {
+    if is_json() {
+        tracing::error!(target: PRINTED, "{message}");
+        print_failure(message, exit);
+    } else {
+        tracing::error!("{message}");
+    }
+    exit
 }
 
 /// Prints a result to stdout as indented JSON.
@@ -103,6 +116,17 @@ fn shutdown_signal() -> CancellationToken {
         std::process::exit(INTERRUPTED);
     });
     token
+}
+
+/// Lets SIGHUP reopen the log file, as programs that rotate logs send it. Without a file it ends the process, as by default.
+fn reopen_log_on_hangup() {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            look_again();
+            tracing::info!("the log file is reopened if it was moved");
+        }
+    });
 }
 
 async fn next_signal(signals: &mut [Signal]) {

@@ -2,7 +2,7 @@
 
 use assay_queue::BrokerOptions;
 use assay_store::DatabaseOptions;
-use assay_telemetry::CommonArgs;
+use assay_telemetry::{CommonArgs, ConfigOption};
 use clap::Parser;
 
 use crate::options::WriterOptions;
@@ -14,6 +14,9 @@ use crate::options::WriterOptions;
 #[derive(Debug, Parser)]
 #[command(name = "writer", version)]
 pub struct Arguments {
+    /// Where settings are.
+    #[command(flatten)]
+    pub config: ConfigOption,
     /// Batches.
     #[command(flatten)]
     pub writer: WriterOptions,

@@ -190,6 +190,7 @@ mod tests {
     use assay_store::DatabaseOptions;
     use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
     use assay_transaction::{IdScheme, RejectReason, RejectedRow, RowRange, Timestamp};
+    use tracing::level_filters::LevelFilter;
 
     use super::*;
     use crate::PredictionFeed;
@@ -198,9 +199,9 @@ mod tests {
     async fn json_log_lines_of_a_chunk_have_its_run_chunk_and_lane() {
         let folder = tempfile::tempdir().unwrap();
         let (log, options) =
-            (folder.path().join("log"), LogOptions { log_format: LogFormat::Json, log_level: "info".into() });
+            (folder.path().join("log"), LogOptions { log_format: LogFormat::Json, ..LogOptions::default() });
         let file = File::create(&log).unwrap();
-        init_logs_to(&options, move || file.try_clone().unwrap());
+        init_logs_to(&options, LevelFilter::TRACE, move || file.try_clone().unwrap()).unwrap();
         let url = format!("sqlite://{}", folder.path().join("assay.db").display());
         let (database, timeout) = (DatabaseOptions::default().or_default(&url), Duration::from_secs(30));
         assay_store::migrate(&database, timeout).await.unwrap();

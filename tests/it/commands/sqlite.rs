@@ -65,6 +65,9 @@ async fn every_command_works_without_settings() {
     assay(&["audit", "first"]).await.expect_exit(0);
     assert_eq!(law::only(law::holds_in_file(&database).await), scored);
 
+    assay(&["audit", "first"]).await.expect_silent_about("\u{1b}");
+    assay(&["audit", "first", "--color", "always"]).await.expect_says("(complete): \u{1b}[32maudit passed\u{1b}[0m\n");
+
     assay(&["cancel", "first"]).await.expect_one_clear_line(2, &["first is complete"]);
     let operations = assay(&["operations"]).await;
     operations.expect_exit(0).expect_says("  repair  first").expect_says("  replay  first");

@@ -71,7 +71,7 @@ async fn tables_of_the_old_job_are_left_unchanged_and_copied() {
 
     // Once more under another name: all that is stored is a duplicate, as for a loader.
     copy(&database, "SET assay.schema = 'beside'; SET assay.run_id = 'again'").await.unwrap();
-    assay(&database, ["audit", "again"]).run().await.expect_exit(0).expect_says("2,496 duplicate");
+    assay(&database, ["audit", "again"]).run().await.expect_exit(0).expect_says("2496 duplicate");
 
     let stored =
         "SELECT concat_ws('|', t.amount, t.\"timestamp\" AT TIME ZONE 'UTC', t.merchant, t.attributes ->> 'country',

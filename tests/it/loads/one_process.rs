@@ -54,6 +54,8 @@ async fn a_file_needs_nothing_else() {
     again.expect_exit(0).expect_says("already loaded");
     let result = json(&again.stdout);
     assert_eq!((&result["already_loaded"], &result["predicted"]), (&Value::Bool(true), &Value::from(1_200)));
+    // Numbers are grouped on a terminal only.
+    folder.run("a.csv").run().await.expect_exit(0).expect_says(" 1201\n").expect_silent_about("1,201");
     assert_eq!(folder.law_holds().await, tally);
 }
 

@@ -33,6 +33,7 @@ pub(crate) mod change {
 
 /// Commands that prepare an installation, and check it.
 pub(crate) mod setup {
+    pub(crate) mod config;
     pub(crate) mod declare;
     pub(crate) mod health;
     pub(crate) mod migrate;

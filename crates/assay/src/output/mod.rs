@@ -3,6 +3,9 @@
 //! Guarantee: no text from outside reaches a terminal unchanged. [`one_line`] masks card numbers and escapes control
 //! characters.
 
+mod audience;
+#[cfg(test)]
+mod pinned;
 mod table;
 mod text;
 
@@ -13,10 +16,14 @@ use serde::Serialize;
 
 use crate::error::CommandError;
 
+pub(crate) use self::audience::{Tone, find_audience, grouped, toned, with_separators};
+#[cfg(test)]
+pub(crate) use self::pinned::pin_json;
+pub(crate) use assay_transaction::human_duration;
+
 pub(crate) use self::table::{FieldList, Table};
 pub(crate) use self::text::{
-    counted, grouped, human_duration, list_counts, masked_labels, moment, one_line, per_second, ranges,
-    seconds_between, unmasked_line,
+    counted, list_counts, masked_labels, moment, one_line, per_second, ranges, seconds_between, unmasked_line,
 };
 
 /// Prints a result, as JSON or as text.

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Write as _};
 
+use super::{Tone, toned};
+
 /// Rows under a header, in aligned columns.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -28,7 +30,7 @@ impl Display for Table {
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|column| lines().map(|line| line[column].chars().count()).max().unwrap_or_default())
             .collect();
-        for line in lines() {
+        for (index, line) in lines().enumerate() {
             let mut text = String::new();
             for ((cell, width), column) in line.iter().zip(&widths).zip(&self.columns) {
                 if column.starts_with('>') {
@@ -37,7 +39,8 @@ impl Display for Table {
                     write!(text, "{cell:<width$}  ")?;
                 }
             }
-            writeln!(out, "{}", text.trim_end())?;
+            let text = text.trim_end();
+            writeln!(out, "{}", if index == 0 { toned(Tone::Head, text) } else { text.into() })?;
         }
         Ok(())
     }

@@ -5,18 +5,7 @@ use std::time::Duration;
 use assay_store::PredictionCount;
 use assay_transaction::{Timestamp, is_unprintable, mask_card_numbers};
 
-/// `1,000,000`.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+use super::grouped;
 
 /// `1 row`, `1,000 rows`.
 pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
@@ -37,15 +26,6 @@ pub(crate) fn list_counts(counts: &[(String, u64)]) -> String {
 /// `2026-01-11 10:00:00`, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     at.to_string().chars().take(19).map(|character| if character == 'T' { ' ' } else { character }).collect()
-}
-
-/// `40 s`, `12 min 5 s`, `3 h 20 min`.
-pub(crate) fn human_duration(seconds: u64) -> String {
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds} s"),
-        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
-        (hours, minutes, _) => format!("{} h {minutes} min", grouped(hours)),
-    }
 }
 
 /// `7-9, 12`.
@@ -105,12 +85,6 @@ mod tests {
 
     #[test]
     fn numbers_and_times_are_readable() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
-        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (725, "12 min 5 s"), (12_000, "3 h 20 min")] {
-            assert_eq!(human_duration(seconds), text);
-        }
         assert_eq!(counted(1, "row", "rows") + ", " + &counted(1_000, "row", "rows"), "1 row, 1,000 rows");
         assert_eq!(ranges(&[(7, 9), (12, 12)]), "7-9, 12");
         let at = Timestamp::parse(b"2026-01-11T10:00:00.25Z", assay_transaction::TimeZone::UTC).unwrap();

@@ -93,7 +93,7 @@ impl ChunkPublisher<'_> {
         let (mut sure, mut is_unsure) = (SURE_BYTES, false);
         let mut batches = VecDeque::new();
         let mut checkpoints = CheckpointWriter::new(self.durable, |at| self.checkpoint(at));
-        let mut reading = true;
+        let (mut reading, mut skipped) = (true, 0);
         while reading || !in_flight.is_empty() {
             let has_room = in_flight.is_empty() || window.has_room() && !is_unsure;
             tokio::select! {
@@ -141,6 +141,10 @@ impl ChunkPublisher<'_> {
                             continue;
                         };
                         let missing = missing?;
+                        if missing.is_none() {
+                            skipped += rows;
+                            self.progress.set_rows_skipped(skipped);
+                        }
                         let bytes = missing.as_ref().map_or(0, |chunk| chunk.body.len());
                         window.add(bytes);
                         is_unsure = bytes > sure;

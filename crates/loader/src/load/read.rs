@@ -76,6 +76,8 @@ async fn read_all(
     {
         return Ok(end);
     }
+    progress.set_bytes_before(reader.bytes_read());
+    progress.set_rows_before(from.rows_before());
     let mut chunker = Chunker::new(run.run_id.clone(), &run.settings, from);
     let mut batches = BatchCounter::new(from, batch_rows);
     let mut last = from;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use assay_transaction::Mapping;
+use assay_transaction::{Mapping, place_in_text};
 
 use crate::error::io_cause;
 
@@ -10,19 +10,12 @@ use crate::error::io_cause;
 pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path} ({})", io_cause(&error)))?;
     let mapping: Mapping = toml::from_str(&text).map_err(|error| {
-        let (line, column) = line_and_column(&text, error.span().map_or(0, |span| span.start));
+        let place = place_in_text(&text, error.span().map_or(0, |span| span.start));
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{path}, line {line}, column {column}: {what}")
+        format!("{path}, {place}: {what}")
     })?;
     mapping.check().map_err(|what| format!("{path}: {what}"))?;
     Ok(Arc::new(mapping))
-}
-
-/// Line and column of a byte, from 1.
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.rsplit('\n').next().unwrap_or_default();
-    (before.matches('\n').count() + 1, line.chars().count() + 1)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use assay_queue::Broker;
 use assay_store::Store;
 use assay_transaction::{Entry, RunId};
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -28,9 +29,10 @@ use crate::{SimulateOptions, StreamError};
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Result of a simulation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SimulationReport {
     /// Accepted transactions.
+    #[serde(flatten)]
     pub totals: StreamTotals,
     /// Invalid rows of the file, which were not sent.
     pub invalid: u64,
@@ -171,5 +173,30 @@ impl MessageSender {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_is_one_line_or_json() {
+        let report = SimulationReport {
+            totals: StreamTotals { messages: 10, rows: 1_000, doubtful: 1 },
+            invalid: 3,
+            unsent: 0,
+            runs: vec!["live_20260111_desk".parse().unwrap()],
+        };
+        assert_eq!(
+            report.to_string(),
+            "1000 transactions accepted in 10 messages (live_20260111_desk), 3 invalid, 1 in doubt"
+        );
+        assert_eq!(
+            serde_json::to_value(&report).unwrap(),
+            serde_json::json!({
+                "messages": 10, "rows": 1_000, "doubtful": 1, "invalid": 3, "unsent": 0, "runs": ["live_20260111_desk"],
+            })
+        );
     }
 }

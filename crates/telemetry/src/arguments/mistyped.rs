@@ -56,6 +56,28 @@ fn is_meant(variable: &str, setting: &str) -> bool {
     }
 }
 
+/// The setting that a name is probably meant for: the nearest one, if it is near. For places where nothing but settings may be.
+pub(super) fn nearest<'a>(name: &str, settings: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_ascii_uppercase().replace(['-', '.'], "_");
+    let limit = name.len() * 2 / 5;
+    settings.map(|setting| (distance(&name, setting), setting)).filter(|(far, _)| *far <= limit).min().map(|(_, it)| it)
+}
+
+/// How many letters have to be changed, added or removed.
+fn distance(name: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in name.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, target) in other.bytes().enumerate() {
+            let above = row[column + 1];
+            let changed = diagonal + usize::from(letter != target);
+            row[column + 1] = changed.min(above + 1).min(row[column] + 1);
+            diagonal = above;
+        }
+    }
+    row[other.len()]
+}
+
 /// The difference of two names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slip {
@@ -149,6 +171,21 @@ mod tests {
         for setting in SETTINGS {
             assert_eq!(meant(setting), None, "{setting}");
         }
+    }
+
+    #[test]
+    fn the_nearest_setting_is_found() {
+        let near = |name: &str| nearest(name, &mut SETTINGS.into_iter());
+        for (name, setting) in [
+            ("api_batch_size", "API_BATCH_SIZE"),
+            ("BATCH_SIZE", "API_BATCH_SIZE"),
+            ("LOGLEVL", "LOG_LEVEL"),
+            ("KEYS", "KEY"),
+        ] {
+            assert_eq!(near(name), Some(setting), "{name}");
+        }
+        assert_eq!((near("COLOUR"), near("")), (None, None));
+        assert_eq!((distance("kitten", "sitting"), distance("", "abc"), distance("abc", "")), (3, 3, 3));
     }
 
     #[test]

@@ -1,17 +1,35 @@
 //! The command line: read by clap, with errors that name the environment variable too, as most settings come from there.
+//!
+//! `inputs` adds the environment and the file of settings, which `file` reads; `message` says what is wrong, `mistyped` finds slips in names;
+//! `resolve` tells where each value came from, and `redact` keeps secrets out of that.
 
 mod common;
+mod config;
+mod file;
+mod inputs;
+mod message;
 mod mistyped;
+mod redact;
+mod resolve;
 
 use std::ffi::OsStr;
+use std::sync::OnceLock;
 
-use clap::builder::{Resettable, StyledStr};
+use assay_transaction::Exit;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Parser};
 
+use self::inputs::Inputs;
+use self::message::{first_paragraph, invalid_value_message, usage};
 use self::mistyped::mistyped;
+use crate::failure::{is_json, print_failure};
 
 pub use self::common::{CommonArgs, ProcessArgs, ShutdownOptions, StartupOptions};
+pub use self::config::ConfigOption;
+pub use self::resolve::{ResolvedSetting, SettingOrigin, resolve_settings};
+
+/// What [`parse`] has to warn of, once logs are there.
+static WARNING: OnceLock<String> = OnceLock::new();
 
 /// Settings in the short help, as a first try may need them. `--help` shows all.
 const NEEDED_FIRST: [&str; 11] = [
@@ -28,11 +46,13 @@ const NEEDED_FIRST: [&str; 11] = [
     "LOG_LEVEL",
 ];
 
-/// Reads the command line and the environment. An invalid value ends the program with exit code 2 and a message that names
-/// the option, its variable, the value and what is allowed. A mistyped variable does so too.
+/// Reads the command line, the environment and the file of `--config`. An invalid value ends the program with exit code 2 and a
+/// message that names the option, its variable, the value and what is allowed. A mistyped setting does so too.
 pub fn parse<P: Parser>() -> P {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let command = with_short_help(without_empty_variables(P::command(), &is_empty));
+    let inputs = Inputs::of_process(P::command().get_name(), std::env::args_os().skip(1));
+    let inputs = inputs.unwrap_or_else(|message| refuse_file::<P>(&message));
+    let command = inputs.apply(P::command()).unwrap_or_else(|message| refuse_file::<P>(&message));
+    let command = with_short_help(command);
     let parsed = command.clone().try_get_matches().and_then(|matches| P::from_arg_matches(&matches));
     if let Err(error) = &parsed
         && !error.use_stderr()
@@ -40,22 +60,51 @@ pub fn parse<P: Parser>() -> P {
         // Help, or the version.
         error.exit()
     }
-    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
-    let variables: Vec<String> = set.filter_map(|(name, _)| name.into_string().ok()).collect();
-    if let Some(message) = mistyped_message(&variables, &P::command()) {
-        command.clone().error(ErrorKind::ValueValidation, message).exit()
+    if let Some(message) = mistyped_message(&inputs.variable_names(), &P::command()) {
+        refuse::<P>(ErrorKind::ValueValidation, &message)
+    }
+    if let Some(warning) = inputs.warning(&P::command()) {
+        // Only a second call in a process would find another.
+        let _ = WARNING.set(warning);
     }
     parsed.unwrap_or_else(|mut error| {
-        if let Some(message) = invalid_value_message(&error, &command) {
-            command.clone().error(error.kind(), message).exit()
+        if let Some(message) = invalid_value_message(&error, &command, &inputs) {
+            refuse::<P>(error.kind(), &message)
         }
         // clap would list options that are set by variables as required.
         if error.get(ContextKind::Usage).is_some() {
             let usage = usage(command.clone(), std::env::args().skip(1));
             error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
         }
-        error.format(&mut command.clone()).exit()
+        end(&error.format(&mut command.clone()))
     })
+}
+
+/// Ends the program over its file of settings, unless help or the version is asked for.
+fn refuse_file<P: Parser>(message: &str) -> ! {
+    match with_short_help(P::command()).try_get_matches() {
+        Err(error) if !error.use_stderr() => error.exit(),
+        _ => refuse::<P>(ErrorKind::ValueValidation, message),
+    }
+}
+
+/// Ends the program with a message.
+fn refuse<P: Parser>(kind: ErrorKind, message: &str) -> ! {
+    end(&P::command().error(kind, message))
+}
+
+/// Ends the program with an error in the command line, as an object under `--json`.
+fn end(error: &clap::Error) -> ! {
+    if is_json() {
+        print_failure(&first_paragraph(&error.to_string()), Exit::Usage);
+        std::process::exit(i32::from(Exit::Usage as u8))
+    }
+    error.exit()
+}
+
+/// What [`parse`] warns of.
+pub(crate) fn warning() -> Option<&'static str> {
+    WARNING.get().map(String::as_str)
 }
 
 /// Hides options with a variable from the short help, except those needed first.
@@ -67,16 +116,6 @@ fn with_short_help(command: Command) -> Command {
             argument.hide_short_help(is_rare)
         })
         .mut_subcommands(with_short_help)
-}
-
-/// The usage of the called command.
-fn usage(mut command: Command, arguments: impl Iterator<Item = String>) -> StyledStr {
-    command.build();
-    for name in arguments {
-        let Some(called) = command.find_subcommand(&name) else { break };
-        command = called.clone();
-    }
-    command.render_usage()
 }
 
 /// All settings of a program and its commands.
@@ -105,64 +144,6 @@ pub fn find_mistyped_setting<P: Parser>(variables: &[String]) -> Option<String> 
     mistyped_message(variables, &P::command())
 }
 
-/// Treats an empty variable as unset: compose files and charts pass on variables without a value.
-fn without_empty_variables(command: Command, is_empty: &dyn Fn(&OsStr) -> bool) -> Command {
-    command
-        .mut_args(
-            |argument| {
-                if argument.get_env().is_some_and(is_empty) { argument.env(Resettable::Reset) } else { argument }
-            },
-        )
-        .mut_subcommands(|subcommand| without_empty_variables(subcommand, is_empty))
-}
-
-/// The message for an invalid value; none for other errors, whose text by clap is clear.
-fn invalid_value_message(error: &clap::Error, command: &Command) -> Option<String> {
-    if !matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) {
-        return None;
-    }
-    let text = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.as_str()),
-        _ => None,
-    };
-    let (argument, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
-    let option = find_option(command, argument)?;
-    let variable = option.get_env().map(|name| format!(" ({})", name.to_string_lossy())).unwrap_or_default();
-    let setting = format!("--{}{variable}", option.get_long()?);
-    if let Some(ContextValue::Strings(allowed)) = error.get(ContextKind::ValidValue)
-        && !allowed.is_empty()
-    {
-        return Some(format!("invalid value `{value}` for {setting}; allowed: {}", allowed.join(", ")));
-    }
-    let cause = plain_cause(&std::error::Error::source(error)?.to_string());
-    // Of a file, the cause names the place in it.
-    if cause.starts_with(&format!("{value}:")) {
-        return Some(format!("invalid {setting}: {cause}"));
-    }
-    if option.is_hide_env_values_set() {
-        // It may be a secret, or hold one by mistake.
-        return Some(format!("invalid value for {setting}: {cause}"));
-    }
-    Some(format!("invalid value `{value}` for {setting}: {cause}"))
-}
-
-/// The option that clap shows as `argument`, of the command or of a subcommand.
-fn find_option<'a>(command: &'a Command, argument: &str) -> Option<&'a clap::Arg> {
-    let name = argument.trim_start_matches('-').split([' ', '=']).next()?;
-    let own = command.get_arguments().find(|option| option.get_long() == Some(name));
-    own.or_else(|| command.get_subcommands().find_map(|subcommand| find_option(subcommand, argument)))
-}
-
-/// The messages of Rust's number parsers in plain words.
-fn plain_cause(cause: &str) -> String {
-    match cause {
-        "invalid digit found in string" | "cannot parse integer from empty string" => "expected a whole number".into(),
-        "number would be zero for non-zero type" => "it must be at least 1".into(),
-        "number too large to fit in target type" => "the number is too large".into(),
-        other => other.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +162,10 @@ mod tests {
         hidden: Option<NonZeroU32>,
     }
 
+    fn said(error: &clap::Error, command: &Command) -> Option<String> {
+        invalid_value_message(error, command, &Inputs::for_tests(&[], &[], None))
+    }
+
     #[test]
     fn an_invalid_value_is_named_with_its_variable_and_what_is_allowed() {
         let cases = [
@@ -191,16 +176,17 @@ mod tests {
         ];
         for (argument, message) in cases {
             let error = Options::try_parse_from(["program", argument]).unwrap_err();
-            assert_eq!(invalid_value_message(&error, &Options::command()).as_deref(), Some(message), "{argument}");
+            assert_eq!(said(&error, &Options::command()).as_deref(), Some(message), "{argument}");
         }
         let error = Options::try_parse_from(["program", "--startup-timeout=soon"]).unwrap_err();
-        let message = invalid_value_message(&error, &Options::command()).unwrap();
+        let message = said(&error, &Options::command()).unwrap();
         assert!(message.starts_with("invalid value `soon` for --startup-timeout (STARTUP_TIMEOUT): "), "{message}");
     }
 
     #[test]
     fn an_empty_variable_is_unset() {
-        let command = without_empty_variables(Options::command(), &|name| name == "ROW_BATCH_SIZE");
+        let inputs = Inputs::for_tests(&[], &["ROW_BATCH_SIZE"], None);
+        let command = inputs.apply(Options::command()).unwrap();
         let variable = |long| {
             let argument = command.get_arguments().find(|argument| argument.get_long() == Some(long)).unwrap();
             argument.get_env().map(OsStr::to_owned)
@@ -262,13 +248,31 @@ mod tests {
     #[test]
     fn a_fault_in_a_file_is_named_by_its_place() {
         let error = WithFile::try_parse_from(["program", "--mapping=t.toml"]).unwrap_err();
-        let message = invalid_value_message(&error, &WithFile::command());
+        let message = said(&error, &WithFile::command());
         assert_eq!(message.as_deref(), Some("invalid --mapping (MAPPING): t.toml:3:1: unknown field `amont`"));
     }
 
     #[test]
     fn other_errors_are_left_to_clap() {
         let error = Options::try_parse_from(["program", "--no-such-option"]).unwrap_err();
-        assert_eq!(invalid_value_message(&error, &Options::command()), None);
+        assert_eq!(said(&error, &Options::command()), None);
+    }
+
+    #[test]
+    fn an_invalid_value_of_the_file_is_named_with_its_place() {
+        let inputs = Inputs::for_tests(&[], &[], Some("\nROW_BATCH_SIZE = 'many'"));
+        let error = inputs.apply(Options::command()).unwrap().try_get_matches_from(["program"]).unwrap_err();
+        let message = invalid_value_message(&error, &Options::command(), &inputs).unwrap();
+        let (start, end) = (
+            "invalid value `many` for --row-batch-size (ROW_BATCH_SIZE) in ",
+            ", line 2, column 18: expected a whole number",
+        );
+        assert!(message.starts_with(start) && message.ends_with(end), "{message}");
+    }
+
+    #[test]
+    fn the_first_paragraph_is_one_line() {
+        let error = Options::try_parse_from(["program", "--no-such-option"]).unwrap_err();
+        assert_eq!(first_paragraph(&error.to_string()), "unexpected argument '--no-such-option' found");
     }
 }

@@ -18,6 +18,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(allowed)
 }
 
+/// A number of seconds for people: `40 s`, `12 min 5 s`, `3 h 20 min`.
+pub fn human_duration(seconds: u64) -> String {
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +38,13 @@ mod tests {
         }
         for text in ["", "30", "s", "-1s", "1.5s", "10 s", "1d", "99999999999999999999h"] {
             assert!(parse_duration(text).unwrap_err().contains("such as 30s"), "{text}");
+        }
+    }
+
+    #[test]
+    fn people_read_two_units() {
+        for (seconds, text) in [(0, "0 s"), (59, "59 s"), (725, "12 min 5 s"), (12_000, "3 h 20 min")] {
+            assert_eq!(human_duration(seconds), text);
         }
     }
 }

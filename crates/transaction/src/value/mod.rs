@@ -13,8 +13,8 @@ pub(crate) mod timestamp;
 
 pub use amount::{Amount, AmountError, AmountNotation, AmountReadings, AmountSum, DecimalMark, amount_readings};
 pub use card_number::mask_card_numbers;
-pub use duration::parse_duration;
+pub use duration::{human_duration, parse_duration};
 pub use raw_text::RawText;
 pub use redact::{escaped, is_unprintable, json_problem, shape};
-pub use text::{quoted, trimmed};
+pub use text::{place_in_text, quoted, trimmed};
 pub use timestamp::{TimeZone, Timestamp, TimestampError, TimestampFormat, TimestampPattern};

@@ -32,6 +32,14 @@ pub(crate) fn trimmed_cow(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
+/// The place of a byte in a file of settings, for messages: `line 2, column 8`, both from 1.
+pub fn place_in_text(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}")
+}
+
 /// The start of a text between backticks, on one line, for messages. Invisible characters are escaped, such as `\u{200e}`.
 pub fn quoted(text: &str) -> String {
     let (mut shown, mut length) = (String::from("`"), 0);

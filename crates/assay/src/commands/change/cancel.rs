@@ -194,4 +194,9 @@ mod tests {
         let text = ended(RunState::Sealed).to_string();
         assert!(text.starts_with("run first: cancelling: wrong file\nIt ends after 1,200 rows. 3 chunks are still on"));
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        crate::output::pin_json("cancel", &ended(RunState::Sealed));
+    }
 }

@@ -271,4 +271,11 @@ nothing was removed (--dry-run)
         );
         assert!(describe_removal(&RunRemoval { ended_at: None, ..removal }).starts_with("being removed by ada, "));
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let removed = RemovalCounts { rows: 1_000, passed_on: 10, restored: 1 };
+        let report = RemovalReport { outcome: RemovalOutcome::Done { removed }, ..RemovalReport::of(&example()) };
+        crate::output::pin_json("remove", &report);
+    }
 }

@@ -266,4 +266,11 @@ published again and recorded: `assay audit batch_20260111_100000_3f9a1c` verifie
         let text = RepairReport::new(&cancelled, repaired, 0, false).to_string();
         assert!(text.contains("as the run ends early, the rows fail with class cancelled"), "{text}");
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let sealed = SealedTotals { rows_read: 1_000, chunks_total: 10, amount: None };
+        let repaired = RepairCounts { chunks_missing: 2, rows_missing: 200, is_published: true, sealed };
+        crate::output::pin_json("repair", &RepairReport::new(&example(), repaired, 1, true));
+    }
 }

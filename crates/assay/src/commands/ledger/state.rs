@@ -4,6 +4,8 @@ use assay_store::{Operations, StoreError};
 use assay_transaction::{Run, RunState, StopKind};
 use serde::Serialize;
 
+use crate::output::Tone;
+
 /// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,6 +55,15 @@ impl ShownState {
             (_, Some(StopKind::Aborted)) => Self::Aborting,
             (RunState::Loading, None) => Self::Loading,
             (RunState::Sealed, None) => Self::Sealed,
+        }
+    }
+
+    /// Whether it is good, bad or still open.
+    pub(crate) fn tone(self) -> Tone {
+        match self {
+            Self::Complete => Tone::Good,
+            Self::Failed | Self::Stalled => Tone::Bad,
+            _ => Tone::Open,
         }
     }
 

@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
-use assay_generator::{GenerateError, GenerateOptions};
+use assay_generator::{GenerateError, GenerateOptions, GenerateSummary};
 use assay_telemetry::LogOptions;
 use assay_transaction::Exit;
 use clap::Args;
+use serde::Serialize;
 use tracing::info;
 
 use crate::error::CommandError;
+use crate::output::print_json;
 
 /// Write realistic transactions with planted fraud as CSV, on request with invalid rows and duplicates
 ///
@@ -18,6 +21,9 @@ use crate::error::CommandError;
 pub(crate) struct GenerateArguments {
     #[command(flatten)]
     options: GenerateOptions,
+    /// Print what was written as JSON, on stdout
+    #[arg(long, requires = "output")]
+    json: bool,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }
@@ -35,9 +41,39 @@ pub(crate) fn generate(arguments: &GenerateArguments) -> Result<Exit, CommandErr
         Err(GenerateError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => return Ok(Exit::Done),
         other => other?,
     };
-    if let Some(path) = &options.output {
+    if let Some(path) = options.output.as_ref().filter(|_| arguments.json) {
+        print_json(&GenerateReport::new(path, &summary))?;
+    } else if let Some(path) = &options.output {
         let (rows, invalid, duplicates) = (summary.rows, summary.invalid, summary.duplicates);
         info!("wrote {rows} rows to {}: {invalid} invalid, {duplicates} duplicates", path.display());
     }
     Ok(Exit::Done)
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct GenerateReport {
+    output: String,
+    rows: u64,
+    invalid: u64,
+    duplicates: u64,
+    fraud: u64,
+}
+
+impl GenerateReport {
+    fn new(path: &Path, written: &GenerateSummary) -> Self {
+        let GenerateSummary { rows, invalid, duplicates, fraud } = *written;
+        Self { output: path.display().to_string(), rows, invalid, duplicates, fraud }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_json_is_pinned() {
+        let report = GenerateReport { output: "t.csv".into(), rows: 1_000, invalid: 10, duplicates: 5, fraud: 25 };
+        crate::output::pin_json("generate", &report);
+    }
 }

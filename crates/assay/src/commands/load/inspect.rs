@@ -342,4 +342,38 @@ mod tests {
             assert_eq!((column.kind, column.field.as_deref()), (expected, Some("amount")), "{values:?}");
         }
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let settings = RunSettings::example();
+        let columns = Columns::from_names(settings.header.clone(), None).unwrap();
+        let mut column = ColumnReport::new("Amount", 2, &columns);
+        column.add_sample(b"-12.50", &settings);
+        let reject = SampleReject { row: 7, line: 8, reason: "id_empty".into(), message: "`id` is empty".into() };
+        let report = InspectReport {
+            source: "s3://drops/transactions.csv".into(),
+            bytes: 1_048_576,
+            format: "csv",
+            compression: "none",
+            delimiter: Some(';'),
+            decimal_mark: '.',
+            encoding: settings.dialect.encoding,
+            timestamps: settings.timestamps.to_string(),
+            time_zone: settings.time_zone.to_string(),
+            decided: vec![Decision {
+                what: assay_transaction::DecisionSubject::Delimiter,
+                value: "semicolon".into(),
+                by: assay_transaction::DecidedBy::Recognised,
+                evidence: "all lines have 7 of it".into(),
+            }],
+            columns: vec![column],
+            rows: RowEstimate { count: 10_000, is_exact: false },
+            sampled_rows: 1_000,
+            rejected: [("id_empty".to_owned(), 1)].into(),
+            first_rejects: vec![reject],
+            api_calls: 20,
+            api_batch_size: 500,
+        };
+        crate::output::pin_json("inspect", &report);
+    }
 }

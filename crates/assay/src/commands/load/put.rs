@@ -124,7 +124,7 @@ fn progress_bar(size: Option<u64>, url: &SourceUrl) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{prefix} {wide_bar:.cyan} {bytes:>10}  {bytes_per_sec}")
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {bytes:>10}  {bytes_per_sec}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = size.map_or_else(ProgressBar::no_length, ProgressBar::new);
     bar.with_style(style).with_prefix(one_line(&url.to_string(), SHOWN_CHARACTERS))
@@ -174,5 +174,17 @@ mod tests {
             let error = put(files, to).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let put = PutObject {
+            file: "transactions.csv".into(),
+            url: "s3://drops/transactions.csv".into(),
+            size: 1_048_576,
+            version: Some("\"etag\"".into()),
+            made_bucket: true,
+        };
+        crate::output::pin_json("put", &[put]);
     }
 }

@@ -325,4 +325,17 @@ unreadable        2         0  2026-01-11 10:00:00  transactions.batch  first/3 
         let nothing = FailureReport { runs: Vec::new(), dead_letters: Vec::new() };
         assert_eq!(nothing.to_string(), "no transaction of these runs failed\n\nthere is no dead letter\n");
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let classes = vec![ClassFailures { class: "rejected".into(), count: 1_050, first: vec![failed().into()] }];
+        let run = RunFailures {
+            run_id: "first".parse().unwrap(),
+            source: "s3://transactions/2026.csv".into(),
+            state: RunState::Complete,
+            classes,
+        };
+        let dead_letters = by_outcome(vec![letter(2, DeadLetterOutcome::Booked)]);
+        crate::output::pin_json("failures", &FailureReport { runs: vec![run], dead_letters });
+    }
 }

@@ -103,4 +103,17 @@ when (UTC)           who  what    run    why          details
         );
         assert_eq!(OperationList(Vec::new()).to_string(), "no operations yet\n");
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let operation = OperationRecord {
+            operator: "ada".into(),
+            action: "replay".into(),
+            run_id: Some("first".parse().unwrap()),
+            reason: Some("the model is back".into()),
+            details: Some(serde_json::json!({ "rows_selected": 70 })),
+            done_at: at("10:00:00"),
+        };
+        crate::output::pin_json("operations", &OperationList(vec![operation]));
+    }
 }

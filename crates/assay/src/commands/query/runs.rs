@@ -238,4 +238,11 @@ batch_20260111_100000_3f9a1c: not one\\nof 1000 rows is valid
         let shown = RunLine::new(live, ShownState::Loading, tally, Some(LiveCounts::example(200, 190)));
         assert_eq!((shown.rows_read, shown.source_text().as_str()), (190, "live:shop, 200 accepted"));
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let tally = Tally { predicted: 980, invalid: 15, failed: 3, duplicate: 2 };
+        let failed = Run { state: RunState::Failed, error: Some("no row is valid".into()), ..example() };
+        crate::output::pin_json("runs", &RunList(vec![RunLine::new(failed, ShownState::Failed, tally, None)]));
+    }
 }

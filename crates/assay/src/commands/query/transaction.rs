@@ -138,4 +138,10 @@ failed: rejected
 "
         );
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let found = TransactionReport { stored: vec![record().into()], failed: vec![failed().into()] };
+        crate::output::pin_json("transaction", &found);
+    }
 }

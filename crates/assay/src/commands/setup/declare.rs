@@ -6,9 +6,11 @@ use assay_queue::BrokerOptions;
 use assay_telemetry::{LogOptions, StartupOptions};
 use assay_transaction::Exit;
 use clap::Args;
+use serde::Serialize;
 use tracing::info;
 
 use crate::error::CommandError;
+use crate::output::print_json;
 
 /// RabbitMQ offers a retry that expired into a full queue again after 180 s.
 const ROOM_FOR: Duration = Duration::from_secs(200);
@@ -31,6 +33,9 @@ pub(crate) struct DeclareArguments {
     /// also after a program of an old version came back and opened the old way again.
     #[arg(long)]
     finish_upgrade: bool,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     broker: BrokerOptions,
     #[command(flatten)]
@@ -42,16 +47,50 @@ pub(crate) struct DeclareArguments {
 /// Declares queues and exchanges.
 pub(crate) async fn declare(arguments: &DeclareArguments) -> Result<Exit, CommandError> {
     let DeclareArguments { broker, startup, .. } = arguments;
-    if arguments.finish_upgrade {
-        let deleted = assay_queue::finish_upgrade(broker, startup.startup_timeout, ROOM_FOR).await?;
+    let deleted = if arguments.finish_upgrade {
+        Some(assay_queue::finish_upgrade(broker, startup.startup_timeout, ROOM_FOR).await?)
+    } else {
+        assay_queue::declare(broker, startup.startup_timeout).await?;
+        None
+    };
+    let declared = DeclareReport { declared: true, deleted_queues: deleted };
+    if arguments.json {
+        print_json(&declared)?;
+    } else {
+        declared.log();
+    }
+    Ok(Exit::Done)
+}
+
+/// What was declared and deleted.
+#[derive(Debug, Serialize)]
+struct DeclareReport {
+    declared: bool,
+    /// The delay queues of old versions, with --finish-upgrade.
+    deleted_queues: Option<Vec<String>>,
+}
+
+impl DeclareReport {
+    fn log(&self) {
+        let Some(deleted) = &self.deleted_queues else {
+            info!("queues and exchanges are declared");
+            return;
+        };
         info!("queues and exchanges are declared; transactions.batch takes chunks from assay.chunks only");
         match deleted.as_slice() {
             [] => info!("there were no delay queues of versions up to 0.1"),
             deleted => info!("deleted the delay queues of versions up to 0.1: {}", deleted.join(", ")),
         }
-    } else {
-        assay_queue::declare(broker, startup.startup_timeout).await?;
-        info!("queues and exchanges are declared");
     }
-    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_json_is_pinned() {
+        let deleted_queues = Some(vec!["transactions.batch.delay.1s".into()]);
+        crate::output::pin_json("declare", &DeclareReport { declared: true, deleted_queues });
+    }
 }

@@ -1,5 +1,6 @@
 //! `assay health`: checks the health of a program, for containers without another HTTP client.
 
+use std::fmt::{self, Display};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,13 +8,14 @@ use std::time::Duration;
 use assay_telemetry::{LogOptions, MetricsOptions};
 use assay_transaction::Exit;
 use clap::Args;
+use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
 use crate::error::CommandError;
-use crate::output::print_text;
+use crate::output::{one_line, print};
 
 /// The default path.
 const READY_PATH: &str = "/health/ready";
@@ -21,6 +23,8 @@ const READY_PATH: &str = "/health/ready";
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Bytes of a response that are read.
 const MAX_ANSWER_BYTES: u64 = 16 * 1024;
+/// Longest line of a response that is shown.
+const SHOWN_LINE: usize = 1_000;
 
 /// Check the health of a program, as a container does
 ///
@@ -36,6 +40,9 @@ pub(crate) struct HealthArguments {
     /// Exit 0 if METRICS_ADDR is not set, for an image whose programs may run without it
     #[arg(long, conflicts_with = "url")]
     if_shown: bool,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
     /// Where the program serves its health.
     #[command(flatten)]
     metrics: MetricsOptions,
@@ -57,17 +64,48 @@ pub(crate) async fn health(arguments: &HealthArguments) -> Result<Exit, CommandE
         }
     };
     let answered = timeout(TIMEOUT, get(&address, &path)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let answer = match answered {
-        Ok(answer) => answer,
-        Err(error) => {
-            print_text(&format_args!("no answer from {address}: {error}\n"))?;
-            return Ok(Exit::DependencyUnavailable);
+    let checked = HealthReport::new(&address, path, answered);
+    print(&checked, arguments.json)?;
+    Ok(if checked.is_healthy { Exit::Done } else { Exit::DependencyUnavailable })
+}
+
+/// The health of a program.
+#[derive(Debug, Serialize)]
+struct HealthReport {
+    address: String,
+    path: String,
+    is_healthy: bool,
+    /// Of the response; none without one.
+    status: Option<u16>,
+    /// The lines of the response, or why there is none.
+    said: Vec<String>,
+}
+
+impl HealthReport {
+    fn new(address: &str, path: String, answered: io::Result<String>) -> Self {
+        let (status, said) = match answered {
+            Err(error) => (None, format!("no answer from {address}: {error}")),
+            Ok(answer) => {
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+                let status = head.split(' ').nth(1).unwrap_or("no status");
+                let said = if body.trim().is_empty() { status } else { body.trim_end() };
+                (status.parse().ok(), said.to_owned())
+            }
+        };
+        Self {
+            address: address.to_owned(),
+            path,
+            is_healthy: status.is_some_and(|status| (200..300).contains(&status)),
+            status,
+            said: said.lines().map(|line| one_line(line, SHOWN_LINE)).collect(),
         }
-    };
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    let status = head.split(' ').nth(1).unwrap_or("no status");
-    print_text(&format_args!("{}\n", if body.trim().is_empty() { status } else { body.trim_end() }))?;
-    Ok(if status.starts_with('2') { Exit::Done } else { Exit::DependencyUnavailable })
+    }
+}
+
+impl Display for HealthReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.said.iter().try_for_each(|line| writeln!(out, "{line}"))
+    }
 }
 
 /// The address and path of a URL.
@@ -120,5 +158,17 @@ mod tests {
         );
         assert_eq!(address_and_path("http://[::1]/").unwrap(), ("[::1]:80".to_owned(), "/".to_owned()));
         assert!(address_and_path("https://ml-api/health").unwrap_err().to_string().contains("only http://"));
+    }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let answer = "HTTP/1.0 503 Service Unavailable\r\n\r\nrabbitmq: connection lost\n".to_owned();
+        let report = HealthReport::new("127.0.0.1:9464", READY_PATH.to_owned(), Ok(answer));
+        crate::output::pin_json("health", &report);
+        assert_eq!(report.to_string(), "rabbitmq: connection lost\n");
+        let ok = HealthReport::new("x", "/".to_owned(), Ok("HTTP/1.0 204 No Content\r\n\r\n".to_owned()));
+        assert!(ok.is_healthy && ok.to_string() == "204\n");
+        let none = HealthReport::new("x", "/".to_owned(), Err(io::ErrorKind::TimedOut.into()));
+        assert!(!none.is_healthy && none.to_string().starts_with("no answer from x: "));
     }
 }

@@ -2,15 +2,20 @@
 
 use assay_store::{DatabaseOptions, MigrationReport};
 use assay_telemetry::{LogOptions, StartupOptions};
-use assay_transaction::Exit;
+use assay_transaction::{Exit, IdScheme};
 use clap::Args;
+use serde::Serialize;
 use tracing::info;
 
 use crate::error::CommandError;
+use crate::output::print_json;
 
 /// Create or update the tables of a database; safe to repeat
 #[derive(Debug, Args)]
 pub(crate) struct MigrateArguments {
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     database: DatabaseOptions,
     #[command(flatten)]
@@ -23,6 +28,10 @@ pub(crate) struct MigrateArguments {
 pub(crate) async fn migrate(arguments: &MigrateArguments) -> Result<Exit, CommandError> {
     let migrated = assay_store::migrate(&arguments.database, arguments.startup.startup_timeout).await?;
     let MigrationReport { applied, version, ids } = migrated;
+    if arguments.json {
+        print_json(&MigrateResult { applied, version, ids })?;
+        return Ok(Exit::Done);
+    }
     match applied {
         0 => info!("the database is up to date, at version {version}; its ids follow scheme {ids}"),
         applied => {
@@ -30,4 +39,22 @@ pub(crate) async fn migrate(arguments: &MigrateArguments) -> Result<Exit, Comman
         }
     }
     Ok(Exit::Done)
+}
+
+/// The state of the tables.
+#[derive(Debug, Serialize)]
+struct MigrateResult {
+    applied: usize,
+    version: i64,
+    ids: IdScheme,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_json_is_pinned() {
+        crate::output::pin_json("migrate", &MigrateResult { applied: 2, version: 9, ids: IdScheme::V8 });
+    }
 }

@@ -7,9 +7,10 @@ use assay_source::{BucketNotification, S3Options, SourceUrl, Sources};
 use assay_telemetry::{LogOptions, StartupOptions};
 use assay_transaction::Exit;
 use clap::Args;
+use serde::Serialize;
 
 use crate::error::CommandError;
-use crate::output::{counted, print_text};
+use crate::output::{counted, print};
 
 /// Enable notifications of new objects, so that `loader watch` loads each one at once
 ///
@@ -32,6 +33,9 @@ pub(crate) struct WatchSetupArguments {
     /// Remove the rule
     #[arg(long)]
     remove: bool,
+    /// Print the result as JSON, on stdout
+    #[arg(long)]
+    json: bool,
     /// Exchange (topic, durable) that the S3 server publishes events to, prefixed with QUEUE_PREFIX
     #[arg(long, env = "EVENTS_EXCHANGE", default_value = "assay.events", value_name = "NAME")]
     events_exchange: String,
@@ -69,11 +73,7 @@ pub(crate) async fn watch_setup(arguments: &WatchSetupArguments) -> Result<Exit,
     let place = format!("s3://{bucket}/{prefix}");
     if arguments.remove {
         let (removed, others) = sources.stop_notifying(bucket, prefix, arn).await?;
-        let removed = match removed {
-            0 => format!("{place} has no rule of `assay watch-setup`"),
-            _ => format!("{place} no longer sends events of new objects"),
-        };
-        print_text(&format!("{removed}; {} kept\n", counted(others as u64, "other rule is", "other rules are")))?;
+        print(&WatchRemovalReport { place, removed, other_rules: others }, arguments.json)?;
         return Ok(Exit::Done);
     }
     // The exchange first, as events without one are lost.
@@ -84,24 +84,50 @@ pub(crate) async fn watch_setup(arguments: &WatchSetupArguments) -> Result<Exit,
         None
     };
     let notified = sources.notify(bucket, prefix, arn).await?;
-    print_text(&WatchSetupReport { place, notified, exchange })?;
+    let BucketNotification { arn, was_there, others } = notified;
+    print(&WatchSetupReport { place, arn, was_there, other_rules: others, exchange }, arguments.json)?;
     Ok(Exit::Done)
 }
 
+/// What was removed.
+#[derive(Debug, Serialize)]
+struct WatchRemovalReport {
+    place: String,
+    removed: usize,
+    other_rules: usize,
+}
+
+impl Display for WatchRemovalReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, removed, other_rules } = self;
+        match removed {
+            0 => write!(out, "{place} has no rule of `assay watch-setup`")?,
+            _ => write!(out, "{place} no longer sends events of new objects")?,
+        }
+        writeln!(out, "; {} kept", kept(*other_rules))
+    }
+}
+
 /// What was set, and what to do next.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 struct WatchSetupReport {
     place: String,
-    notified: BucketNotification,
+    arn: String,
+    was_there: bool,
+    other_rules: usize,
+    /// The declared exchange; none if AMQP_URL is not set.
     exchange: Option<String>,
+}
+
+fn kept(other_rules: usize) -> String {
+    counted(other_rules as u64, "other rule is", "other rules are")
 }
 
 impl Display for WatchSetupReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, notified: BucketNotification { arn, was_there, others }, exchange } = self;
+        let Self { place, arn, was_there, other_rules, exchange } = self;
         let sends = if *was_there { "sends" } else { "now sends" };
-        let others = counted(*others as u64, "other rule is", "other rules are");
-        writeln!(out, "{place} {sends} events of new objects to {arn}; {others} kept")?;
+        writeln!(out, "{place} {sends} events of new objects to {arn}; {} kept", kept(*other_rules))?;
         if arn.starts_with("arn:aws:") {
             return writeln!(out, "next: loader watch {place}, with SQS_QUEUE_URL");
         }
@@ -132,5 +158,22 @@ mod tests {
         for wrong in ["", "drops", "s3://", "s3:///a", "/tmp/a", "https://drops/a"] {
             assert!(parse_bucket_prefix(wrong).unwrap_err().contains("expected s3://bucket"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let place = || "s3://drops/2026/".to_owned();
+        let set = WatchSetupReport {
+            place: place(),
+            arn: "arn:rustfs:sqs:us-east-1:primary:amqp".into(),
+            was_there: false,
+            other_rules: 1,
+            exchange: Some("assay.events".into()),
+        };
+        crate::output::pin_json("watch-setup", &set);
+        crate::output::pin_json(
+            "watch-setup --remove",
+            &WatchRemovalReport { place: place(), removed: 1, other_rules: 1 },
+        );
     }
 }

@@ -233,4 +233,10 @@ replay 2 of run first
         assert_eq!(details, json!({ "rows_selected": 3, "classes": ["rejected"], "rows": [[1, 10]] }));
         assert_eq!(plan(&[("rejected", 3)]).details(&FailedRowSelection::default()), json!({ "rows_selected": 3 }));
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let exchanged = ReplayCounts { is_new: false, stored: 1_060, failed: 8, gone: 2 };
+        crate::output::pin_json("replay", &report(Some((exchanged, 0))));
+    }
 }

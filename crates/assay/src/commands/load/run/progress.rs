@@ -2,13 +2,15 @@
 
 use std::convert::Infallible;
 use std::io::{IsTerminal as _, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use assay_telemetry::{LogFormat, LogOptions, init_logs_to};
+use assay_loader::RemainingTime;
+use assay_telemetry::{ColorOption, LogFormat, LogOptions, init_logs_to};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tracing::level_filters::LevelFilter;
 
 use crate::local::StageCounters;
-use crate::output::{counted, grouped, human_duration, per_second};
+use crate::output::{human_duration, with_separators};
 
 /// Interval of redrawing.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
@@ -20,30 +22,32 @@ pub(crate) struct ProgressDisplay(Option<ProgressBars>);
 #[derive(Debug, Clone)]
 struct ProgressBars {
     all: MultiProgress,
-    read: ProgressBar,
-    scored: ProgressBar,
-    stored: ProgressBar,
+    read: StageBar,
+    scored: StageBar,
+    stored: StageBar,
 }
 
 impl ProgressDisplay {
     /// Draws if stderr is a terminal and logs are text. The bars replace log lines of level `info`; other lines are written
     /// above them.
-    pub(crate) fn new(log: &LogOptions) -> Self {
+    pub(crate) fn new(log: &LogOptions, color: ColorOption) -> Self {
         if !std::io::stderr().is_terminal() || log.log_format != LogFormat::Text || log.log_level != "info" {
             return Self(None);
         }
-        let bars = ProgressBars::new();
+        let bars = ProgressBars::new(color.is_on(true));
         let all = bars.all.clone();
-        let log = LogOptions { log_level: "warn".to_owned(), ..log.clone() };
-        init_logs_to(&log, move || AboveBars(all.clone()));
+        // The program says why, once it begins.
+        if init_logs_to(log, LevelFilter::WARN, move || AboveBars(all.clone())).is_err() {
+            return Self(None);
+        }
         Self(Some(bars))
     }
 
     /// Redraws until it is dropped.
-    pub(crate) async fn follow(self, progress: StageCounters) -> Infallible {
+    pub(crate) async fn follow(mut self, progress: StageCounters) -> Infallible {
         loop {
-            if let Some(bars) = &self.0 {
-                bars.show(&progress);
+            if let Some(bars) = &mut self.0 {
+                bars.show(&progress, Instant::now());
             }
             tokio::time::sleep(REDRAW_INTERVAL).await;
         }
@@ -59,49 +63,86 @@ impl ProgressDisplay {
 }
 
 impl ProgressBars {
-    fn new() -> Self {
-        let style = ProgressStyle::with_template("{prefix:>9} {wide_bar:.cyan} {percent:>3} %  {msg}")
+    fn new(is_colored: bool) -> Self {
+        let bar = if is_colored { "{wide_bar:.cyan}" } else { "{wide_bar}" };
+        let style = ProgressStyle::with_template(&format!("{{prefix:>9}} {bar} {{percent:>3}} %  {{msg}}"))
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let all = MultiProgress::new();
-        let bar = |prefix| all.add(ProgressBar::new(1).with_style(style.clone()).with_prefix(prefix));
+        let bar = |prefix| StageBar::new(all.add(ProgressBar::new(1).with_style(style.clone()).with_prefix(prefix)));
         Self { read: bar("read"), scored: bar("scored"), stored: bar("stored"), all }
     }
 
     /// Reading is measured in bytes, as the number of rows is not known before the end; the other bars in the estimated rows of
-    /// the source.
-    fn show(&self, StageCounters { load, predict, write }: &StageCounters) {
-        let (bytes, bytes_read, rows_read) = (load.source_bytes(), load.bytes_read(), load.rows_read());
-        if bytes_read == 0 {
+    /// the source. Rates are those of this process, so a resumed load does not count what an earlier one did.
+    fn show(&mut self, StageCounters { load, predict, write }: &StageCounters, now: Instant) {
+        let Some(rows) = load.estimated_rows().or_else(|| (load.bytes_read() > 0).then(|| load.rows_read())) else {
             return;
-        }
-        let rows = u128::from(rows_read) * u128::from(bytes) / u128::from(bytes_read);
-        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
-        let elapsed = self.read.elapsed();
-        let show = |bar: &ProgressBar, length: u64, position: u64, count: u64| {
-            bar.set_length(length);
-            bar.set_position(position);
-            bar.set_message(message(count, per_second(count, elapsed), left(elapsed, position, length)));
         };
-        let scored = predict.scored() + predict.failed();
-        show(&self.read, bytes, bytes_read, rows_read);
-        show(&self.scored, rows, scored + load.rows_invalid(), scored);
-        show(&self.stored, rows, write.rows(), write.rows());
+        let before = load.rows_before();
+        let read = Stage {
+            rows: load.rows_read().saturating_sub(before),
+            position: load.bytes_read(),
+            length: load.source_bytes(),
+        };
+        self.read.show(&read, load.bytes_read().saturating_sub(load.bytes_before()), now);
+        let stored_before = before + load.rows_skipped();
+        let answered = predict.scored() + predict.failed();
+        // Rows that are invalid are not sent on.
+        let done = answered + load.rows_invalid();
+        self.scored.show(&Stage { rows: answered, position: stored_before + done, length: rows }, done, now);
+        let written = write.rows();
+        self.stored.show(&Stage { rows: written, position: stored_before + written, length: rows }, written, now);
     }
 }
 
-/// The text behind a bar.
-fn message(count: u64, rate: u64, left: Option<u64>) -> String {
-    let left = left.map(|seconds| format!(", {} left", human_duration(seconds))).unwrap_or_default();
-    format!("{}, {}/s{left}", counted(count, "row", "rows"), grouped(rate))
+/// What a stage has done of its work, in the unit of its bar.
+struct Stage {
+    /// Rows that this process did.
+    rows: u64,
+    position: u64,
+    length: u64,
 }
 
-/// Estimated seconds left; none before one per cent is done.
-fn left(elapsed: Duration, position: u64, length: u64) -> Option<u64> {
-    let (done, rest) = (u128::from(position), u128::from(length.saturating_sub(position)));
-    if done == 0 || done * 100 < u128::from(length) || rest == 0 {
-        return None;
+/// The bar of a stage.
+#[derive(Debug, Clone)]
+struct StageBar {
+    bar: ProgressBar,
+    rate: RemainingTime,
+    remaining: RemainingTime,
+}
+
+impl StageBar {
+    fn new(bar: ProgressBar) -> Self {
+        Self { bar, rate: RemainingTime::default(), remaining: RemainingTime::default() }
     }
-    u64::try_from((elapsed.as_millis() * rest / done).div_ceil(1_000)).ok()
+
+    /// Shows a stage, of which this process did so much.
+    fn show(&mut self, Stage { rows, position, length }: &Stage, done: u64, now: Instant) {
+        let rest = length.saturating_sub(*position);
+        // The rate of a stage that is done stays as it was.
+        if rest > 0 {
+            self.rate.observe(now, *rows);
+            self.remaining.observe(now, done);
+        }
+        self.bar.set_length(*length);
+        self.bar.set_position(*position);
+        let left = if rest == 0 { String::new() } else { left_text(self.remaining.left(now, rest)) };
+        self.bar.set_message(format!("{}{left}", done_text(*rows, self.rate.per_second())));
+    }
+}
+
+/// `365,000 rows, 30,878/s`.
+fn done_text(count: u64, rate: Option<u64>) -> String {
+    let rate = rate.map(|rate| format!(", {}/s", with_separators(rate))).unwrap_or_default();
+    format!("{} {}{rate}", with_separators(count), if count == 1 { "row" } else { "rows" })
+}
+
+/// `, 36 s left`.
+fn left_text(left: Option<Duration>) -> String {
+    match left {
+        Some(left) => format!(", {} left", human_duration(left.as_secs())),
+        None => ", time left not known".to_owned(),
+    }
 }
 
 /// Writes log lines without tearing the bars.
@@ -123,11 +164,9 @@ mod tests {
 
     #[test]
     fn a_bar_shows_count_rate_and_time_left() {
-        let elapsed = Duration::from_secs(12);
-        assert_eq!(message(365_000, 30_878, left(elapsed, 25, 100)), "365,000 rows, 30,878/s, 36 s left");
-        assert_eq!(message(1, 1, None), "1 row, 1/s");
-        for (position, length) in [(0, 100), (1, 1_000), (100, 100), (0, 0)] {
-            assert_eq!(left(elapsed, position, length), None, "{position} of {length}");
-        }
+        assert_eq!(done_text(365_000, Some(30_878)), "365,000 rows, 30,878/s");
+        assert_eq!(done_text(1, None), "1 row");
+        assert_eq!(left_text(Some(Duration::from_secs(36))), ", 36 s left");
+        assert_eq!(left_text(None), ", time left not known");
     }
 }

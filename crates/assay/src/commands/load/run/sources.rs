@@ -171,4 +171,12 @@ took 20.0 s, 50,000 rows a second
         assert_eq!(several.to_string(), expected);
         assert!(several.check().is_ok());
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let loaded = SourceLine::Loaded(Box::new(example()));
+        let broken = SourceLine::Broken { source: "s3://transactions/none.csv".into(), error: "no such object".into() };
+        let several = SourcesSummary::new(vec![loaded, broken], Duration::from_secs(20));
+        crate::output::pin_json("run SEVERAL", &several);
+    }
 }

@@ -269,4 +269,9 @@ took 20.0 s, 49,900 rows a second
         let broken = RunSummary { rows_read: 1_000_001, ..example() };
         assert!(broken.check().unwrap_err().to_string().contains("1000001 rows were read, but 1000000"));
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        crate::output::pin_json("run", &SingleSource::new(&example()));
+    }
 }

@@ -20,7 +20,7 @@ use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueProbe;
 use crate::commands::ledger::run_argument::resolve_run;
 use crate::error::CommandError;
-use crate::output::{FieldList, counted, grouped, one_line, print, print_json, print_text, ranges};
+use crate::output::{FieldList, Tone, counted, grouped, one_line, print, print_json, print_text, ranges, toned};
 
 /// Verify that every row of a run has exactly one outcome
 ///
@@ -220,13 +220,13 @@ impl AuditFinding {
 impl fmt::Display for AuditFinding {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { predicted, invalid, failed, duplicate } = self.tally;
-        let result = match (self.holds, self.is_finished) {
-            (true, false) if self.chunks_stranded > 0 => "not finished; CHUNKS ARE LOST",
-            (true, true) => "audit passed",
-            (true, false) => "not finished; audit passed for the recorded rows",
-            (false, _) => "AUDIT FAILED",
+        let (tone, result) = match (self.holds, self.is_finished) {
+            (true, false) if self.chunks_stranded > 0 => (Tone::Bad, "not finished; CHUNKS ARE LOST"),
+            (true, true) => (Tone::Good, "audit passed"),
+            (true, false) => (Tone::Open, "not finished; audit passed for the recorded rows"),
+            (false, _) => (Tone::Bad, "AUDIT FAILED"),
         };
-        writeln!(out, "run {} ({}): {result}", self.run_id, self.state)?;
+        writeln!(out, "run {} ({}): {}", self.run_id, self.state, toned(tone, result))?;
         let mut fields = FieldList::default();
         fields.add("source", one_line(&self.source, 200));
         let outcomes = format!(
@@ -420,5 +420,11 @@ run batch_20260111_100000_3f9a1c (loading): not finished; audit passed for the r
             "{text}"
         );
         assert_eq!(lost.exit(), Exit::FailedRows);
+    }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let audit = Audit { missing: vec![(7, 9)], chunks_missing: 3, chunks_recorded: 7, unpredicted: 1, ..whole() };
+        crate::output::pin_json("audit", &AuditFinding::from(audit));
     }
 }

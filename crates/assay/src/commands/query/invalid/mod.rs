@@ -197,4 +197,17 @@ row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `411111*
 "
         );
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let record = InvalidRecord {
+            run_id: example().run_id,
+            row: 4_711,
+            line: 4_713,
+            reason: "amount_format".into(),
+            message: "`amount` is not a decimal number: `1,2,3`".into(),
+            raw: b"7;CB 4111111111111111;1,2,3".to_vec(),
+        };
+        crate::output::pin_json("invalid", &[InvalidRowLine::new(&record, &example())]);
+    }
 }

@@ -406,4 +406,19 @@ failed: rejected
         let json = serde_json::to_value(ShownOutcome::NeverRead { why: String::new() }).unwrap();
         assert_eq!(json["outcome"], "never_read");
     }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let failure = EarlierFailure {
+            replay: 2,
+            class: "rejected".into(),
+            reason: "HTTP status 422".into(),
+            attempts: 8,
+            replayed_at: at("10:00:00"),
+        };
+        let predicted = ShownOutcome::Predicted { transaction: Box::new(record().into()) };
+        crate::output::pin_json("row", &row_report(predicted, vec![failure.into()]));
+        let failed = ShownOutcome::Failed(Box::new(failed().into()));
+        crate::output::pin_json("row failed", &row_report(failed, Vec::new()));
+    }
 }

@@ -15,7 +15,8 @@ use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueSnapshot;
 use crate::commands::ledger::state::ShownState;
 use crate::output::{
-    FieldList, Table, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, unmasked_line,
+    FieldList, Table, Tone, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, toned,
+    unmasked_line,
 };
 
 /// Longest text from outside that is shown.
@@ -219,10 +220,10 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "run {}: {}", self.run_id, self.state)?;
+        writeln!(out, "run {}: {}", self.run_id, toned(self.state.tone(), self.state.as_str()))?;
         write!(out, "{}\n{}\n", self.head(), self.stages())?;
         if !self.in_the_way.is_empty() {
-            writeln!(out, "in the way:")?;
+            writeln!(out, "{}", toned(Tone::Bad, "in the way:"))?;
             for line in &self.in_the_way {
                 writeln!(out, "  {line}")?;
             }
@@ -391,5 +392,25 @@ replay  began (UTC)          selected  stored  failed again  gone  by
             (&json["outcome"]["failed_by_class"]["rejected"], &json["outcome"]["predicted"]),
             (&3.into(), &479_000.into())
         );
+    }
+
+    #[test]
+    fn its_json_is_pinned() {
+        let operation = OperationRecord {
+            operator: "ada".into(),
+            action: "replay".into(),
+            run_id: None,
+            reason: None,
+            details: Some(serde_json::json!({ "rows_selected": 70 })),
+            done_at: at("11:00:00"),
+        };
+        let exchanged = ReplayCounts { is_new: false, stored: 60, failed: 8, gone: 2 };
+        let status = Status {
+            in_the_way: vec!["no writer consumes predictions.batch: start one".into()],
+            replays: vec![ReplayProgress::new(1, &operation, 1, exchanged)],
+            dead_letters: DeadLetterCounts { by_outcome: [("booked", 2), ("unreadable", 1)].into(), blocking: 1 },
+            ..loading()
+        };
+        crate::output::pin_json("status", &status);
     }
 }

@@ -1,5 +1,6 @@
 //! The form of the features file: TOML, strict. An unknown key, an unknown source or a wrong default is refused with its position.
 
+use assay_transaction::place_in_text;
 use serde::{Deserialize, Deserializer};
 
 use super::answer::AnswerSpec;
@@ -21,12 +22,9 @@ pub(super) struct FeaturesFile {
 /// Parses a file; the error is one line that begins with the position.
 pub(super) fn parse(text: &str) -> Result<FeaturesFile, String> {
     toml::from_str(text).map_err(|error| {
-        let offset = error.span().map_or(0, |span| span.start);
-        let before = text.get(..offset).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let place = place_in_text(text, error.span().map_or(0, |span| span.start));
         let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        format!(", line {line}, column {column}: {what}")
+        format!(", {place}: {what}")
     })
 }
 
