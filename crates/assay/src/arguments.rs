@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::change::cancel::CancelArguments;
+use crate::commands::change::erase::EraseArguments;
+use crate::commands::change::purge::PurgeArguments;
 use crate::commands::change::remove::RemoveArguments;
 use crate::commands::change::repair::RepairArguments;
 use crate::commands::change::replay::ReplayArguments;
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Repair(Box<RepairArguments>),
     Cancel(CancelArguments),
     Remove(RemoveArguments),
+    Purge(PurgeArguments),
+    Erase(EraseArguments),
     Operations(OperationsArguments),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),

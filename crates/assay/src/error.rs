@@ -66,6 +66,21 @@ pub(crate) enum CommandError {
     RunRemoved(RunId, &'static str),
     #[error("stopped before all of run {0} was removed: `assay remove {0}` resumes")]
     RemovalStopped(RunId),
+    #[error("stopped before everything was purged: the same command takes the rest")]
+    PurgeStopped,
+    #[error("stopped before everything was erased: the same command with the same list takes the rest")]
+    ErasureStopped,
+    #[error("--before must be in the past")]
+    NotInThePast,
+    // Without the name of the file, which may be an id by mistake.
+    #[error(
+        "cannot read the list ({0}): name a file of ids, one a line, or - for stdin; ids are not taken as arguments, as they would stay in the history of the shell"
+    )]
+    List(std::io::Error),
+    #[error("line {line} of the list {what}")]
+    ListLine { line: u64, what: &'static str },
+    #[error("the list has more than {0} lines: split it")]
+    LongList(usize),
     #[error(
         "run {0} was loaded through a broker: set AMQP_URL to send its rows to that fleet, or ML_API_URL to score them in this process"
     )]
@@ -116,6 +131,8 @@ impl Failure for CommandError {
             | Self::ReplayTimeout { .. }
             | Self::RepairStopped(_)
             | Self::RemovalStopped(_)
+            | Self::PurgeStopped
+            | Self::ErasureStopped
             | Self::RepairTimeout { .. } => Exit::DependencyUnavailable,
             Self::RowAccounting { .. } => Exit::FailedRows,
             Self::NoHealthTarget(_)
@@ -123,6 +140,10 @@ impl Failure for CommandError {
             | Self::Output { .. }
             | Self::Wire(_)
             | Self::NoDatabase
+            | Self::NotInThePast
+            | Self::List(_)
+            | Self::ListLine { .. }
+            | Self::LongList(_)
             | Self::NoRun(_)
             | Self::NoTransaction(_)
             | Self::Unconfirmed { .. }

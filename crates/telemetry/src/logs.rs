@@ -8,7 +8,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 
-use assay_transaction::{RunId, escaped, is_unprintable, mask_card_numbers};
+use assay_transaction::{RunId, escaped, escaped_json, mask_card_numbers};
 use clap::{Args, ValueEnum};
 use tracing::{Event, Span, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -148,16 +148,7 @@ where
             }
         }
         // Outside of strings, only the line end is unseen.
-        for character in line.trim_end().chars() {
-            if is_unprintable(character) {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            } else {
-                writer.write_char(character)?;
-            }
-        }
-        writeln!(writer)
+        writeln!(writer, "{}", escaped_json(line.trim_end()))
     }
 }
 

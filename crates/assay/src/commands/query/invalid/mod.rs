@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(
             InvalidRowLine::new(&record, &example()).to_string(),
             "\
-row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `411111******1111x`
-    7;CB 411111******1111;\"two\\nlines\"
+row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `************1111x`
+    7;CB ************1111;\"two\\nlines\"
 "
         );
     }

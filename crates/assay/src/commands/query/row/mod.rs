@@ -305,7 +305,7 @@ mod tests {
             row_report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
         assert!(
             report.to_string().ends_with(
-                "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \
+                "  failed before   rejected, after 8 attempts: HTTP status 422: ************1111; replay 2, \
                  2026-01-11 10:00:00 UTC\n"
             ),
             "{report}"
@@ -336,13 +336,13 @@ row 4,711 of run second, the latest run of that source
 predicted: fraud, score 0.9700, by model demo-1
   transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
   external id     4711
-  description     CB 411111******1111 EDF
+  description     CB ************1111 EDF
   amount          -952.40
   timestamp       2023-11-28 06:35:12 UTC
   merchant        EDF
   operation type  refund
   side            debit
-  card            411111******1111
+  card            ************1111
   scored at       2026-01-11 10:00:01 UTC
   stored at       2026-01-11 10:00:02 UTC
 "
@@ -364,7 +364,7 @@ predicted: fraud, score 0.9700, by model demo-1
 invalid: amount_scale
   rule      `amount` has more than 4 decimals: `1.00001`
   line      4,713
-  raw text  7;411111******1111;1.00001
+  raw text  7;************1111;1.00001
 "
         ));
     }
@@ -379,7 +379,7 @@ failed: rejected
   replayable      yes: assay replay first --rows 7
   transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
   external id     4711
-  description     CB 411111******1111 EDF
+  description     CB ************1111 EDF
   amount          -952.40
   timestamp       2023-11-28 06:35:12 UTC
   operation type  refund

@@ -360,6 +360,7 @@ transactions.batch    1,200          2
     #[test]
     fn replays_are_list_counts() {
         let operation = OperationRecord {
+            id: 7,
             operator: "ada".into(),
             action: "replay".into(),
             run_id: None,
