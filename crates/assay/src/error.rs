@@ -60,6 +60,10 @@ pub(crate) enum CommandError {
     Unfinished(RunId),
     #[error("chunks of run {0} are missing: publish them with `assay repair {0}`, then remove it")]
     Incomplete(RunId),
+    #[error(
+        "what run {0} replaced was purged, so it cannot be removed: `assay erase` takes its transactions by their ids"
+    )]
+    NothingToRestore(RunId),
     #[error("the removal of run {0} is not finished: resume it with `assay remove {0}` first")]
     OtherRemoval(RunId),
     #[error("run {0} was removed and cannot be {1}; its source can be loaded again")]
@@ -70,6 +74,8 @@ pub(crate) enum CommandError {
     PurgeStopped,
     #[error("stopped before everything was erased: the same command with the same list takes the rest")]
     ErasureStopped,
+    #[error("the content of row {0} was removed, purged or erased: it cannot be compared with its source")]
+    RowGone(u64),
     #[error("--before must be in the past")]
     NotInThePast,
     // Without the name of the file, which may be an id by mistake.
@@ -140,6 +146,7 @@ impl Failure for CommandError {
             | Self::Output { .. }
             | Self::Wire(_)
             | Self::NoDatabase
+            | Self::RowGone(_)
             | Self::NotInThePast
             | Self::List(_)
             | Self::ListLine { .. }
@@ -152,6 +159,7 @@ impl Failure for CommandError {
             | Self::Unfinished(_)
             | Self::Incomplete(_)
             | Self::OtherRemoval(_)
+            | Self::NothingToRestore(_)
             | Self::RunRemoved(..)
             | Self::NoFleet(_)
             | Self::FleetRuns { .. }

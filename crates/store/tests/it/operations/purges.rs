@@ -1,7 +1,8 @@
 //! A purge takes what is old, and no more; the law holds after each of its steps.
 
 use assay_store::{
-    DeadLetter, DeadLetterOutcome, IdConflict, PurgeCounts, PurgeKind, PurgePosition, ReplayCounts, RowOutcome, Store,
+    DeadLetter, DeadLetterOutcome, IdConflict, PurgeCounts, PurgeKind, PurgePosition, RemovalStart, ReplayCounts,
+    RowOutcome, Store,
 };
 use assay_transaction::{Tally, TimeZone, Timestamp};
 
@@ -12,7 +13,7 @@ on_both! {
     rows_of_old_runs_become_tombstones,
     a_purge_works_in_steps,
     old_letters_lose_their_bodies,
-    old_history_is_deleted,
+    old_history_is_emptied,
     names_of_old_live_messages_are_deleted,
     old_refusals_are_forgotten,
 }
@@ -139,7 +140,7 @@ async fn old_letters_lose_their_bodies(database: &Database) {
     assert_eq!(database.texts(left).await, ["booked0", "unreadable6", "known6"]);
 }
 
-async fn old_history_is_deleted(database: &Database) {
+async fn old_history_is_emptied(database: &Database) {
     let store = &*database.store;
     for (name, amount) in [("a", "1"), ("b", "2"), ("c", "3")] {
         begin(store, name).await;
@@ -150,9 +151,15 @@ async fn old_history_is_deleted(database: &Database) {
         .execute(&format!("UPDATE transaction_history SET replaced_at = '{OLD}' WHERE replaced_by_run = 'b'"))
         .await;
     assert_eq!(purge(store, PurgeKind::History).await.1.rows, 1);
-    assert_eq!(database.texts("SELECT replaced_by_run FROM transaction_history").await, ["c"]);
-    // What replaced it can still be removed; the law holds, and the content stays.
-    crate::operations::removals::remove(store, "b", &["a", "b", "c"]).await;
+    let left = "SELECT replaced_by_run || CAST(\"transaction\" AS text) || coalesce(CAST(prediction AS text), '-') \
+        FROM transaction_history WHERE replaced_by_run = 'b'";
+    assert_eq!(database.texts(left).await, ["b{}-"]);
+    // What replaced it cannot be removed any more, as nothing could be restored. All others can.
+    let begun = store.begin_removal(&run_id("b"), &audit_context()).await.unwrap();
+    assert!(matches!(begun, RemovalStart::Purged(_)), "{begun:?}");
+    crate::operations::removals::remove(store, "c", &["a", "b", "c"]).await;
+    let amount = "SELECT CAST(CAST(CAST(amount AS numeric) AS bigint) AS text) FROM transactions";
+    assert_eq!(database.texts(amount).await, ["2"]);
 }
 
 async fn names_of_old_live_messages_are_deleted(database: &Database) {

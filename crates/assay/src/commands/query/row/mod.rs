@@ -9,7 +9,7 @@ use std::fmt;
 
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, Sources};
-use assay_store::{EarlierFailure, InvalidRecord, RowOutcome, Store};
+use assay_store::{EarlierFailure, FailedRecord, InvalidRecord, OperationRecord, RowOutcome, Store};
 use assay_transaction::{Exit, FailureClass, Run, RunId, RunRemoval, mask_card_numbers};
 use clap::Args;
 use serde::Serialize;
@@ -21,6 +21,7 @@ use crate::commands::change::remove::describe_removal;
 use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::queues::{QueueProbe, QueueSnapshot};
 use crate::commands::ledger::run_argument::resolve_run;
+use crate::commands::ledger::tombstones::describe_operation;
 use crate::commands::ledger::transactions::{FailedTransactionView, StoredTransactionView};
 use crate::error::CommandError;
 use crate::output::{FieldList, counted, grouped, moment, one_line, print};
@@ -74,6 +75,9 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
         return Err(CommandError::RunRemoved(run.run_id, "compared with its source"));
     }
     let recorded = store.row(&run.run_id, arguments.row).await?;
+    if arguments.source && matches!(&recorded, RowOutcome::Failed(record) if class_of(record).is_tombstone()) {
+        return Err(CommandError::RowGone(arguments.row));
+    }
     let comparison = if arguments.source {
         let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.ledger.startup.startup_timeout);
         Some(comparison::compare_with_source(&sources, &run, arguments.row, &recorded, startup).await?)
@@ -107,8 +111,19 @@ async fn outcome(
     Ok(match recorded {
         RowOutcome::Predicted(record) => ShownOutcome::Predicted { transaction: Box::new((*record).into()) },
         RowOutcome::Invalid(record) => ShownOutcome::invalid(&record, run),
-        RowOutcome::Failed(record) if record.class == FailureClass::Removed.code() => {
+        RowOutcome::Failed(record) if class_of(&record) == FailureClass::Removed => {
             ShownOutcome::Removed { removal: run.removal.clone() }
+        }
+        RowOutcome::Failed(record) if class_of(&record).is_tombstone() => {
+            let operation = match record.operation {
+                Some(operation) => store.operation(operation).await?.map(Box::new),
+                None => None,
+            };
+            if class_of(&record) == FailureClass::Purged {
+                ShownOutcome::Purged { was: record.reason, operation }
+            } else {
+                ShownOutcome::Erased { operation }
+            }
         }
         RowOutcome::Failed(record) => ShownOutcome::Failed(Box::new(record.into())),
         RowOutcome::Duplicate { of, transaction_id } => {
@@ -126,6 +141,10 @@ async fn outcome(
             }
         },
     })
+}
+
+fn class_of(record: &FailedRecord) -> FailureClass {
+    FailureClass::from(record.class.as_str())
 }
 
 /// What became of a row.
@@ -162,6 +181,16 @@ enum ShownOutcome {
     /// Its content was deleted, with that of the run or alone.
     Removed {
         removal: Option<RunRemoval>,
+    },
+    /// Its content was deleted, as it was old.
+    Purged {
+        /// Says what it was.
+        was: String,
+        operation: Option<Box<OperationRecord>>,
+    },
+    /// Its content was deleted, as its id was erased.
+    Erased {
+        operation: Option<Box<OperationRecord>>,
     },
     Duplicate {
         transaction_id: Uuid,
@@ -243,6 +272,15 @@ impl fmt::Display for RowReport {
                 let why = removal.as_ref().map_or_else(|| "removed".to_owned(), describe_removal);
                 writeln!(out, "{why}\nits content was deleted, and it cannot be replayed")?;
             }
+            ShownOutcome::Purged { was, operation } => {
+                let by = operation.as_deref().map(describe_operation).unwrap_or_default();
+                writeln!(out, "purged{by}\nits content was deleted, and it cannot be replayed")?;
+                fields.add("was", one_line(was, RAW));
+            }
+            ShownOutcome::Erased { operation } => {
+                let by = operation.as_deref().map(describe_operation).unwrap_or_default();
+                writeln!(out, "erased{by}\nits content was deleted, and it cannot be replayed")?;
+            }
             ShownOutcome::Duplicate { of: Some(of), .. } => {
                 writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
                 fields.add("prediction", of.prediction_line());
@@ -274,6 +312,7 @@ impl fmt::Display for RowReport {
 mod tests {
     use super::*;
     use crate::commands::ledger::state::tests::{at, example};
+    use crate::commands::ledger::tombstones::tests::erasure;
     use crate::commands::ledger::transactions::tests::{failed, record};
 
     fn row_report(outcome: ShownOutcome, earlier: Vec<EarlierAttempt>) -> RowReport {
@@ -323,6 +362,19 @@ mod tests {
             )
         );
         assert!(report(ShownOutcome::Removed { removal: None }).contains("\n\nremoved\nits content was deleted"));
+    }
+
+    #[test]
+    fn a_purged_and_an_erased_row() {
+        let by = " by ada, 2026-01-11 10:00:00 UTC: as asked\\u{1b}[2J (operation 7)\nits content was deleted, and it cannot be replayed\n";
+        let operation = || Some(Box::new(erasure()));
+        let erased = report(ShownOutcome::Erased { operation: operation() });
+        assert!(erased.ends_with(&format!("\n\nerased{by}")), "{erased}");
+        let was = "purged; it was invalid: amount_scale".to_owned();
+        let purged = report(ShownOutcome::Purged { was, operation: operation() });
+        assert!(purged.ends_with(&format!("\n\npurged{by}  was  purged; it was invalid: amount_scale\n")), "{purged}");
+        let json = serde_json::to_value(ShownOutcome::Erased { operation: operation() }).unwrap();
+        assert_eq!((&json["outcome"], &json["operation"]["id"]), (&"erased".into(), &7.into()));
     }
 
     #[test]

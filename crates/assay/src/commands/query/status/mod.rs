@@ -188,6 +188,7 @@ impl StatusQuery<'_> {
             rows_per_second: pace.map(progress::rate),
             left: pace.and_then(|pace| progress::time_left(run, overview.progress, pace)),
             in_the_way: obstacles(&overview, QueueState { queues: queues.as_ref(), full_at }),
+            tombstones: store.tombstones(run_id).await?,
             replays: replays(store, run).await?,
             dead_letters: DeadLetterCounts::new(
                 &store.dead_letters(Some(run_id), MAX_LETTERS).await?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use assay_store::{DeadLetterOutcome, DeadLetterRecord, OperationRecord, PredictionCount, ReplayCounts};
+use assay_store::{DeadLetterOutcome, DeadLetterRecord, OperationRecord, PredictionCount, ReplayCounts, Tombstones};
 use assay_transaction::{RunId, StopOrder, Tally, Timestamp};
 use serde::Serialize;
 
@@ -13,6 +13,7 @@ use crate::commands::ledger::control_totals::ControlTotals;
 use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueSnapshot;
 use crate::commands::ledger::state::ShownState;
+use crate::commands::ledger::tombstones;
 use crate::output::{
     FieldList, Table, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, unmasked_line,
 };
@@ -45,6 +46,9 @@ pub(super) struct Status {
     /// The obstacles, one a line.
     pub(super) in_the_way: Vec<String>,
     pub(super) outcome: OutcomeCounts,
+    /// Rows that were purged or erased.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tombstones: Vec<Tombstones>,
     pub(super) replays: Vec<ReplayProgress>,
     pub(super) dead_letters: DeadLetterCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,6 +199,7 @@ impl Status {
         for (name, count, detail) in counts {
             fields.add(name, format!("{:>width$}  {detail}", grouped(count)).trim_end());
         }
+        tombstones::show(&self.tombstones, &mut fields);
         fields
     }
 
@@ -275,6 +280,7 @@ mod tests {
                 predictions: vec![PredictionCount { prediction: "fraud".into(), count: 479_000, mean_score: None }],
                 labels_seconds_old: None,
             },
+            tombstones: Vec::new(),
             replays: Vec::new(),
             dead_letters: DeadLetterCounts::default(),
             queues: Some(QueueSnapshot::Known(vec![QueueDepth {

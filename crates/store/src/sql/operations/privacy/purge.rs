@@ -50,7 +50,15 @@ macro_rules! dead_letters {
 }
 macro_rules! history {
     ($columns:literal) => {
-        concat!("SELECT ", $columns, " FROM transaction_history WHERE replaced_at < ", as_time!("$1"))
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM transaction_history h WHERE CAST(\"transaction\" AS text) <> '{}' AND replaced_at < ",
+            as_time!("$1"),
+            // A removal on its way restores from them.
+            " AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.run_id = h.replaced_by_run AND r.removal_at IS NOT NULL ",
+            "AND r.removed_at IS NULL)"
+        )
     };
 }
 macro_rules! live_messages {
@@ -143,8 +151,11 @@ const EMPTY_LETTERS: &str = concat!(
     "UPDATE dead_letters SET body = $2, operation = $3 WHERE id IN ",
     listed!("CAST(element.value->>0 AS bigint)")
 );
-const DELETE_HISTORY: &str =
-    concat!("DELETE FROM transaction_history WHERE id IN ", listed!("CAST(element.value->>0 AS bigint)"));
+/// What replaced the content stays, as a removal must know that it cannot restore it.
+const EMPTY_HISTORY: &str = concat!(
+    "UPDATE transaction_history SET \"transaction\" = '{}', prediction = NULL WHERE id IN ",
+    listed!("CAST(element.value->>0 AS bigint)")
+);
 const DELETE_MESSAGES: &str =
     concat!("DELETE FROM live_messages WHERE (run_id, message) IN ", listed!("element.value->>0, element.value->>1"));
 const READMIT: &str = concat!("DELETE FROM erased_ids WHERE digest IN ", listed!(as_id!("element.value->>0")));
@@ -207,7 +218,7 @@ pub(crate) async fn step(
         }
         PurgeKind::History => {
             let entries: Vec<[i64; 1]> = page.iter().map(|(_, id, ..)| [*id]).collect();
-            sqlx::query(DELETE_HISTORY).bind(to_json(&entries)?).execute(&mut *transaction).await?;
+            sqlx::query(EMPTY_HISTORY).bind(to_json(&entries)?).execute(&mut *transaction).await?;
         }
         PurgeKind::LiveMessages => {
             let messages: Vec<[&str; 2]> = page.iter().map(|(run_id, _, name, _)| [&**run_id, &**name]).collect();

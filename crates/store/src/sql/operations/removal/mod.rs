@@ -167,6 +167,9 @@ const FORGET_REPLACEMENTS: &str = concat!(
     json_elements!(as_json!("$2")),
     ")"
 );
+/// Contents that the run replaced and that were purged since.
+const PURGED: &str = "
+    SELECT count(*) FROM transaction_history WHERE replaced_by_run = $1 AND CAST(\"transaction\" AS text) = '{}'";
 const RECORDED: &str = "SELECT count(*) FROM chunks WHERE run_id = $1";
 const FORGET_DEAD_LETTERS: &str = "UPDATE dead_letters SET body = $2 WHERE run_id = $1";
 const END: &str = concat!("UPDATE runs SET removed_at = ", now!(), " WHERE run_id = $1 AND removed_at IS NULL");
@@ -189,6 +192,10 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, audit: &AuditContext) -> 
     let recorded: i64 = sqlx::query_scalar(RECORDED).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
     if run.sealed.is_some_and(|sealed| sealed.chunks_total != unsigned(recorded)) {
         return Ok(RemovalStart::Incomplete(run));
+    }
+    let purged: i64 = sqlx::query_scalar(PURGED).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    if purged > 0 {
+        return Ok(RemovalStart::Purged(run));
     }
     let other: Option<String> =
         sqlx::query_scalar(OTHER).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
