@@ -20,11 +20,19 @@ CREATE TABLE erased_ids (
     operation bigint NOT NULL
 );
 
--- Programs that work during an update. deploy/postgres/roles.sql grants the same.
+-- Only those who store transactions look for erased ones, whatever rights others get on new tables. deploy/postgres/roles.sql grants the
+-- same.
 DO $grants$
 DECLARE
+    reader text;
     writer text;
 BEGIN
+    FOR reader IN SELECT DISTINCT grantee FROM information_schema.role_table_grants
+        WHERE table_schema = current_schema() AND table_name IN ('erasure_key', 'erased_ids')
+            AND grantee NOT IN ('PUBLIC', current_user)
+    LOOP
+        EXECUTE format('REVOKE ALL ON erasure_key, erased_ids FROM %I', reader);
+    END LOOP;
     FOR writer IN SELECT DISTINCT grantee FROM information_schema.role_table_grants
         WHERE table_schema = current_schema() AND table_name = 'transactions' AND privilege_type = 'INSERT' AND grantee <> 'PUBLIC'
     LOOP

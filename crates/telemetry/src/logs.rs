@@ -269,6 +269,8 @@ fn panic_message(payload: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use assay_transaction::is_unprintable;
+
     use super::*;
     use std::io::Write;
     use std::sync::{Arc, Mutex};
