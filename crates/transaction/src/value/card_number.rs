@@ -80,11 +80,14 @@ fn card_from(bytes: &[u8], word: &Range<usize>) -> Option<Vec<usize>> {
     let is_digit = |place: &usize| bytes[*place].is_ascii_digit();
     // It may follow letters, as in a label; among letters and digits it is part of something else.
     let start = word.clone().find(is_digit)?;
-    let digits =
+    let mut digits =
         start..word.clone().skip_while(|place| *place < start).find(|place| !is_digit(place)).unwrap_or(word.end);
     if digits.end < word.end && bytes[digits.end..word.end].iter().any(u8::is_ascii_digit) {
-        return None;
+        // But it may end a word that begins with a piece of an escape sequence, such as `31m`.
+        let last = bytes[word.clone()].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        digits = word.end - last..word.end;
     }
+    let start = digits.start;
     // The decimals of a number.
     if start >= 2 && bytes[start - 1] == b'.' && bytes[start - 2].is_ascii_digit() {
         return None;
@@ -227,6 +230,8 @@ mod tests {
             ("135410014004955", "***********4955"),
             ("8172 3456 7890 1236", "**** **** **** 1236"),
             ("9792030394440796", "************0796"),
+            ("\u{1b}[31m4111111111111111", "\u{1b}[31m************1111"),
+            ("\u{1b}[2J4111 1111 1111 1111", "\u{1b}[2J**** **** **** 1111"),
             // A wrong check digit, a short number, a date, an amount.
             ("4111111111111112", "4111111111111112"),
             ("2026-01-11 10:00:00;-952,40", "2026-01-11 10:00:00;-952,40"),
