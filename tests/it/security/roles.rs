@@ -268,8 +268,9 @@ async fn a_run_is_removed(restricted: &Restricted) {
 }
 
 async fn content_is_purged_and_erased(restricted: &Restricted) {
-    let object =
-        restricted.s3.put("transactions", "customers.csv", Rows::valid(3).with("9,,1,2026-01-01 10:00:00,,x,debit"));
+    let rows = (880_001..=880_003).fold(Rows::header(), |file, number| file.with(&row(number)));
+    let rows = rows.with("880009,,1,2026-01-01 10:00:00,,x,debit");
+    let object = restricted.s3.put("transactions", "customers.csv", rows);
     let load = |run| {
         let load = restricted.loader().args([object.as_str(), "--wait", "--force"]).env("BATCH_RUN_ID", run);
         load.env("ID_NAMESPACE", "customers").run()
@@ -281,7 +282,7 @@ async fn content_is_purged_and_erased(restricted: &Restricted) {
     };
     let folder = tempfile::tempdir().unwrap();
     let list = folder.path().join("ids.txt").display().to_string();
-    std::fs::write(&list, "2\n9\n").unwrap();
+    std::fs::write(&list, "880002\n880009\n").unwrap();
     for role in ["assay_desk", "assay_purger"] {
         assay(role, ["erase", &list, "--json"]).await.expect_exit(2).expect_says("permission denied");
     }
