@@ -29,3 +29,21 @@ pub(super) async fn take<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stopped_command_takes_no_further_step() {
+        let shutdown = CancellationToken::new();
+        let step = async || -> Result<u64, StoreError> {
+            assert!(!shutdown.is_cancelled(), "it was stopped before");
+            Ok(7)
+        };
+        assert_eq!(take(&shutdown, || CommandError::PurgeStopped, step).await.unwrap(), 7);
+        shutdown.cancel();
+        let stopped = take(&shutdown, || CommandError::PurgeStopped, step).await;
+        assert!(matches!(stopped, Err(CommandError::PurgeStopped)));
+    }
+}
