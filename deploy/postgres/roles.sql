@@ -13,7 +13,9 @@
 --     assay_writer     writer: records scored rows
 --     assay_streamer   streamer: counts accepted transactions
 --     assay_desk       assay cancel, replay, repair, and all read-only commands
---     assay_remover    assay remove: takes a finished run back; besides the owner, only this role deletes transactions
+--     assay_remover    assay remove: takes a finished run back
+--     assay_purger     assay purge: takes content that is older than its time; deletes no transaction
+--     assay_eraser     assay erase: deletes everything under given ids. Besides the owner, only remover and eraser delete transactions
 --     assay_reader     reports, and the read-only commands `assay runs`, `status`, `row`, `audit`, `failures`, …
 --
 -- The predictor needs no role: it never connects to a database. New roles have no password, so they cannot log in with one;
@@ -28,7 +30,7 @@ DECLARE
     target text := coalesce(nullif(current_setting('assay.schema', true), ''), 'public');
 BEGIN
     FOREACH role IN ARRAY ARRAY['assay_owner', 'assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk',
-        'assay_remover', 'assay_reader']
+        'assay_remover', 'assay_purger', 'assay_eraser', 'assay_reader']
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE', role);
@@ -41,8 +43,8 @@ BEGIN
     END IF;
     EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO assay_owner', target);
     EXECUTE format(
-        'GRANT USAGE ON SCHEMA %I TO assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_reader',
-        target);
+        'GRANT USAGE ON SCHEMA %I TO assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_purger, assay_eraser, '
+        'assay_reader', target);
     -- Before PostgreSQL 15 every user may create tables in `public`; here only the owner may.
     EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', target);
 
@@ -57,7 +59,7 @@ $$;
 CREATE TEMPORARY TABLE assay_grants (role text, rights text, tables text) ON COMMIT DROP;
 INSERT INTO assay_grants VALUES
     -- At its start, every program checks the version of the tables.
-    ('assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_reader', 'SELECT',
+    ('assay_loader, assay_writer, assay_streamer, assay_desk, assay_remover, assay_purger, assay_eraser, assay_reader', 'SELECT',
         '_sqlx_migrations schema_compatibility'),
 
     ('assay_loader', 'SELECT, INSERT, UPDATE', 'runs'),
@@ -75,7 +77,7 @@ INSERT INTO assay_grants VALUES
     ('assay_writer', 'SELECT, INSERT, UPDATE', 'dead_letters'),
     ('assay_writer', 'SELECT, INSERT', 'live_messages row_history model_endpoints run_models'),
     ('assay_writer', 'INSERT', 'operations transaction_history'),
-    ('assay_writer', 'SELECT', 'replays live_counts'),
+    ('assay_writer', 'SELECT', 'replays live_counts erasure_key erased_ids'),
 
     ('assay_streamer', 'SELECT, INSERT', 'runs live_runs'),
     ('assay_streamer', 'SELECT, INSERT, UPDATE', 'live_counts'),
@@ -91,6 +93,21 @@ INSERT INTO assay_grants VALUES
     ('assay_remover', 'SELECT, DELETE', 'invalid_transactions row_history'),
     ('assay_remover', 'SELECT', 'replay_parts'),
     ('assay_remover', 'INSERT', 'operations'),
+
+    -- An operation counts what it takes; nobody changes who did it, or why.
+    ('assay_purger, assay_eraser', 'SELECT, INSERT, UPDATE (details)', 'operations'),
+    ('assay_purger', 'SELECT', 'runs'),
+    ('assay_purger', 'SELECT, UPDATE (ids)', 'chunks'),
+    ('assay_purger', 'SELECT, DELETE', 'invalid_transactions row_history live_messages erased_ids'),
+    ('assay_purger', 'SELECT, INSERT, UPDATE', 'failed_transactions'),
+    ('assay_purger', 'SELECT, UPDATE (body, operation)', 'dead_letters'),
+    ('assay_purger', 'SELECT, UPDATE (transaction, prediction)', 'transaction_history'),
+    ('assay_eraser', 'SELECT', 'runs live_runs erasure_key'),
+    ('assay_eraser', 'SELECT, INSERT', 'erased_ids'),
+    ('assay_eraser', 'SELECT, UPDATE (ids, predicted, duplicate_rows)', 'chunks'),
+    ('assay_eraser', 'SELECT, INSERT, UPDATE', 'failed_transactions'),
+    ('assay_eraser', 'SELECT, DELETE', 'transactions predictions transaction_history row_history invalid_transactions live_messages'),
+    ('assay_eraser', 'SELECT, UPDATE (body, message_id, operation)', 'dead_letters'),
 
     ('assay_desk, assay_reader', 'SELECT',
         'runs chunks transactions predictions transaction_history invalid_transactions failed_transactions dead_letters
@@ -108,7 +125,7 @@ BEGIN
     END IF;
     -- Rights of an earlier version of this script that this one does not grant.
     FOREACH stage IN ARRAY ARRAY['assay_loader', 'assay_writer', 'assay_streamer', 'assay_desk', 'assay_remover',
-        'assay_reader'] LOOP
+        'assay_purger', 'assay_eraser', 'assay_reader'] LOOP
         FOR entry IN SELECT DISTINCT regexp_split_to_table(tables, '\s+') AS name FROM assay_grants LOOP
             IF to_regclass(format('%I.%I', target, entry.name)) IS NOT NULL THEN
                 EXECUTE format('REVOKE ALL ON %I.%I FROM %I', target, entry.name, stage);
@@ -125,7 +142,7 @@ BEGIN
     -- Only an owner may summarise rows: the function does it for the writers.
     IF to_regprocedure(format('%I.summarise_rows(integer)', target)) IS NOT NULL THEN
         EXECUTE format('REVOKE ALL ON FUNCTION %I.summarise_rows(integer) FROM PUBLIC, assay_loader, assay_writer, assay_streamer,
-            assay_desk, assay_remover, assay_reader', target);
+            assay_desk, assay_remover, assay_purger, assay_eraser, assay_reader', target);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %I.summarise_rows(integer) TO assay_writer', target);
     END IF;
 END

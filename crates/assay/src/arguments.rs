@@ -4,6 +4,8 @@ use assay_telemetry::{ColorOption, ConfigOption};
 use clap::{Parser, Subcommand};
 
 use crate::commands::change::cancel::CancelArguments;
+use crate::commands::change::erase::EraseArguments;
+use crate::commands::change::purge::PurgeArguments;
 use crate::commands::change::remove::RemoveArguments;
 use crate::commands::change::repair::RepairArguments;
 use crate::commands::change::replay::ReplayArguments;
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Repair(Box<RepairArguments>),
     Cancel(CancelArguments),
     Remove(RemoveArguments),
+    Purge(PurgeArguments),
+    Erase(EraseArguments),
     Operations(OperationsArguments),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),

@@ -62,12 +62,33 @@ pub(crate) enum CommandError {
     Unfinished(RunId),
     #[error("chunks of run {0} are missing: publish them with `assay repair {0}`, then remove it")]
     Incomplete(RunId),
+    #[error(
+        "what run {0} replaced was purged, so it cannot be removed: `assay erase` takes its transactions by their ids"
+    )]
+    NothingToRestore(RunId),
     #[error("the removal of run {0} is not finished: resume it with `assay remove {0}` first")]
     OtherRemoval(RunId),
     #[error("run {0} was removed and cannot be {1}; its source can be loaded again")]
     RunRemoved(RunId, &'static str),
     #[error("stopped before all of run {0} was removed: `assay remove {0}` resumes")]
     RemovalStopped(RunId),
+    #[error("stopped before everything was purged: the same command takes the rest")]
+    PurgeStopped,
+    #[error("stopped before everything was erased: the same command with the same list takes the rest")]
+    ErasureStopped,
+    #[error("the content of row {0} was removed, purged or erased: it cannot be compared with its source")]
+    RowGone(u64),
+    #[error("--before must be in the past")]
+    NotInThePast,
+    // Without the name of the file, which may be an id by mistake.
+    #[error(
+        "cannot read the list ({0}): name a file of ids, one a line, or - for stdin; ids are not taken as arguments, as they would stay in the history of the shell"
+    )]
+    List(std::io::Error),
+    #[error("line {line} of the list {what}")]
+    ListLine { line: u64, what: &'static str },
+    #[error("the list has more than {0} lines: split it")]
+    LongList(usize),
     #[error(
         "run {0} was loaded through a broker: set AMQP_URL to send its rows to that fleet, or ML_API_URL to score them in this process"
     )]
@@ -118,6 +139,8 @@ impl Failure for CommandError {
             | Self::ReplayTimeout { .. }
             | Self::RepairStopped(_)
             | Self::RemovalStopped(_)
+            | Self::PurgeStopped
+            | Self::ErasureStopped
             | Self::RepairTimeout { .. } => Exit::DependencyUnavailable,
             Self::RowAccounting { .. } => Exit::FailedRows,
             Self::NoHealthTarget(_)
@@ -126,6 +149,11 @@ impl Failure for CommandError {
             | Self::Wire(_)
             | Self::Settings(_)
             | Self::NoDatabase
+            | Self::RowGone(_)
+            | Self::NotInThePast
+            | Self::List(_)
+            | Self::ListLine { .. }
+            | Self::LongList(_)
             | Self::NoRun(_)
             | Self::NoTransaction(_)
             | Self::Unconfirmed { .. }
@@ -134,6 +162,7 @@ impl Failure for CommandError {
             | Self::Unfinished(_)
             | Self::Incomplete(_)
             | Self::OtherRemoval(_)
+            | Self::NothingToRestore(_)
             | Self::RunRemoved(..)
             | Self::NoFleet(_)
             | Self::FleetRuns { .. }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use arguments::{Arguments, Command};
 use assay_telemetry::{ConfigOption, LogOptions};
 use assay_transaction::Exit;
-use commands::change::{cancel, remove, repair, replay};
+use commands::change::{cancel, erase, purge, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
 use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
 use commands::setup::{config, declare, health, migrate, watch_setup};
@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Command::Repair(args) => execute(&args.ledger.log, async |shutdown| repair::repair(&args, &shutdown).await),
         Command::Cancel(args) => execute(&args.ledger.log, async |_| cancel::cancel(&args).await),
         Command::Remove(args) => execute(&args.ledger.log, async |shutdown| remove::remove(&args, &shutdown).await),
+        Command::Purge(args) => execute(&args.ledger.log, async |shutdown| purge::purge(&args, &shutdown).await),
+        Command::Erase(args) => execute(&args.ledger.log, async |shutdown| erase::erase(&args, &shutdown).await),
         Command::Operations(args) => execute(&args.ledger.log, async |_| operations::operations(&args).await),
         Command::Generate(args) => execute(&args.log, async |_| generate::generate(&args)),
         Command::Migrate(args) => execute(&args.log, async |_| migrate::migrate(&args).await),

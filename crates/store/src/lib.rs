@@ -1,7 +1,7 @@
 //! The database seam: PostgreSQL and SQLite behind one trait, and the ledger of runs and chunks.
 //!
 //! - `store`: the trait [`Store`] that programs hold. It consists of [`RunLedger`] (loader), [`ChunkWriter`] (writer),
-//!   [`LiveLedger`] (streamer and writer) and [`Operations`] (operators)
+//!   [`LiveLedger`] (streamer and writer), [`Operations`] (operators) and [`Privacy`] (retention and erasure)
 //! - `ledger`, `write`, `operations`: these traits, with their types and the rules that need no I/O
 //! - `options`, `connect`, `schema`: from the settings to a database with its tables
 //! - `error`: what can go wrong, and who has to act; SQLSTATEs are classified there and nowhere else
@@ -33,6 +33,9 @@ pub use operations::Operations;
 pub use operations::audit::{Audit, AuditBreach, StrayRun, Strays};
 pub use operations::filters::{FailedRowSelection, RunFilter};
 pub use operations::overview::{PredictionCount, RunModel, RunOverview, RunPace, TallySource};
+pub use operations::privacy::{
+    ChunkPlace, ErasureCounts, LetterBody, MAX_ERASED, Privacy, PurgeCounts, PurgeKind, PurgePosition, Tombstones,
+};
 pub use operations::records::{
     AuditContext, DeadLetter, DeadLetterOutcome, DeadLetterRecord, EarlierFailure, FailedRecord, InvalidRecord,
     OpenDeadLetter, OpenRun, OperationRecord, PredictionRecord, ReplayCounts, RowOutcome, StopOutcome,

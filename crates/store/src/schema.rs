@@ -20,6 +20,7 @@ const POSTGRES: Embedded = &[
     (8, "identities", include_str!("../../../migrations/postgres/0008_identities.sql")),
     (9, "rows", include_str!("../../../migrations/postgres/0009_rows.sql")),
     (10, "models", include_str!("../../../migrations/postgres/0010_models.sql")),
+    (11, "privacy", include_str!("../../../migrations/postgres/0011_privacy.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
@@ -32,6 +33,7 @@ const SQLITE: Embedded = &[
     (8, "identities", include_str!("../../../migrations/sqlite/0008_identities.sql")),
     (9, "predictions", include_str!("../../../migrations/sqlite/0009_predictions.sql")),
     (10, "models", include_str!("../../../migrations/sqlite/0010_models.sql")),
+    (11, "privacy", include_str!("../../../migrations/sqlite/0011_privacy.sql")),
 ];
 
 /// The versions of the applied migrations, in ascending order.

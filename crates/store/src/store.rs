@@ -6,7 +6,7 @@ use std::sync::Arc;
 use assay_transaction::IdScheme;
 use async_trait::async_trait;
 
-use crate::{ChunkWriter, LiveLedger, Operations, RunLedger, StoreError};
+use crate::{ChunkWriter, LiveLedger, Operations, Privacy, RunLedger, StoreError};
 
 /// A database of Assay.
 ///
@@ -18,7 +18,7 @@ use crate::{ChunkWriter, LiveLedger, Operations, RunLedger, StoreError};
 /// duplicate of its own run, and `transaction_history` names it. So the counts of both runs stay, but for failed rows that are
 /// replayed ([`ChunkWriter::write_replay`]), each of which trades one outcome for another.
 #[async_trait]
-pub trait Store: RunLedger + ChunkWriter + LiveLedger + Operations {
+pub trait Store: RunLedger + ChunkWriter + LiveLedger + Operations + Privacy {
     /// How ids become identities in this database. It never changes: every run and every message follows it.
     fn ids(&self) -> IdScheme;
 

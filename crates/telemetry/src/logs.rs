@@ -14,7 +14,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 
-use assay_transaction::{RunId, escaped, is_unprintable, mask_card_numbers};
+use assay_transaction::{RunId, escaped, escaped_json, mask_card_numbers};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Span, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -138,16 +138,7 @@ where
             }
         }
         // Outside of strings, only the line end is unseen.
-        for character in line.trim_end().chars() {
-            if is_unprintable(character) {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    write!(writer, "\\u{unit:04x}")?;
-                }
-            } else {
-                writer.write_char(character)?;
-            }
-        }
-        writeln!(writer)
+        writeln!(writer, "{}", escaped_json(line.trim_end()))
     }
 }
 
@@ -268,6 +259,8 @@ fn panic_message(payload: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use assay_transaction::is_unprintable;
+
     use super::*;
     use std::io::Write;
     use std::sync::{Arc, Mutex};

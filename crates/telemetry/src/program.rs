@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::task::Poll;
 
-use assay_transaction::Exit;
+use assay_transaction::{Exit, escaped_json};
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -95,9 +95,8 @@ fn report(message: &str, exit: Exit) -> Exit {
 ///
 /// As stdout fails. `BrokenPipe` means that the reader has read enough.
 pub fn print_json(result: &(impl Serialize + ?Sized)) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, result)?;
-    writeln!(out)
+    let json = serde_json::to_string_pretty(result)?;
+    writeln!(std::io::stdout().lock(), "{}", escaped_json(&json))
 }
 
 /// A token that the first SIGTERM or Ctrl-C cancels: its holders stop taking work, drain and return. The second signal ends

@@ -39,8 +39,22 @@ async fn invalid_rows_are_corrected_and_loaded_again() {
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rejected.csv");
-    let written = stack.assay(["invalid", "first", "--csv", "--output"]).arg(&path).run().await;
-    written.expect_exit(0).expect_says("wrote 3 rows to ").expect_says("2 rows are left out");
+    let masked = stack.assay(["invalid", "first", "--csv", "--output"]).arg(&path).run().await;
+    masked.expect_exit(0).expect_says("wrote 3 rows to ").expect_says("1 row has a card number that was masked");
+    let csv = std::fs::read(&path).unwrap();
+    let holds = |text: &[u8]| csv.windows(text.len()).any(|window| window == text);
+    assert!(holds(b"\n4;CB ************1111;Caf\xe9;") && !holds(b"411111"), "{}", String::from_utf8_lossy(&csv));
+    let unmasked = ["invalid", "first", "--csv", "--unmasked", "--reason", "to correct", "--output"];
+    let written = stack.assay(unmasked).env("ASSAY_OPERATOR", "ada").arg(&path).run().await;
+    let recorded =
+        "SELECT concat_ws('|', operator, run_id, reason, details::text) FROM operations WHERE action = 'unmask'";
+    let details = r#"{"form": "csv", "rows": 5, "command": "invalid"}"#;
+    assert_eq!(stack.database.texts(recorded).await, [format!("ada|first|to correct|{details}")]);
+    written
+        .expect_exit(0)
+        .expect_silent_about("masked")
+        .expect_says("wrote 3 rows to ")
+        .expect_says("2 rows are left out");
     assert_eq!(written.stdout, "");
     let csv = std::fs::read(&path).unwrap();
     // Byte for byte and not masked; the unterminated quote comes last.

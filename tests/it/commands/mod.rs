@@ -6,6 +6,7 @@ mod comparison;
 mod invalid;
 mod obstacles;
 pub(crate) mod operator_guide;
+mod privacy;
 mod queries;
 mod remove;
 mod repair;

@@ -4,4 +4,5 @@ mod addresses;
 mod roles;
 mod row_content;
 mod secrets;
+mod terminal;
 mod tls;

@@ -18,8 +18,17 @@ const PERMISSIONS: &str = include_str!("../../../deploy/rabbitmq/permissions");
 const SCHEMA: &str = "Fraud-1";
 const PASSWORD: &str = "least-privilege";
 const PREFIX: &str = "bank.";
-const DATABASE_ROLES: [&str; 7] =
-    ["assay_owner", "assay_loader", "assay_writer", "assay_streamer", "assay_desk", "assay_remover", "assay_reader"];
+const DATABASE_ROLES: [&str; 9] = [
+    "assay_owner",
+    "assay_loader",
+    "assay_writer",
+    "assay_streamer",
+    "assay_desk",
+    "assay_remover",
+    "assay_purger",
+    "assay_eraser",
+    "assay_reader",
+];
 const BROKER_USERS: [&str; 7] =
     ["assay_owner", "assay_loader", "assay_predictor", "assay_writer", "assay_streamer", "assay_desk", "assay_events"];
 
@@ -197,6 +206,7 @@ async fn each_stage_has_only_the_rights_that_it_needs() {
     live_transactions(&restricted).await;
     a_live_producer_forges_no_chunk(&restricted).await;
     a_run_is_removed(&restricted).await;
+    content_is_purged_and_erased(&restricted).await;
     for stage in stages {
         stage.terminate();
         stage.end().await.expect_exit(0).expect_silent_about("ACCESS_REFUSED").expect_silent_about("permission denied");
@@ -255,6 +265,42 @@ async fn a_run_is_removed(restricted: &Restricted) {
     remove("assay_desk").await.expect_exit(2).expect_says("permission denied");
     remove("assay_remover").await.expect_exit(0);
     assert_eq!(restricted.count("SELECT count(*) FROM failed_transactions WHERE class = 'removed'").await, 311);
+}
+
+async fn content_is_purged_and_erased(restricted: &Restricted) {
+    let rows = (880_001..=880_003).fold(Rows::header(), |file, number| file.with(&row(number)));
+    let rows = rows.with("880009,,1,2026-01-01 10:00:00,,x,debit");
+    let object = restricted.s3.put("transactions", "customers.csv", rows);
+    let load = |run| {
+        let load = restricted.loader().args([object.as_str(), "--wait", "--force"]).env("BATCH_RUN_ID", run);
+        load.env("ID_NAMESPACE", "customers").run()
+    };
+    load("customers").await.expect_exit(0);
+    let assay = |role: &'static str, arguments: [&str; 3]| {
+        let program = restricted.program("assay", "assay_desk", Some(role)).without("AMQP_URL").args(arguments);
+        program.args(["--yes", "--reason", "as agreed"]).run()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("ids.txt").display().to_string();
+    std::fs::write(&list, "880002\n880009\n").unwrap();
+    for role in ["assay_desk", "assay_purger"] {
+        assay(role, ["erase", &list, "--json"]).await.expect_exit(2).expect_says("permission denied");
+    }
+    let erased = assay("assay_eraser", ["erase", &list, "--json"]).await.expect_exit(0).json();
+    assert_eq!((&erased["erased"]["transactions"], &erased["erased"]["invalid"]), (&1.into(), &1.into()));
+    // The writer refuses them, under its own role.
+    load("again").await.expect_exit(1);
+    restricted.until("SELECT count(*) = 3 FROM failed_transactions WHERE class = 'erased'").await;
+    let unmask =
+        |role| restricted.program("assay", "assay_desk", Some(role)).args(["invalid", "again", "--unmasked"]).run();
+    unmask("assay_reader").await.expect_exit(2).expect_says("permission denied");
+    unmask("assay_desk").await.expect_exit(0);
+    assay("assay_desk", ["purge", "--before", "0d"]).await.expect_exit(2).expect_says("permission denied");
+    let all = "raw,failures,dead-letters,history,live-messages,erased-ids";
+    let purge = restricted.program("assay", "assay_desk", Some("assay_purger")).without("AMQP_URL");
+    let purge = purge.args(["purge", "--before", "0d", "--what", all, "--yes", "--reason", "retention"]);
+    purge.run().await.expect_exit(0);
+    restricted.assay().args(["audit", "--all"]).run().await.expect_exit(0);
 }
 
 async fn an_event_starts_a_load(restricted: &Restricted) {
@@ -341,6 +387,18 @@ async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
         ("assay_remover", "INSERT INTO transactions SELECT * FROM transactions"),
         ("assay_remover", "SELECT * FROM operations"),
         ("assay_desk", "UPDATE transactions SET amount = 0"),
+        ("assay_purger", "DELETE FROM transactions"),
+        ("assay_purger", "SELECT description FROM transactions"),
+        ("assay_purger", "UPDATE operations SET operator = 'me'"),
+        ("assay_purger", "DELETE FROM operations"),
+        ("assay_purger", "UPDATE runs SET state = 'complete'"),
+        ("assay_eraser", "DELETE FROM erased_ids"),
+        ("assay_eraser", "UPDATE transactions SET amount = 0"),
+        ("assay_eraser", "UPDATE operations SET reason = 'none'"),
+        ("assay_eraser", "DELETE FROM runs"),
+        ("assay_desk", "SELECT * FROM erasure_key"),
+        ("assay_reader", "SELECT * FROM erased_ids"),
+        ("assay_writer", "DELETE FROM erased_ids"),
         ("assay_reader", "UPDATE runs SET state = 'complete'"),
         ("assay_reader", "INSERT INTO operations (operator, action) VALUES ('me', 'nothing')"),
     ];

@@ -25,10 +25,13 @@ pub(crate) mod query {
 /// Commands that change runs, and record who did so.
 pub(crate) mod change {
     pub(crate) mod cancel;
+    pub(crate) mod erase;
+    pub(crate) mod purge;
     pub(crate) mod remove;
     pub(crate) mod repair;
     pub(crate) mod replay;
     mod stages;
+    mod steps;
 }
 
 /// Commands that prepare an installation, and check it.

@@ -1,7 +1,7 @@
 //! Results on stdout: JSON for machines, tables for people. Logs go to stderr, and are not made here.
 //!
 //! Guarantee: no text from outside reaches a terminal unchanged. [`one_line`] masks card numbers and escapes control
-//! characters.
+//! characters; what is printed is checked once more as a whole.
 
 mod audience;
 #[cfg(test)]
@@ -12,6 +12,7 @@ mod text;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 
+use assay_transaction::escaped_json;
 use serde::Serialize;
 
 use crate::error::CommandError;
@@ -23,7 +24,7 @@ pub(crate) use assay_transaction::human_duration;
 
 pub(crate) use self::table::{FieldList, Table};
 pub(crate) use self::text::{
-    counted, list_counts, masked_labels, moment, one_line, per_second, ranges, seconds_between, unmasked_line,
+    counted, harmless, list_counts, masked_labels, moment, one_line, per_second, ranges, seconds_between, unmasked_line,
 };
 
 /// Prints a result, as JSON or as text.
@@ -38,8 +39,23 @@ pub(crate) fn print_json(result: &(impl Serialize + ?Sized)) -> Result<(), Comma
 
 /// Prints a result as text.
 pub(crate) fn print_text(result: &(impl Display + ?Sized)) -> Result<(), CommandError> {
+    let text = result.to_string();
     let mut out = std::io::stdout().lock();
-    write!(out, "{result}").and_then(|()| out.flush()).map_err(CommandError::Print)
+    out.write_all(harmless(&text).as_bytes()).and_then(|()| out.flush()).map_err(CommandError::Print)
+}
+
+/// Prints a result as JSON on one line.
+pub(crate) fn print_json_line(result: &(impl Serialize + ?Sized)) -> Result<(), CommandError> {
+    let json = serde_json::to_string(result).map_err(|error| CommandError::Print(error.into()))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", escaped_json(&json)).and_then(|()| out.flush()).map_err(CommandError::Print)
+}
+
+/// Clears the screen of a terminal.
+pub(crate) fn clear_screen() -> Result<(), CommandError> {
+    // The cursor to the upper left, then everything behind it.
+    let mut out = std::io::stdout().lock();
+    out.write_all(b"\x1b[H\x1b[J").and_then(|()| out.flush()).map_err(CommandError::Print)
 }
 
 /// Whether the reader of stdout has stopped reading, which is no failure.

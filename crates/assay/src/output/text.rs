@@ -1,5 +1,6 @@
 //! Numbers, times and text from outside, formatted for people.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use assay_store::PredictionCount;
@@ -64,6 +65,34 @@ pub(crate) fn unmasked_line(text: &str, limit: usize) -> String {
     line
 }
 
+/// A whole result for a terminal: what would steer it is escaped, but for line ends, tabs and colours. Each text from outside was
+/// made one line before, so that only our own colours are left.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |character: char| !matches!(character, '\n' | '\t') && is_unprintable(character);
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let length = colour(rest).unwrap_or(character.len_utf8());
+        if steers(character) && length == character.len_utf8() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push_str(&rest[..length]);
+        }
+        rest = &rest[length..];
+    }
+    Cow::Owned(shown)
+}
+
+/// The length of the colour that a text begins with, such as `ESC [ 1 ; 31 m`.
+fn colour(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|it: char| !(it.is_ascii_digit() || it == ';'))?;
+    parameters[end..].starts_with('m').then_some("\x1b[".len() + end + 1)
+}
+
 /// Labels with card numbers masked, as a model may repeat its input.
 pub(crate) fn masked_labels(counts: Vec<PredictionCount>) -> Vec<PredictionCount> {
     let masked = |count: PredictionCount| PredictionCount {
@@ -82,6 +111,7 @@ pub(crate) fn per_second(count: u64, elapsed: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn numbers_and_times_are_readable() {
@@ -92,11 +122,35 @@ mod tests {
     }
 
     #[test]
+    fn a_result_has_colours_and_nothing_else_that_steers_a_terminal() {
+        for (text, expected) in [
+            ("a\tb\n\x1b[1;31mred\x1b[0m\x1b[m\n", "a\tb\n\x1b[1;31mred\x1b[0m\x1b[m\n"),
+            ("\x1b[2J\x1b]0;title\x07\u{9b}31m", "\\u{1b}[2J\\u{1b}]0;title\\u{7}\\u{9b}31m"),
+            ("é\u{202e}\r\n\x1b[31", "é\\u{202e}\\r\n\\u{1b}[31"),
+        ] {
+            assert_eq!(harmless(text), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_steers_a_terminal(text in "(\\PC|[\n\r\t\u{1b}\u{7}\u{7f}\u{9b}\u{85}\u{2028}\u{202e}\u{200f}\u{e0041}]){0,60}", limit in 0_usize..80) {
+            for shown in [one_line(&text, limit), unmasked_line(&text, limit)] {
+                prop_assert!(!shown.chars().any(|it| it != '\t' && is_unprintable(it)), "{shown:?}");
+                prop_assert_eq!(harmless(&shown), shown.as_str());
+            }
+            let shown = harmless(&text).replace("\x1b[", "");
+            let steers = shown.contains(['\x1b', '\u{9b}', '\u{202e}', '\r']);
+            prop_assert!(!steers, "{shown:?}");
+        }
+    }
+
+    #[test]
     fn text_from_outside_is_masked_and_cannot_steer_a_terminal() {
-        assert_eq!(one_line("CB 4111111111111111\r\nEDF", 100), "CB 411111******1111\\r\\nEDF");
+        assert_eq!(one_line("CB 4111111111111111\r\nEDF", 100), "CB ************1111\\r\\nEDF");
         assert_eq!(one_line("\u{1b}[2Ja\u{202e}b\tc", 100), "\\u{1b}[2Ja\\u{202e}b\tc");
         assert_eq!(one_line("Café crème", 4), "Café…");
         // Cut after it is masked: half a card number would not be recognised.
-        assert_eq!(one_line("4111111111111111", 15), "411111******111…");
+        assert_eq!(one_line("4111111111111111", 15), "************111…");
     }
 }

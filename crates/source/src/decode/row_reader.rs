@@ -58,6 +58,18 @@ impl RowReader {
         Self { rows, bytes_read }
     }
 
+    /// Reads one row again from the bytes that a run has kept of it: the first of the batch, perhaps cut into several if it is
+    /// malformed.
+    pub fn of_row(raw: Vec<u8>, settings: &RunSettings) -> Self {
+        // Kept bytes are unpacked, and converted to UTF-8 if the rows of the run are.
+        let stream: ByteStream = Box::pin(std::io::Cursor::new(raw));
+        match settings.format {
+            Format::Csv => CsvReader::new(stream, &CsvLayout::of_run(settings), Position::START).into(),
+            // Rows of Parquet are kept as JSON.
+            _ => JsonReader::new(stream, JsonNames::of_run(settings), settings.reading, Position::START).into(),
+        }
+    }
+
     /// The position after the last row of the last batch.
     pub fn position(&self) -> Position {
         match &self.rows {

@@ -3,11 +3,13 @@
 //! - `records`: the types that describe runs, rows, replays and dead letters
 //! - `overview`: how far runs are; `filters`: which runs and rows are selected
 //! - `audit`: what an audit finds, and whether that is lawful
+//! - `privacy`: what a purge and an erasure take, and what they leave
 //! - `removal`: how a finished run is removed, step by step
 
 pub(crate) mod audit;
 pub(crate) mod filters;
 pub(crate) mod overview;
+pub(crate) mod privacy;
 pub(crate) mod records;
 pub(crate) mod removal;
 

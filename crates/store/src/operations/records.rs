@@ -16,9 +16,11 @@ pub struct AuditContext {
 /// An entry of the table of operations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OperationRecord {
+    /// Its number, which tombstones name.
+    pub id: u64,
     /// The operator.
     pub operator: String,
-    /// `cancel`, `abort`, `replay`, `repair`, `force` or `remove`.
+    /// `cancel`, `abort`, `replay`, `repair`, `force`, `remove`, `purge`, `erase` or `unmask`.
     pub action: String,
     /// The run.
     pub run_id: Option<RunId>,
@@ -68,6 +70,8 @@ pub struct FailedRecord {
     /// The entry as a message carries it, as JSON: a replay sends it again.
     #[serde(skip)]
     pub payload: Vec<u8>,
+    /// The operation that purged or erased it.
+    pub operation: Option<u64>,
 }
 
 /// How a row failed before a replay gave it another outcome.

@@ -40,6 +40,8 @@ pub enum RemovalStart {
     Unfinished(Run),
     /// Chunks of it are missing, as in a restored database: repair it first, as later that is impossible.
     Incomplete(Run),
+    /// What the run replaced was purged, so it cannot be restored: erase its transactions instead.
+    Purged(Run),
     /// The removal of another run is not done: only one runs at a time.
     Other(RunId),
 }

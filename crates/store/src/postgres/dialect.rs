@@ -25,6 +25,13 @@ const ID_OF_ROW: &str = concat!(
     " AND $2 < c.first_row + c.rows"
 );
 
+const IDS_OF_ROWS: &str = concat!(
+    "SELECT c.chunk, c.first_row, c.ids FROM chunks c WHERE c.run_id = $1 AND c.ids IS NOT NULL AND c.chunk = ANY(ARRAY(SELECT ",
+    covering_chunk!("$1", "wanted.row_number"),
+    " FROM UNNEST($2::bigint[]) AS wanted(row_number))) ORDER BY c.chunk FOR NO KEY UPDATE"
+);
+const PUT_IDS: &str = "UPDATE chunks SET ids = $3 WHERE run_id = $1 AND chunk = $2";
+
 /// An id as it is bound.
 pub(super) fn key(id: Uuid) -> Uuid {
     id
@@ -44,6 +51,22 @@ pub(super) async fn id_of_row(
     let id = sqlx::query_scalar(ID_OF_ROW).bind(run_id.as_str()).bind(row).fetch_optional(connection).await?;
     let id: Option<Vec<u8>> = id.flatten();
     Ok(id.and_then(|id| Uuid::from_slice(&id).ok()).filter(|id| !id.is_nil()))
+}
+
+/// Forgets which transactions rows of a run are.
+pub(super) async fn forget_row_ids(connection: &mut Connection, run_id: &str, rows: &[i64]) -> Result<(), StoreError> {
+    let chunks: Vec<(i64, i64, Vec<u8>)> =
+        sqlx::query_as(IDS_OF_ROWS).bind(run_id).bind(rows).fetch_all(&mut *connection).await?;
+    for (chunk, first_row, mut ids) in chunks {
+        for row in rows {
+            let place = usize::try_from(row - first_row).unwrap_or(usize::MAX).saturating_mul(size_of::<Uuid>());
+            if let Some(id) = ids.get_mut(place..).and_then(<[u8]>::first_chunk_mut) {
+                *id = *Uuid::nil().as_bytes();
+            }
+        }
+        sqlx::query(PUT_IDS).bind(run_id).bind(chunk).bind(ids).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// Takes the lock of a name until the transaction ends: that of a run, which writers share ([`super::write`]); or
@@ -135,6 +158,12 @@ macro_rules! json_elements {
         concat!("jsonb_array_elements(", $($array)+, ") AS element(value)")
     };
 }
+/// A JSON array of rows, NULL if there are none.
+macro_rules! json_collect {
+    ($($value:tt)+) => {
+        concat!("jsonb_agg(", $($value)+, ")")
+    };
+}
 /// An id that is written as text.
 macro_rules! as_id {
     ($($text:tt)+) => {
@@ -167,5 +196,6 @@ macro_rules! as_amount {
 }
 pub(super) use {
     as_amount, as_id, as_json, as_time, clock, for_update, forget_ids, hour_before, if_rows_are_indexed, is_any_of,
-    json_elements, json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
+    json_collect, json_elements, json_length, millis_since, millis_until, now, of_either_type, seconds_ago,
+    seconds_ahead,
 };

@@ -29,7 +29,13 @@ macro_rules! invalid_columns {
 /// The columns of `failed_transactions`.
 macro_rules! failed_columns {
     () => {
-        "run_id, row_number, transaction_id, class, reason, attempts, payload"
+        "run_id, row_number, transaction_id, class, reason, attempts, payload, operation"
+    };
+}
+/// Whether a failed row is no tombstone yet.
+macro_rules! has_content {
+    () => {
+        "class NOT IN ('removed', 'purged', 'erased')"
     };
 }
 /// Runs with their ends, as `RunEnd::read` takes them; the condition on `run_id` follows.
@@ -67,6 +73,6 @@ macro_rules! covering_chunk {
     };
 }
 pub(crate) use {
-    chunk_neighbours, content_columns, covering_chunk, failed_columns, invalid_columns, or_replace_prediction,
-    prediction_columns, run_ends,
+    chunk_neighbours, content_columns, covering_chunk, failed_columns, has_content, invalid_columns,
+    or_replace_prediction, prediction_columns, run_ends,
 };

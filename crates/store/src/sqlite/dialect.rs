@@ -50,6 +50,11 @@ pub(super) fn id_of_row(_: &mut Connection, _: &RunId, _: i64) -> Ready<Result<O
     ready(Ok(None))
 }
 
+/// Forgets which transactions rows of a run are. Chunks do not know.
+pub(super) fn forget_row_ids(_: &mut Connection, _: &str, _: &[i64]) -> Ready<Result<(), StoreError>> {
+    ready(Ok(()))
+}
+
 /// Takes the lock of a name, such as that of a run. Every writer has the lock of the file already.
 pub(super) fn queue_up(_: &mut Connection, _: &str) -> Ready<Result<(), StoreError>> {
     ready(Ok(()))
@@ -146,6 +151,12 @@ macro_rules! json_elements {
         concat!("json_each(", $($array)+, ") AS element")
     };
 }
+/// A JSON array of rows, NULL if there are none.
+macro_rules! json_collect {
+    ($($value:tt)+) => {
+        concat!("nullif(json_group_array(json(", $($value)+, ")), '[]')")
+    };
+}
 /// An id that is written as text.
 macro_rules! as_id {
     ($($text:tt)+) => {
@@ -178,5 +189,6 @@ macro_rules! as_amount {
 }
 pub(super) use {
     as_amount, as_id, as_json, as_time, clock, for_update, forget_ids, hour_before, if_rows_are_indexed, is_any_of,
-    json_elements, json_length, millis_since, millis_until, now, of_either_type, seconds_ago, seconds_ahead,
+    json_collect, json_elements, json_length, millis_since, millis_until, now, of_either_type, seconds_ago,
+    seconds_ahead,
 };

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::ledger::sealing::{RunEnd, beyond_end};
 use crate::values::storable;
 use crate::write::Attempt;
+use crate::write::erased::ErasedIds;
 use crate::write::known_rows::{KnownRows, UNSCORED};
 use crate::write::resolve_ids::{IdResolver, Resolution};
 use crate::write::run_models::RunModels;
@@ -34,14 +35,18 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
     on_conflict: IdConflict,
     attempt: Attempt,
 ) -> Result<WriteReport, StoreError> {
-    let outcomes = claim(&mut tx, validated).await?;
+    let (outcomes, erased) = claim(&mut tx, validated).await?;
     let is_claimed = |candidate: usize| outcomes[candidate] == ChunkOutcome::Recorded;
     let claimed: Vec<usize> = (0..outcomes.len()).filter(|candidate| is_claimed(*candidate)).collect();
     if claimed.is_empty() {
         // Rolled back, so that a redelivery writes nothing at all.
         return Ok(WriteReport { outcomes, ..WriteReport::default() });
     }
-    let rows: Vec<&StagedRow<'_>> = validated.rows.iter().filter(|row| is_claimed(row.candidate)).collect();
+    let (rows, withheld): (Vec<&StagedRow<'_>>, Vec<&StagedRow<'_>>) = validated
+        .rows
+        .iter()
+        .filter(|row| is_claimed(row.candidate))
+        .partition(|row| !erased.contains(&row.transaction.id));
     let known = KnownRows::of(&validated.chunks);
     let resolutions = known.store(&mut tx, &rows, on_conflict, attempt).await?;
 
@@ -50,12 +55,13 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
     if !invalid.is_empty() {
         tx.insert_invalid(&invalid).await?;
     }
-    let mut failed = chunks().flat_map(failures).collect::<Result<Vec<_>, _>>()?;
+    let mut failed = chunks().flat_map(|chunk| failures(chunk, &erased)).collect::<Result<Vec<_>, StoreError>>()?;
     let kept = stored_failures(&mut tx, &failed).await?;
     failed.retain(|failure| !kept.contains(&(failure.run_id, failure.row)));
     for (row, resolution) in rows.iter().zip(&resolutions) {
         failed.extend(storage_failure(row, resolution)?);
     }
+    failed.extend(tombstones(chunks(), &withheld, &erased));
     if !failed.is_empty() {
         tx.insert_failed(&failed).await?;
     }
@@ -86,19 +92,22 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
         .iter()
         .zip(&resolutions)
         .filter(|(_, resolution)| !matches!(resolution, Resolution::Stored | Resolution::Replaced));
-    let unstored = without.map(|(row, _)| (row.candidate, row.entry.row)).collect();
+    let without = without.map(|(row, _)| *row).chain(withheld.iter().copied());
+    let unstored = without.map(|row| (row.candidate, row.entry.row)).collect();
     Ok(WriteReport { outcomes, transactions, unstored, tally, failed: classes, is_bisected: false })
 }
 
-/// Claims the chunks; only the recorded ones are this transaction's to write.
+/// Claims the chunks; only the recorded ones are this transaction's to write. The erased ids are known from here on.
 async fn claim<T: WriteTransaction>(
     tx: &mut T,
     validated: &ValidatedChunks<'_>,
-) -> Result<Vec<ChunkOutcome>, StoreError> {
+) -> Result<(Vec<ChunkOutcome>, ErasedIds), StoreError> {
     let chunks = &validated.chunks;
     let runs = tx.lock_runs(chunks).await?;
     let runs: HashMap<&str, Option<RunEnd>> = runs.iter().map(|(run_id, end)| (run_id.as_str(), *end)).collect();
-    let claimed = tx.claim(chunks, row_ids(validated)).await?;
+    let scored = validated.rows.iter().map(|row| row.transaction.id);
+    let erased = ErasedIds::among_chunks(tx, scored, chunks).await?;
+    let claimed = tx.claim(chunks, row_ids(validated, &erased)).await?;
     let recorded = tx.neighbours(chunks).await?;
     let mut outcomes = Vec::with_capacity(chunks.len());
     for ((chunk, is_new), recorded) in chunks.iter().zip(claimed).zip(recorded) {
@@ -138,7 +147,7 @@ async fn claim<T: WriteTransaction>(
             ChunkOutcome::Recorded
         });
     }
-    Ok(outcomes)
+    Ok((outcomes, erased))
 }
 
 /// Stores scored rows, given in (run, chunk, row) order; returns the resolution of each.
@@ -234,9 +243,29 @@ async fn execute<T: WriteTransaction>(
     Ok(done)
 }
 
-/// The rows of a chunk that were not scored.
-fn failures(chunk: &ScoredChunk) -> impl Iterator<Item = Result<FailureRow<'_>, StoreError>> {
-    chunk.failed.iter().map(|failed| failure_row(&chunk.id.run_id, failed, 0))
+/// The rows of a chunk that were not scored, without those whose ids were erased.
+fn failures<'a>(
+    chunk: &'a ScoredChunk,
+    erased: &ErasedIds,
+) -> impl Iterator<Item = Result<FailureRow<'a>, StoreError>> {
+    let kept = chunk.failed.iter().filter(|failed| !erased.contains(&failed.transaction_id));
+    kept.map(|failed| failure_row(&chunk.id.run_id, failed, 0))
+}
+
+/// What is recorded of the rows whose ids were erased, scored or not.
+fn tombstones<'a>(
+    chunks: impl Iterator<Item = &'a ScoredChunk>,
+    withheld: &[&'a StagedRow<'_>],
+    erased: &ErasedIds,
+) -> Vec<FailureRow<'a>> {
+    if erased.is_empty() {
+        return Vec::new();
+    }
+    let scored = withheld.iter().map(|row| (row.run_id, row.entry.row, row.transaction.id));
+    let failed = chunks.flat_map(|chunk| {
+        chunk.failed.iter().map(|failed| (&chunk.id.run_id, failed.entry.row, failed.transaction_id))
+    });
+    scored.chain(failed).filter_map(|(run_id, row, id)| erased.tombstone(run_id, row, &id)).collect()
 }
 
 /// The record of a row that was not scored, after `before` earlier attempts.
@@ -254,6 +283,7 @@ pub(crate) fn failure_row<'a>(
         reason,
         attempts: failed.attempts.saturating_add(before),
         payload: payload(&failed.entry)?,
+        operation: None,
     })
 }
 
@@ -293,6 +323,7 @@ pub(crate) fn storage_failure<'a>(
         reason: storable(reason.into()),
         attempts: u32::from(*resolution != Resolution::Unscored),
         payload: payload(row.entry)?,
+        operation: None,
     }))
 }
 
@@ -325,7 +356,7 @@ fn chunk_amendments<'a>(
             .filter(|(_, resolution)| matches!(resolution, Resolution::Duplicate | Resolution::Replaced))
             .map(|(row, _)| (row.entry.row, row.transaction.id))
             .collect();
-        if predicted == count && duplicates.is_empty() {
+        if predicted == chunk.predicted.len() && duplicates.is_empty() {
             continue;
         }
         amendments.push(ChunkAmendment {

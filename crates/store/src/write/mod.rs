@@ -2,12 +2,14 @@
 //!
 //! - `validate`: which chunks account for their rows; `chunks`: one transaction that records them
 //! - `resolve_ids`: which of several rows with one id is stored; `same_content`: whether two contents say the same
+//! - `erased`: rows whose ids must not come back
 //! - `known_rows`: rows that were not scored because they were stored already
 //! - `run_models`: which models scored a run
 //! - `replay`: how replayed rows trade their failure for a new outcome
 //! - `transaction`: the statements behind it, which `postgres::write` and `sqlite::write` implement
 
 pub(crate) mod chunks;
+pub(crate) mod erased;
 pub(crate) mod known_rows;
 pub(crate) mod replay;
 pub(crate) mod resolve_ids;

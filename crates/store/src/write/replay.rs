@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::write::Attempt;
 use crate::write::chunks::{failure_row, storage_failure, store_rows};
+use crate::write::erased::ErasedIds;
 use crate::write::resolve_ids::Resolution;
 use crate::write::run_models::RunModels;
 use crate::write::transaction::{ChunkAmendment, ChunkCounts, StagedRow, WriteTransaction, write_duplicates};
@@ -76,14 +77,22 @@ pub(crate) async fn write_replay<T: WriteTransaction>(
     let attempts: HashMap<u64, u32> = taken.iter().copied().collect();
     let mut credits = chunk_credits(&mut tx, part, &taken).await?;
 
-    let rows: Vec<&StagedRow<'_>> = part.scored.iter().filter(|row| attempts.contains_key(&row.entry.row)).collect();
+    let erased = ErasedIds::among(&mut tx, part.rows().into_iter().map(|(_, id)| id).collect()).await?;
+    let (rows, withheld): (Vec<&StagedRow<'_>>, Vec<&StagedRow<'_>>) = part
+        .scored
+        .iter()
+        .filter(|row| attempts.contains_key(&row.entry.row))
+        .partition(|row| !erased.contains(&row.transaction.id));
     let resolutions = store_rows(&mut tx, &rows, on_conflict, attempt).await?;
     let mut failures = Vec::new();
     for failed in &part.failed {
         if let Some(before) = attempts.get(&failed.entry.row) {
-            failures.push(failure_row(run_id, failed, *before)?);
+            let tombstone = erased.tombstone(run_id, failed.entry.row, &failed.transaction_id);
+            failures.push(tombstone.map_or_else(|| failure_row(run_id, failed, *before), Ok)?);
         }
     }
+    let tombstone = |row: &&StagedRow<'_>| erased.tombstone(run_id, row.entry.row, &row.transaction.id);
+    failures.extend(withheld.iter().filter_map(tombstone));
     for (row, resolution) in rows.iter().zip(&resolutions) {
         if let Some(mut failure) = storage_failure(row, resolution)? {
             failure.attempts = failure.attempts.saturating_add(attempts[&row.entry.row]);

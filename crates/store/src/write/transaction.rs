@@ -2,7 +2,7 @@
 //! those that both databases share, `postgres::write` and `sqlite::write` the others. Dropping it rolls everything back.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use assay_transaction::{
     Entry, Lane, Prediction, RejectedRow, ReplayId, RowRange, RunId, ScoredChunk, Timestamp, Transaction,
@@ -156,6 +156,8 @@ pub(crate) struct FailureRow<'a> {
     pub(crate) reason: Cow<'a, str>,
     pub(crate) attempts: u32,
     pub(crate) payload: Vec<u8>,
+    /// The operation that took the content of a tombstone.
+    pub(crate) operation: Option<i64>,
 }
 
 /// The counts of a recorded chunk that replayed rows change.
@@ -193,6 +195,10 @@ pub(crate) struct ChunkAmendment<'a> {
 /// The statements that both databases share.
 #[async_trait]
 pub(crate) trait SharedStatements: Send {
+    /// Which of these ids were erased, each with its operation. The transaction has locked its runs: from then on no erasure begins
+    /// before it ends.
+    async fn erased(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError>;
+
     /// Deletes a chunk that this transaction claimed.
     async fn unclaim(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError>;
 
@@ -222,7 +228,7 @@ pub(crate) trait SharedStatements: Send {
 /// overlapping transactions wait for each other and cannot deadlock.
 #[async_trait]
 pub(crate) trait WriteTransaction: SharedStatements {
-    /// Locks the runs of chunks against being sealed, and returns those that have begun, each with its end if it is sealed.
+    /// Locks the runs of chunks against being sealed, and ids against being erased; returns those that have begun, each with its end if it is sealed.
     /// A run may be listed more than once.
     async fn lock_runs(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<RunEnd>)>, StoreError>;
 
@@ -254,7 +260,7 @@ pub(crate) trait WriteTransaction: SharedStatements {
     async fn amend_chunks(&mut self, amendments: &[ChunkAmendment<'_>]) -> Result<(), StoreError>;
 
     /// Whether a run is removed or being removed. Until this transaction ends, it stays as it is, and no removal of any run
-    /// takes a step.
+    /// takes a step and no erasure begins.
     async fn is_removed(&mut self, run_id: &RunId) -> Result<bool, StoreError>;
 
     /// Deletes rows of a replay's run that failed with these transactions, and keeps their failures in the history; returns

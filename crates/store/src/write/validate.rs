@@ -8,6 +8,7 @@ use assay_transaction::{ChunkId, FailedRow, Lane, ModelEndpoint, Predicted, RunI
 use uuid::Uuid;
 
 use crate::values::storable;
+use crate::write::erased::ErasedIds;
 use crate::write::transaction::{InvalidRow, StagedRow};
 use crate::{ChunkOutcome, WriteReport};
 
@@ -200,8 +201,8 @@ fn shortened(text: Cow<'_, str>, most: usize) -> Cow<'_, str> {
     start.into()
 }
 
-/// The ids of the transactions of each chunk: 16 bytes for each of its rows, zeros where a row has none.
-pub(crate) fn row_ids(validated: &ValidatedChunks<'_>) -> Vec<Vec<u8>> {
+/// The ids of the transactions of each chunk: 16 bytes for each of its rows, zeros where a row has none, or an erased one.
+pub(crate) fn row_ids(validated: &ValidatedChunks<'_>, erased: &ErasedIds) -> Vec<Vec<u8>> {
     let mut ids: Vec<Vec<u8>> = Vec::with_capacity(validated.chunks.len());
     // As many as the message has rows, which its validation has made sure of.
     ids.extend(validated.chunks.iter().map(|chunk| {
@@ -209,6 +210,9 @@ pub(crate) fn row_ids(validated: &ValidatedChunks<'_>) -> Vec<Vec<u8>> {
         vec![0; rows * size_of::<Uuid>()]
     }));
     let mut put = |candidate: usize, row: u64, id: &Uuid| {
+        if erased.contains(id) {
+            return;
+        }
         let place = usize::try_from(row - validated.chunks[candidate].range.first_row).unwrap_or(usize::MAX);
         let at = place.saturating_mul(size_of::<Uuid>());
         if let Some(bytes) = ids[candidate].get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {

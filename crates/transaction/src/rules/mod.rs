@@ -189,6 +189,18 @@ impl Rules {
         self.read_amounts(&row).ok()
     }
 
+    /// The id of a row as its source has it, whatever else is wrong with the row. None if it has none, or cannot be read.
+    pub fn written_id(&self, number: u64, fields: &(impl FieldAccess + ?Sized)) -> Option<String> {
+        let row = FieldReader { number, fields, decoder: self.decoder };
+        let id = row.derive(&self.columns.id).ok().filter(|id| !is_blank(id))?;
+        Some(without_blanks(id).into_owned())
+    }
+
+    /// The identity of an id that [`Self::written_id`] returns.
+    pub fn identity(&self, id: &str) -> Uuid {
+        self.namespace.identify(self.ids, id).0
+    }
+
     /// The id of a row, if ids count the rows with the same columns.
     pub(crate) fn counted_id(&self, number: u64, fields: &(impl FieldAccess + ?Sized)) -> Option<Uuid> {
         if !self.columns.id.is_counted() || fields.count() != self.columns.count() {

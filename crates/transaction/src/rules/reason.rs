@@ -146,6 +146,17 @@ codes! {
         Unscored = "unscored",
         /// The row was removed: a tombstone that keeps only its number.
         Removed = "removed",
+        /// The content of the row was purged, as it was old: a tombstone that keeps its number and what it was.
+        Purged = "purged",
+        /// The row was erased, or came after its id was: a tombstone that keeps only its number.
+        Erased = "erased",
+    }
+}
+
+impl FailureClass {
+    /// Whether nothing is left of the row but its number: it cannot be replayed.
+    pub fn is_tombstone(&self) -> bool {
+        matches!(self, Self::Removed | Self::Purged | Self::Erased)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Masks card and account numbers wherever a person may see raw text. At most the first six and the last four digits of
-//! a card number stay visible, as PCI DSS 4 (3.4.1) allows; of an IBAN the country and the last four characters.
+//! Masks card and account numbers wherever a person may see raw text. The last four digits of a card number stay visible, fewer
+//! than PCI DSS 4 (3.4.1) allows; of an IBAN the country and the last four characters.
 //!
 //! Lookalikes stay: a card number has 13 to 19 digits alone or in the groups that cards use, an issuer's prefix, and
 //! the right check digit; an IBAN has the right check digits. So counts of nanoseconds, ids and hashes stay visible.
@@ -9,8 +9,7 @@ use std::ops::Range;
 
 /// Digits of a card number.
 const CARD: std::ops::RangeInclusive<usize> = 13..=19;
-/// How many of them may be shown at either end.
-const SHOWN_FIRST: usize = 6;
+/// How many of them, and characters of an IBAN, are shown at the end.
 const SHOWN_LAST: usize = 4;
 /// The groups card numbers are printed and typed in.
 #[rustfmt::skip]
@@ -23,7 +22,15 @@ const IBAN: std::ops::RangeInclusive<usize> = 15..=34;
 
 /// The text with every card number and IBAN masked, and nothing else changed.
 pub fn mask_card_numbers(text: &str) -> Cow<'_, str> {
-    let bytes = text.as_bytes();
+    match mask_card_numbers_in_bytes(text.as_bytes()) {
+        // Only ASCII bytes were replaced, one for one.
+        Cow::Owned(masked) => String::from_utf8_lossy(&masked).into_owned().into(),
+        Cow::Borrowed(_) => text.into(),
+    }
+}
+
+/// The same for bytes in UTF-8, or in any encoding that has ASCII in it.
+pub fn mask_card_numbers_in_bytes(bytes: &[u8]) -> Cow<'_, [u8]> {
     let mut masked: Option<Vec<u8>> = None;
     let mut mask = |places: &[usize], shown_first: usize| {
         let masked = masked.get_or_insert_with(|| bytes.to_vec());
@@ -42,17 +49,13 @@ pub fn mask_card_numbers(text: &str) -> Cow<'_, str> {
             mask(&places, 2);
             at = places.last().map_or(word.end, |last| last + 1);
         } else if let Some(places) = card_from(bytes, &word) {
-            mask(&places, SHOWN_FIRST);
+            mask(&places, 0);
             at = places.last().map_or(word.end, |last| last + 1);
         } else {
             at = word.end;
         }
     }
-    match masked {
-        // Only ASCII bytes were replaced, one for one.
-        Some(masked) => String::from_utf8_lossy(&masked).into_owned().into(),
-        None => text.into(),
-    }
+    masked.map_or(Cow::Borrowed(bytes), Cow::Owned)
 }
 
 /// The run of letters and digits starting here.
@@ -77,11 +80,14 @@ fn card_from(bytes: &[u8], word: &Range<usize>) -> Option<Vec<usize>> {
     let is_digit = |place: &usize| bytes[*place].is_ascii_digit();
     // It may follow letters, as in a label; among letters and digits it is part of something else.
     let start = word.clone().find(is_digit)?;
-    let digits =
+    let mut digits =
         start..word.clone().skip_while(|place| *place < start).find(|place| !is_digit(place)).unwrap_or(word.end);
     if digits.end < word.end && bytes[digits.end..word.end].iter().any(u8::is_ascii_digit) {
-        return None;
+        // But it may end a word that begins with a piece of an escape sequence, such as `31m`.
+        let last = bytes[word.clone()].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        digits = word.end - last..word.end;
     }
+    let start = digits.start;
     // The decimals of a number.
     if start >= 2 && bytes[start - 1] == b'.' && bytes[start - 2].is_ascii_digit() {
         return None;
@@ -113,14 +119,17 @@ fn is_card(bytes: &[u8], places: impl Iterator<Item = usize>) -> bool {
     CARD.contains(&digits.len()) && has_issuer(&digits) && passes_luhn(digits.iter().copied())
 }
 
-/// Whether a number has an issuer's prefix: Mir and Mastercard; American Express, Diners and JCB; Visa; Mastercard and
-/// Maestro; Discover, Maestro and UnionPay.
+/// Whether a number has an issuer's prefix: UATP; Mir and Mastercard; American Express, Diners and JCB; Visa; Mastercard and
+/// Maestro; Discover, Maestro and UnionPay; RuPay; Troy.
 fn has_issuer(digits: &[u8]) -> bool {
     let start = |count: usize| digits.iter().take(count).fold(0_u32, |start, digit| start * 10 + u32::from(*digit));
     match digits.first() {
+        Some(1) => digits.len() == 15,
         Some(2) => matches!(start(4), 2200..=2204 | 2221..=2720),
         Some(3) => matches!(start(2), 30 | 34..=39),
         Some(4..=6) => true,
+        Some(8) => digits.len() == 16 && matches!(start(2), 81 | 82),
+        Some(9) => digits.len() == 16 && start(4) == 9792,
         _ => false,
     }
 }
@@ -197,26 +206,32 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn shows_the_ends_of_card_numbers_and_all_of_anything_else() {
+    fn shows_the_last_digits_of_card_numbers_and_all_of_anything_else() {
         let cases = [
-            ("CB 4111111111111111 EDF", "CB 411111******1111 EDF"),
-            ("4111 1111 1111 1111;12", "4111 11** **** 1111;12"),
-            ("4111 1111 1111 1111 12", "4111 11** **** 1111 12"),
-            ("12 4111111111111111 12", "12 411111******1111 12"),
-            ("12 4111 1111 1111 1111", "12 4111 11** **** 1111"),
-            ("1,4111111111111111,2", "1,411111******1111,2"),
-            ("5500-0000-0000-0004", "5500-00**-****-0004"),
-            ("3782 822463 10005", "3782 82**** *0005"),
-            ("378282246310005", "378282*****0005"),
-            ("30569309025904", "305693****5904"),
-            ("6011111111111117", "601111******1117"),
-            ("3530111333300000", "353011******0000"),
-            ("2223003122003222", "222300******3222"),
-            ("4222222222222", "422222***2222"),
-            ("CARD4111111111111111", "CARD411111******1111"),
-            ("4111111111111111EUR", "411111******1111EUR"),
-            ("4111111111111111.0", "411111******1111.0"),
-            ("é4111111111111111é", "é411111******1111é"),
+            ("CB 4111111111111111 EDF", "CB ************1111 EDF"),
+            ("4111 1111 1111 1111;12", "**** **** **** 1111;12"),
+            ("4111 1111 1111 1111 12", "**** **** **** 1111 12"),
+            ("12 4111111111111111 12", "12 ************1111 12"),
+            ("12 4111 1111 1111 1111", "12 **** **** **** 1111"),
+            ("1,4111111111111111,2", "1,************1111,2"),
+            ("5500-0000-0000-0004", "****-****-****-0004"),
+            ("3782 822463 10005", "**** ****** *0005"),
+            ("378282246310005", "***********0005"),
+            ("30569309025904", "**********5904"),
+            ("6011111111111117", "************1117"),
+            ("3530111333300000", "************0000"),
+            ("2223003122003222", "************3222"),
+            ("4222222222222", "*********2222"),
+            ("CARD4111111111111111", "CARD************1111"),
+            ("4111111111111111EUR", "************1111EUR"),
+            ("4111111111111111.0", "************1111.0"),
+            ("é4111111111111111é", "é************1111é"),
+            // UATP, RuPay and Troy.
+            ("135410014004955", "***********4955"),
+            ("8172 3456 7890 1236", "**** **** **** 1236"),
+            ("9792030394440796", "************0796"),
+            ("\u{1b}[31m4111111111111111", "\u{1b}[31m************1111"),
+            ("\u{1b}[2J4111 1111 1111 1111", "\u{1b}[2J**** **** **** 1111"),
             // A wrong check digit, a short number, a date, an amount.
             ("4111111111111112", "4111111111111112"),
             ("2026-01-11 10:00:00;-952,40", "2026-01-11 10:00:00;-952,40"),

@@ -6,9 +6,10 @@
 //! - [`Rejection`](crate::Rejection) shows a value in the message stored next to the row, and its shape everywhere
 //!   else.
 //! - [`json_problem`] explains a JSON error without the value that the parser quotes.
-//! - [`escaped`] keeps any text on one line: log lines and stored errors go through it.
+//! - [`escaped`] keeps any text on one line: log lines and stored errors go through it. [`escaped_json`] does the same for JSON.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use serde_json::error::Category;
 
@@ -93,6 +94,27 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// JSON whose strings have no character that would steer a terminal: all unseen ones are escaped, not only those below 32 as JSON
+/// demands. Line ends between values stay.
+pub fn escaped_json(json: &str) -> Cow<'_, str> {
+    let steers = |character: char| character != '\n' && is_unprintable(character);
+    if !json.contains(steers) {
+        return Cow::Borrowed(json);
+    }
+    let mut shown = String::with_capacity(json.len() + 8);
+    for character in json.chars() {
+        if steers(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                // Writing to a string cannot fail.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
 /// Whether a character would break a line, move its surroundings, or show nothing.
 pub fn is_unprintable(character: char) -> bool {
     // In ASCII only control characters count.
@@ -166,6 +188,15 @@ mod tests {
             let without_escapes = shape.split("\\u{").map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
             prop_assert!(without_escapes.flat_map(str::chars).all(|it| !it.is_alphanumeric() || it == 'N' || it == 'A'));
             prop_assert!(!shape.chars().any(is_unprintable));
+        }
+
+        #[test]
+        fn escaped_json_says_the_same_and_steers_nothing(texts in prop::collection::vec("(\\PC|[\n\r\t\u{1b}\u{7f}\u{9b}\u{85}\u{2028}\u{202e}\u{200f}\u{e0041}\"\\\\]){0,30}", 0..4)) {
+            for json in [serde_json::to_string(&texts).unwrap(), serde_json::to_string_pretty(&texts).unwrap()] {
+                let escaped = escaped_json(&json);
+                prop_assert!(!escaped.chars().any(|it| it != '\n' && is_unprintable(it)));
+                prop_assert_eq!(serde_json::from_str::<Vec<String>>(&escaped).unwrap(), texts.clone());
+            }
         }
 
         #[test]

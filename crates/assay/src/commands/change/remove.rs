@@ -29,7 +29,7 @@ const LOG_EVERY_ROWS: u64 = 100_000;
 /// Works in small steps while loads go on, and can be stopped: the same command resumes. Only a new load of the source brings
 /// the rows back.
 ///
-/// Exits 0 when the run is removed, or was before; 2 if the run is not finished, or without a confirmation; 3 when the
+/// Exits 0 when the run is removed, or was before; 2 if the run is not finished, if what it replaced was purged, or without a confirmation; 3 when the
 /// database is unreachable, or the command was stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -91,6 +91,7 @@ async fn carry_out(
         }
         RemovalStart::Unfinished(run) => return Err(CommandError::Unfinished(run.run_id)),
         RemovalStart::Incomplete(run) => return Err(CommandError::Incomplete(run.run_id)),
+        RemovalStart::Purged(run) => return Err(CommandError::NothingToRestore(run.run_id)),
         RemovalStart::Other(other) => return Err(CommandError::OtherRemoval(other)),
     }
     let removed = run_steps(store, &run, shutdown).await?;

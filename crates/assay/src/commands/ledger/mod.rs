@@ -7,6 +7,7 @@ pub(crate) mod queues;
 pub(crate) mod run_argument;
 pub(crate) mod since;
 pub(crate) mod state;
+pub(crate) mod tombstones;
 pub(crate) mod transactions;
 
 use std::path::Path;

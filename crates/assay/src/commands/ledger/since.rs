@@ -1,4 +1,4 @@
-//! The option `--since`.
+//! The options `--since` and `--before`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,6 +14,15 @@ pub(crate) enum SinceArgument {
 }
 
 impl SinceArgument {
+    /// That moment; none if it is still to come.
+    pub(crate) fn moment(self) -> Option<Timestamp> {
+        let now = Utc::now();
+        match self {
+            Self::Ago(duration) => chrono::Duration::from_std(duration).ok().map(|ago| (now - ago).into()),
+            Self::At(at) => (at.as_datetime() <= now).then_some(at),
+        }
+    }
+
     /// Seconds from then to now.
     pub(crate) fn seconds(self) -> f64 {
         match self {
@@ -64,5 +73,8 @@ mod tests {
             assert!(text.parse::<SinceArgument>().unwrap_err().contains("such as 12h or 7d"), "{text}");
         }
         assert!(SinceArgument::At(at("10:00:00")).seconds() > 0.0);
+        assert_eq!(SinceArgument::At(at("10:00:00")).moment(), Some(at("10:00:00")));
+        assert!("7d".parse::<SinceArgument>().unwrap().moment().is_some());
+        assert_eq!("2999-01-01".parse::<SinceArgument>().unwrap().moment(), None);
     }
 }

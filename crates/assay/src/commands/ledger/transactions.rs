@@ -283,6 +283,7 @@ pub(crate) mod tests {
             reason: "HTTP status 422".into(),
             attempts: 2,
             payload: json.into(),
+            operation: None,
         }
     }
 
@@ -303,7 +304,7 @@ pub(crate) mod tests {
         unstored.show(&mut fields);
         let json = serde_json::to_string(&(&stored, &unstored)).unwrap();
         for text in [fields.to_string(), json] {
-            assert!(text.contains("411111******1111") && !text.contains("4111111111111111"), "{text}");
+            assert!(text.contains("************1111") && !text.contains("4111111111111111"), "{text}");
         }
     }
 

@@ -310,7 +310,7 @@ mod tests {
 run first (complete), /data/a.csv
 class     count  row  transaction                           attempts  reason
 rejected  1,050    7  67e55044-10b1-426f-9247-bb680e5fe0c8         2  HTTP status 422
-                  12  67e55044-10b1-426f-9247-bb680e5fe0c8         2  HTTP status 422: 411111******1111
+                  12  67e55044-10b1-426f-9247-bb680e5fe0c8         2  HTTP status 422: ************1111
 suspect       2
 
 dead letters  count  resolved  latest (UTC)         queue               message  reason

@@ -15,7 +15,7 @@ use crate::output::{Table, moment, one_line, print};
 /// Longest text that is shown.
 const TEXT: usize = 200;
 
-/// List who cancelled, replayed, repaired or forced what, when and why
+/// List who cancelled, replayed, repaired, forced, removed, purged, erased or unmasked what, when and why
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay operations
@@ -57,9 +57,10 @@ impl fmt::Display for OperationList {
         if self.0.is_empty() {
             return writeln!(out, "no operations yet");
         }
-        let mut table = Table::new(["when (UTC)", "who", "what", "run", "why", "details"]);
+        let mut table = Table::new([">number", "when (UTC)", "who", "what", "run", "why", "details"]);
         for operation in &self.0 {
             table.add([
+                operation.id.to_string(),
                 moment(operation.done_at),
                 one_line(&operation.operator, 40),
                 operation.action.clone(),
@@ -80,6 +81,7 @@ mod tests {
     #[test]
     fn reads_as_a_table() {
         let operation = OperationRecord {
+            id: 7,
             operator: "ada".into(),
             action: "cancel".into(),
             run_id: Some("first".parse().unwrap()),
@@ -88,6 +90,7 @@ mod tests {
             done_at: at("10:00:00"),
         };
         let replay = OperationRecord {
+            id: 8,
             action: "replay".into(),
             reason: None,
             details: Some(serde_json::json!({ "rows_selected": 3 })),
@@ -96,9 +99,9 @@ mod tests {
         assert_eq!(
             OperationList(vec![operation, replay]).to_string(),
             "\
-when (UTC)           who  what    run    why          details
-2026-01-11 10:00:00  ada  cancel  first  wrong\\nfile
-2026-01-11 10:00:00  ada  replay  first               {\"rows_selected\":3}
+number  when (UTC)           who  what    run    why          details
+     7  2026-01-11 10:00:00  ada  cancel  first  wrong\\nfile
+     8  2026-01-11 10:00:00  ada  replay  first               {\"rows_selected\":3}
 "
         );
         assert_eq!(OperationList(Vec::new()).to_string(), "no operations yet\n");
@@ -107,6 +110,7 @@ when (UTC)           who  what    run    why          details
     #[test]
     fn its_json_is_pinned() {
         let operation = OperationRecord {
+            id: 12,
             operator: "ada".into(),
             action: "replay".into(),
             run_id: Some("first".parse().unwrap()),

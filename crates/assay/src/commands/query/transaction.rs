@@ -110,13 +110,13 @@ predicted: fraud, score 0.9700, by model demo-1
   from            row 3 of run first
   transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
   external id     4711
-  description     CB 411111******1111 EDF
+  description     CB ************1111 EDF
   amount          -952.40
   timestamp       2023-11-28 06:35:12 UTC
   merchant        EDF
   operation type  refund
   side            debit
-  card            411111******1111
+  card            ************1111
   scored at       2026-01-11 10:00:01 UTC
   scored by       http://ml-api:8000/predict, features file 0123456789abcdef
   reasons         amount +0.2500, R07 411111******1111
@@ -130,7 +130,7 @@ failed: rejected
   replayable      yes: assay replay first --rows 7
   transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
   external id     4711
-  description     CB 411111******1111 EDF
+  description     CB ************1111 EDF
   amount          -952.40
   timestamp       2023-11-28 06:35:12 UTC
   operation type  refund

@@ -83,7 +83,7 @@ pub(super) fn bind_invalid<'q>(query: Bound<'q>, rows: &'q [InvalidRow<'_>]) -> 
         .bind(rows.iter().map(|row| row.rejected.raw.as_bytes()).collect::<Vec<_>>())
 }
 
-/// Binds $1 to $7: the columns of `failed_transactions`.
+/// Binds $1 to $8: the columns of `failed_transactions`.
 pub(super) fn bind_failed<'q>(query: Bound<'q>, rows: &'q [FailureRow<'_>]) -> Bound<'q> {
     query
         .bind(rows.iter().map(|row| row.run_id.as_str()).collect::<Vec<_>>())
@@ -93,6 +93,7 @@ pub(super) fn bind_failed<'q>(query: Bound<'q>, rows: &'q [FailureRow<'_>]) -> B
         .bind(rows.iter().map(|row| &*row.reason).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| i64::from(row.attempts)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.payload.as_slice()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.operation).collect::<Vec<_>>())
 }
 
 /// A row of the content columns, `run_id` and `row_number`.

@@ -28,6 +28,7 @@ use super::sql::fragments::{
 };
 use crate::StoreError;
 use crate::ledger::sealing::{RunEnd, RunEndRow};
+use crate::operations::privacy::ERASURES;
 use crate::operations::removal::REMOVALS;
 use crate::values::{signed, unsigned};
 use crate::write::transaction::{
@@ -36,7 +37,7 @@ use crate::write::transaction::{
 };
 
 /// The fence before a seal: a transaction that seals a run takes this lock alone ([`super::dialect::queue_up`]), writers share
-/// it. A statement of its own: the next one sees what was committed before it began, so also the seal of a transaction that
+/// it. The same keeps an erasure ([`ERASURES`]) from beginning. A statement of its own: the next one sees what was committed before it began, so also the seal of a transaction that
 /// held the lock before.
 const SHARE_RUNS: &str =
     "SELECT pg_advisory_xact_lock_shared(hashtextextended(run_id, 0)) FROM UNNEST($1::text[]) AS wanted(run_id)";
@@ -113,7 +114,8 @@ const INSERT_INVALID: &str = concat!(
 const INSERT_FAILED: &str = concat!(
     "INSERT INTO failed_transactions (",
     failed_columns!(),
-    ") SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])"
+    ") SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::bigint[], $7::bytea[], \
+     $8::bigint[])"
 );
 const AMEND_CHUNKS: &str = "
     UPDATE chunks c SET predicted = amended.predicted, duplicate_rows = amended.duplicate_rows::jsonb
@@ -211,7 +213,8 @@ impl WriteTransaction for PostgresTransaction {
     async fn lock_runs(&mut self, chunks: &[&ScoredChunk]) -> Result<Vec<(String, Option<RunEnd>)>, StoreError> {
         let (mut run_ids, _) = identities(chunks);
         run_ids.dedup();
-        sqlx::query(SHARE_RUNS).bind(&run_ids).execute(&mut *self.transaction).await?;
+        let shared: Vec<&str> = run_ids.iter().copied().chain([ERASURES]).collect();
+        sqlx::query(SHARE_RUNS).bind(shared).execute(&mut *self.transaction).await?;
         let runs = sqlx::query_as(LOCK_RUNS).bind(run_ids).fetch_all(&mut *self.transaction).await?;
         Ok(runs.into_iter().map(RunEnd::read).collect())
     }
@@ -309,7 +312,7 @@ impl WriteTransaction for PostgresTransaction {
     }
 
     async fn is_removed(&mut self, run_id: &RunId) -> Result<bool, StoreError> {
-        self.hold_removals().await?;
+        sqlx::query(SHARE_RUNS).bind([REMOVALS, ERASURES]).execute(&mut *self.transaction).await?;
         let run: Option<RunEndRow> =
             sqlx::query_as(LOCK_RUNS).bind([run_id.as_str()]).fetch_optional(&mut *self.transaction).await?;
         Ok(run.is_some_and(|run| run.4))

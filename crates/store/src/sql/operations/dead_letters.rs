@@ -18,6 +18,7 @@ macro_rules! is_blocking {
          WHERE runs.run_id = dead_letters.run_id AND runs.started_at > dead_letters.received_at)"
     };
 }
+pub(crate) use is_blocking;
 
 const RECORD: &str = "
     INSERT INTO dead_letters (key, queue, message_id, message_type, run_id, reason, attempt, body, outcome)

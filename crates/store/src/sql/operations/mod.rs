@@ -5,6 +5,7 @@ pub(crate) mod counts;
 pub(crate) mod dead_letters;
 mod journal;
 mod overview;
+pub(crate) mod privacy;
 pub(crate) mod records;
 mod removal;
 mod replays;

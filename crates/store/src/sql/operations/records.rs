@@ -43,8 +43,8 @@ macro_rules! transactions {
 /// A failed transaction, as `read_failed` takes it.
 macro_rules! failed {
     () => {
-        "SELECT run_id, row_number, CAST(transaction_id AS text) AS transaction_id, class, reason, attempts, payload \
-         FROM failed_transactions"
+        "SELECT run_id, row_number, CAST(transaction_id AS text) AS transaction_id, class, reason, attempts, payload, \
+         operation FROM failed_transactions"
     };
 }
 /// An invalid row, as `read_invalid` takes it.
@@ -216,10 +216,11 @@ fn read_failed(row: &Row) -> Result<FailedRecord, StoreError> {
         reason: row.try_get("reason")?,
         attempts: unsigned(row.try_get("attempts")?),
         payload: row.try_get("payload")?,
+        operation: row.try_get::<Option<i64>, _>("operation")?.map(unsigned),
     })
 }
 
-fn read_invalid(row: &Row) -> Result<InvalidRecord, StoreError> {
+pub(crate) fn read_invalid(row: &Row) -> Result<InvalidRecord, StoreError> {
     Ok(InvalidRecord {
         run_id: read_run_id(row, "run_id")?,
         row: unsigned(row.try_get("row_number")?),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::bounded;
 use super::dialect::{self, Database};
 use super::ledger::live;
-use super::operations::dead_letters;
+use super::operations::{dead_letters, privacy::refusals};
 use crate::write::Attempt;
 use crate::write::chunks::write_chunks;
 use crate::write::replay::{StagedReplay, write_replay};

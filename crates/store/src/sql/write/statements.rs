@@ -1,9 +1,13 @@
 //! Statements of a write transaction that both databases take in the same words.
 
+use std::collections::HashMap;
+
 use assay_transaction::{ReplayId, ScoredChunk};
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use super::dialect::{OpenTransaction, as_json, json_elements, now};
+use super::refusals;
 use crate::values::signed;
 use crate::write::run_models::RunModels;
 use crate::write::transaction::SharedStatements;
@@ -43,6 +47,10 @@ impl OpenTransaction {
 
 #[async_trait]
 impl SharedStatements for OpenTransaction {
+    async fn erased(&mut self, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
+        refusals::among(&mut self.transaction, ids).await
+    }
+
     async fn unclaim(&mut self, chunk: &ScoredChunk) -> Result<(), StoreError> {
         let query = sqlx::query(UNCLAIM).bind(chunk.id.run_id.as_str()).bind(signed(chunk.id.chunk));
         query.execute(&mut *self.transaction).await?;

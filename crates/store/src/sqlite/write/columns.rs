@@ -61,6 +61,7 @@ pub(super) fn bind_failed<'q>(query: Bound<'q>, row: &'q FailureRow<'_>) -> Boun
         .bind(&*row.reason)
         .bind(i64::from(row.attempts))
         .bind(row.payload.as_slice())
+        .bind(row.operation)
 }
 
 pub(super) fn read_stored(row: &SqliteRow) -> Result<StoredTransaction, StoreError> {

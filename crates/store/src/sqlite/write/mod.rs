@@ -43,7 +43,7 @@ static INSERT_MISSING_PREDICTIONS: LazyLock<Insert> =
 static INSERT_INVALID: LazyLock<Insert> =
     LazyLock::new(|| Insert::new(concat!("INSERT INTO invalid_transactions (", invalid_columns!(), ")"), 6, ""));
 static INSERT_FAILED: LazyLock<Insert> =
-    LazyLock::new(|| Insert::new(concat!("INSERT INTO failed_transactions (", failed_columns!(), ")"), 7, ""));
+    LazyLock::new(|| Insert::new(concat!("INSERT INTO failed_transactions (", failed_columns!(), ")"), 8, ""));
 const STORED: &str = "
     SELECT id, external_id, description, amount, \"timestamp\", merchant, operation_type, side, attributes, run_id, row_number
     FROM transactions WHERE id IN (SELECT value FROM json_each($1))";

@@ -106,7 +106,8 @@ async fn each_deleted_row_is_noticed(database: &Database) {
 async fn each_doubled_outcome_is_noticed(database: &Database) {
     let store = &*database.store;
     let insertions = [
-        "INSERT INTO failed_transactions SELECT run_id, 1, transaction_id, class, reason, attempts, payload
+        "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) 
+            SELECT run_id, 1, transaction_id, class, reason, attempts, payload
             FROM failed_transactions WHERE run_id = '{run}' AND row_number = 4",
         "INSERT INTO invalid_transactions SELECT run_id, 4, line, reason, message, raw
             FROM invalid_transactions WHERE run_id = '{run}' AND row_number = 3",
@@ -134,7 +135,8 @@ async fn each_doubled_outcome_is_noticed(database: &Database) {
     database.execute("DELETE FROM predictions WHERE run_id = 'b'").await;
     database
         .execute(
-            "INSERT INTO failed_transactions SELECT run_id, 1, transaction_id, class, reason, attempts, payload
+            "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) 
+            SELECT run_id, 1, transaction_id, class, reason, attempts, payload
             FROM failed_transactions WHERE run_id = 'b' AND row_number = 4",
         )
         .await;
@@ -233,8 +235,8 @@ async fn rows_of_no_run_are_found(database: &Database) {
     let c = StrayRun { run_id: "c".into(), chunks: 0, transactions: 0, ..a.clone() };
     assert_eq!(store.strays().await.unwrap(), Strays { runs: 2, named: vec![a, c], predictions: 3 });
 
-    let many =
-        "INSERT INTO failed_transactions SELECT 'stray-' || number, 1, transaction_id, class, reason, attempts, payload
+    let many = "INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) 
+            SELECT 'stray-' || number, 1, transaction_id, class, reason, attempts, payload
         FROM (SELECT * FROM failed_transactions WHERE run_id = 'b' LIMIT 1) failed, (
             WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < 300)
             SELECT number FROM numbers

@@ -1,15 +1,16 @@
-//! Any history of loads, replays and removals: the law holds for each run, nothing of a removed run is left, and what
+//! Any history of loads, replays, removals, erasures and purges: the law holds for each run, nothing of a removed run is left, and what
 //! is stored is what the other runs would have stored without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assay_store::{FailedRowSelection, IdConflict, RowOutcome, Store};
-use assay_transaction::Entry;
+use assay_store::{FailedRowSelection, IdConflict, PurgeKind, PurgePosition, RemovalStart, RowOutcome, Store};
+use assay_transaction::{Entry, TimeZone, Timestamp};
 use proptest::prelude::*;
 
-use crate::chunks::{Row, begin, chunk, finish, part, run_id, scored, transaction};
+use crate::chunks::{Row, audit_context, begin, chunk, finish, part, run_id, scored, transaction};
 use crate::database::Database;
 use crate::law::play;
+use crate::operations::erasures::erase;
 use crate::operations::removals::remove;
 
 /// Ids of one history.
@@ -30,6 +31,10 @@ enum HistoryStep {
     Replay(prop::sample::Index),
     /// Removes a run.
     Remove(prop::sample::Index),
+    /// Erases an id.
+    Erase(u128),
+    /// Purges what all runs have left of invalid and failed rows.
+    Purge,
 }
 
 #[derive(Debug, Clone)]
@@ -53,6 +58,8 @@ fn histories() -> impl Strategy<Value = RemovalHistory> {
         5 => load(),
         1 => index().prop_map(HistoryStep::Replay),
         3 => index().prop_map(HistoryStep::Remove),
+        1 => (0..IDS).prop_map(HistoryStep::Erase),
+        1 => Just(HistoryStep::Purge),
     ];
     (prop::collection::vec(step, 2..12), any::<bool>()).prop_map(|(steps, update)| RemovalHistory { steps, update })
 }
@@ -72,6 +79,7 @@ struct RemovalWorld<'a> {
     runs: Vec<LoadedRun>,
     /// Whether replays gave rows an outcome that depends on their order.
     is_replayed: bool,
+    erased: BTreeSet<u128>,
     parts: u64,
 }
 
@@ -121,14 +129,47 @@ impl RemovalWorld<'_> {
         if self.runs[at].is_removed {
             return;
         }
+        let begun = self.store().begin_removal(&run_id(&self.runs[at].name), &audit_context()).await.unwrap();
+        if matches!(begun, RemovalStart::Purged(_)) {
+            return;
+        }
         self.runs[at].is_removed = true;
         let names = self.names();
         let all: Vec<&str> = names.iter().map(String::as_str).collect();
         let removed = remove(self.store(), &self.runs[at].name, &all).await;
-        assert_eq!(removed.rows, self.runs[at].rows.len() as u64);
+        // What was purged or erased before is a tombstone already.
+        let tombstones = format!(
+            "SELECT count(*) FROM failed_transactions WHERE run_id = '{}' AND class = 'removed'",
+            self.runs[at].name
+        );
+        assert_eq!(removed.rows, u64::try_from(self.database.count(&tombstones).await).unwrap());
+    }
+
+    async fn erase(&mut self, id: u128) {
+        erase(self.store(), &[self.base + id]).await;
+        self.erased.insert(id);
+        // Others store another content later than they would have without it.
+        self.is_replayed = true;
+    }
+
+    async fn purge(&mut self) {
+        let later = Timestamp::parse(b"2100-01-01T00:00:00Z", TimeZone::UTC).unwrap();
+        let operation = self.store().begin_operation("purge", &serde_json::json!({}), &audit_context()).await.unwrap();
+        for kind in [PurgeKind::Raw, PurgeKind::Failures, PurgeKind::History] {
+            let mut from = Some(PurgePosition::default());
+            while let Some(at) = from {
+                from = self.store().purge_step(operation, kind, later, &at).await.unwrap().1;
+            }
+        }
+        self.is_replayed = true;
     }
 
     async fn obeys(&self) {
+        for id in &self.erased {
+            let id = uuid::Uuid::from_u128(self.base + id);
+            assert!(self.store().known_ids(&[id]).await.unwrap().is_empty(), "{id} is erased");
+            assert!(self.store().find_duplicates(&[id], None).await.unwrap().0.is_empty(), "{id} is erased");
+        }
         for run in &self.runs {
             let audit = self.store().audit(&run_id(&run.name)).await.unwrap().unwrap();
             assert_eq!((audit.breaches(), audit.tally.total()), (vec![], run.rows.len() as u64), "{audit:?}");
@@ -169,7 +210,7 @@ impl RemovalWorld<'_> {
             let stored = format!(
                 "SELECT CAST(CAST(CAST(amount AS numeric) AS bigint) AS text) FROM transactions WHERE id = '{uuid}' UNION ALL
                 SELECT CAST(CAST(CAST(\"transaction\"->>'amount' AS numeric) AS bigint) AS text) FROM transaction_history
-                WHERE transaction_id = '{uuid}'"
+                WHERE transaction_id = '{uuid}' AND \"transaction\"->>'amount' IS NOT NULL"
             );
             for amount in self.database.texts(&stored).await {
                 let amount: u8 = amount.parse().unwrap();
@@ -206,10 +247,13 @@ impl RemovalWorld<'_> {
 async fn plays(database: &Database, case: u128, history: &RemovalHistory) {
     let on_conflict = if history.update { IdConflict::Update } else { IdConflict::Fail };
     let (base, runs) = (case * 1_000, Vec::new());
-    let mut world = RemovalWorld { database, on_conflict, base, runs, is_replayed: false, parts: 0 };
+    let mut world =
+        RemovalWorld { database, on_conflict, base, runs, is_replayed: false, erased: BTreeSet::new(), parts: 0 };
     for step in &history.steps {
         match step {
             HistoryStep::Load(chunks) => world.load(chunks).await,
+            HistoryStep::Erase(id) => world.erase(*id).await,
+            HistoryStep::Purge => world.purge().await,
             HistoryStep::Replay(_) | HistoryStep::Remove(_) if world.runs.is_empty() => {}
             HistoryStep::Replay(at) => world.replay(at.index(world.runs.len())).await,
             HistoryStep::Remove(at) => world.remove(at.index(world.runs.len())).await,

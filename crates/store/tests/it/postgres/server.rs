@@ -158,7 +158,8 @@ async fn a_replay_sees_a_row_that_failed_again_meanwhile() {
     sqlx::raw_sql(
         "CREATE TEMPORARY TABLE taken AS SELECT * FROM failed_transactions;
         DELETE FROM failed_transactions;
-        INSERT INTO failed_transactions SELECT run_id, row_number, transaction_id, class, reason, 7, payload FROM taken",
+        INSERT INTO failed_transactions (run_id, row_number, transaction_id, class, reason, attempts, payload) 
+            SELECT run_id, row_number, transaction_id, class, reason, 7, payload FROM taken",
     )
     .execute(&mut *blocker)
     .await

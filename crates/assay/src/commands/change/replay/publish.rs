@@ -64,7 +64,7 @@ impl PartPublisher<'_> {
             more = !page.is_empty();
             from = page.last().map_or(from, |last| last.row + 1);
             let mut parts = Vec::new();
-            for record in page.iter().filter(|record| record.class != FailureClass::Removed.code()) {
+            for record in page.iter().filter(|record| !FailureClass::from(record.class.as_str()).is_tombstone()) {
                 if let Some(entry) = replayable_entry(record) {
                     parts.extend(builder.add(entry, record.payload.len()));
                 } else {

@@ -28,7 +28,7 @@ fn is_none(count: &u64) -> bool {
 
 impl ReplayPlan {
     pub(super) fn new(run: &Run, selected: Vec<(String, u64)>) -> Self {
-        let is_removed = |(class, _): &(String, u64)| class == FailureClass::Removed.code();
+        let is_removed = |(class, _): &(String, u64)| FailureClass::from(class.as_str()).is_tombstone();
         let (removed, selected): (Vec<_>, Vec<_>) = selected.into_iter().partition(is_removed);
         let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, count)| count).sum();
         let (rows_selected, rows_removed) = (sum(&selected), sum(&removed));
@@ -191,7 +191,7 @@ nothing was sent (--dry-run)
             "1,000 rows were removed, and cannot be sent\n\
              no failed transaction of run first is selected: nothing to replay\n"
         );
-        assert_eq!(plan(&[("removed", 2), ("rejected", 3)]).rows_selected, 3);
+        assert_eq!(plan(&[("removed", 2), ("purged", 1), ("erased", 1), ("rejected", 3)]).rows_selected, 3);
     }
 
     #[test]

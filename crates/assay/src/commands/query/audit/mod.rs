@@ -6,7 +6,7 @@ mod strays;
 use std::fmt;
 
 use assay_queue::BrokerOptions;
-use assay_store::{Audit, AuditBreach, Store};
+use assay_store::{Audit, AuditBreach, Store, Tombstones};
 use assay_transaction::{Exit, Run, RunId, RunRemoval, RunState, Tally};
 use clap::Args;
 use serde::Serialize;
@@ -19,6 +19,7 @@ use crate::commands::ledger::control_totals::ControlTotals;
 use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueProbe;
 use crate::commands::ledger::run_argument::resolve_run;
+use crate::commands::ledger::tombstones;
 use crate::error::CommandError;
 use crate::output::{FieldList, Tone, counted, grouped, one_line, print, print_json, print_text, ranges, toned};
 
@@ -119,7 +120,8 @@ async fn audit_run(
         MissingChunks::Unknown(why) => (0, Some(why)),
         MissingChunks::Stranded(chunks) => (chunks, None),
     };
-    Ok(Some(AuditFinding { chunks_stranded, unknown_because, live, ..AuditFinding::from(audit) }))
+    let tombstones = store.tombstones(run_id).await?;
+    Ok(Some(AuditFinding { chunks_stranded, unknown_because, live, tombstones, ..AuditFinding::from(audit) }))
 }
 
 /// The result of an audit.
@@ -152,6 +154,9 @@ struct AuditFinding {
     live: Option<LiveCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     removal: Option<RunRemoval>,
+    /// Rows that were purged or erased.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tombstones: Vec<Tombstones>,
 }
 
 impl From<Audit> for AuditFinding {
@@ -178,6 +183,7 @@ impl From<Audit> for AuditFinding {
             control_totals,
             live: None,
             removal,
+            tombstones: Vec::new(),
         }
     }
 }
@@ -246,6 +252,7 @@ impl fmt::Display for AuditFinding {
             let resume = if removal.ended_at.is_some() { "" } else { "; `assay remove` resumes it" };
             fields.add("removal", format!("{}{resume}", describe_removal(removal)));
         }
+        tombstones::show(&self.tombstones, &mut fields);
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
         }

@@ -1,16 +1,21 @@
-//! Writes invalid rows in the dialect and encoding of their source: the header, and the rows byte for byte. Rows of JSON and
+//! Writes invalid rows in the dialect and encoding of their source: the header, and the rows byte for byte, but for card numbers
+//! that are to be masked. Rows of JSON and
 //! Parquet sources become JSON Lines, without a header.
 //!
 //! Guarantee: memory is constant, and the same settings parse the file into the same rows, unless stray quotes of two of the
 //! last rows combine to one field.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use assay_store::{InvalidRecord, Store};
-use assay_transaction::{DecidedBy, DecisionSubject, Delimiter, Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings};
+use assay_transaction::{
+    DecidedBy, DecisionSubject, Delimiter, Format, MAX_RAW_KEPT, RejectReason, Run, RunSettings,
+    mask_card_numbers_in_bytes,
+};
 
-use super::InvalidPages;
 use super::encoder::LineEncoder;
+use super::{InvalidPages, Masking};
 use crate::error::CommandError;
 
 /// Rows that were written and skipped.
@@ -19,13 +24,15 @@ pub(super) struct CsvCounts {
     pub(super) rows: u64,
     /// Rows of which only the start is stored, or whose encoding cannot write their text.
     pub(super) left_out: u64,
+    /// Rows with card numbers that were masked.
+    pub(super) masked: u64,
 }
 
 /// Writes the first `limit` invalid rows of a run.
 pub(super) async fn write(
     store: &dyn Store,
     run: &Run,
-    limit: u64,
+    (limit, masking): (u64, Masking),
     out: &mut impl Write,
 ) -> Result<CsvCounts, CommandError> {
     let mut written = CsvCounts::default();
@@ -43,7 +50,10 @@ pub(super) async fn write(
             match kind(&record) {
                 RawKind::Cut => written.left_out += 1,
                 RawKind::OpenQuote => has_open_quotes = true,
-                RawKind::Whole => written.count(line(out, encoder.row(&record.raw))?),
+                RawKind::Whole => {
+                    let row = written.masked_row(&encoder, &record, masking);
+                    written.count(line(out, row)?);
+                }
             }
         }
     }
@@ -51,7 +61,8 @@ pub(super) async fn write(
     let mut pages = InvalidPages::new(store, run, if has_open_quotes { limit } else { 0 });
     while let Some(page) = pages.next().await? {
         for record in page.iter().filter(|record| kind(record) == RawKind::OpenQuote) {
-            written.count(line(out, encoder.row(&record.raw))?);
+            let row = written.masked_row(&encoder, record, masking);
+            written.count(line(out, row)?);
         }
     }
     out.flush().map_err(CommandError::Print)?;
@@ -59,6 +70,16 @@ pub(super) async fn write(
 }
 
 impl CsvCounts {
+    /// The line of a row, and counts it if it is masked.
+    fn masked_row(&mut self, encoder: &LineEncoder, record: &InvalidRecord, masking: Masking) -> Option<Vec<u8>> {
+        let raw = match masking {
+            Masking::CardNumbers => mask_card_numbers_in_bytes(&record.raw),
+            Masking::None => Cow::Borrowed(record.raw.as_slice()),
+        };
+        self.masked += u64::from(matches!(raw, Cow::Owned(_)));
+        encoder.row(&raw)
+    }
+
     fn count(&mut self, is_written: bool) {
         self.rows += u64::from(is_written);
         self.left_out += u64::from(!is_written);

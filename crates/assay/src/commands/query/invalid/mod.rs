@@ -14,10 +14,11 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use crate::commands::ledger::LedgerOptions;
+use crate::commands::ledger::operator::OperatorOptions;
 use crate::commands::ledger::run_argument::resolve_run;
 use crate::commands::query::row::raw_text;
 use crate::error::CommandError;
-use crate::output::{counted, grouped, one_line, print_json, print_text};
+use crate::output::{counted, grouped, one_line, print_json, print_text, unmasked_line};
 
 /// Invalid rows of a query, with up to 64 KiB each.
 const PAGE: u32 = 100;
@@ -29,29 +30,35 @@ const TEXT: usize = 200;
 /// List invalid rows
 ///
 /// Shows row number, line, rule and text; card numbers are masked. With --csv, writes a file in the dialect and encoding of
-/// the source: its header and the original bytes of the rows, NOT MASKED, to be corrected and loaded again. Rows of JSON and
-/// Parquet sources are written as JSON Lines. Rows over 64 KiB, of which only the start is stored, are skipped and counted on
+/// the source: its header and the original bytes of the rows, to be corrected and loaded again. Rows of JSON and Parquet sources
+/// are written as JSON Lines. With --unmasked, card numbers are shown and written as they are; the table of operations records
+/// that, with the operator. Rows over 64 KiB, of which only the start is stored, are skipped and counted on
 /// stderr. Rows with a stray quote come last, as they might swallow the next rows.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   assay invalid batch_20260111_100000_3f9a1c
-  assay invalid batch_20260111_100000_3f9a1c --csv --output rejected.csv")]
+  assay invalid batch_20260111_100000_3f9a1c --csv --output rejected.csv --unmasked --reason 'to correct'")]
 pub(crate) struct InvalidArguments {
     /// The run: its name, a source that it loaded, or `latest`
     #[arg(value_name = "RUN")]
     run: String,
-    /// Write the header and the original rows, not masked, as CSV
+    /// Write the header and the original rows as CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// Write the CSV to this file instead of stdout
     #[arg(long, value_name = "FILE", requires = "csv")]
     output: Option<PathBuf>,
+    /// Show card numbers; recorded in the table of operations
+    #[arg(long)]
+    unmasked: bool,
     /// Rows to list, the first ones [default: 100; with --csv all]
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
     /// Print the result as JSON, on stdout
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    operator: OperatorOptions,
     #[command(flatten)]
     pub(crate) ledger: LedgerOptions,
 }
@@ -60,28 +67,63 @@ pub(crate) struct InvalidArguments {
 pub(crate) async fn invalid(arguments: &InvalidArguments) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("invalid").await?;
     let (run, _) = resolve_run(&*store, &arguments.run).await?;
+    let masking = if arguments.unmasked { Masking::None } else { Masking::CardNumbers };
+    let limit = arguments.limit.unwrap_or(if arguments.csv { u64::MAX } else { LISTED });
+    if masking == Masking::None {
+        record_unmasking(&*store, &run, arguments, limit).await?;
+    }
     if arguments.csv {
-        let limit = arguments.limit.unwrap_or(u64::MAX);
         match &arguments.output {
             Some(path) => {
                 let failed = |error| CommandError::Output { path: path.display().to_string(), error };
                 let mut file = std::io::BufWriter::new(File::create(path).map_err(failed)?);
-                log_written(&csv::write(&*store, &run, limit, &mut file).await?, path.to_str());
+                log_written(&csv::write(&*store, &run, (limit, masking), &mut file).await?, path.to_str());
                 file.flush().map_err(failed)?;
             }
-            None => log_written(&csv::write(&*store, &run, limit, &mut std::io::stdout().lock()).await?, None),
+            None => {
+                log_written(&csv::write(&*store, &run, (limit, masking), &mut std::io::stdout().lock()).await?, None);
+            }
         }
     } else {
-        list(&*store, &run, arguments.limit.unwrap_or(LISTED), arguments.json).await?;
+        list(&*store, &run, (limit, masking), arguments.json).await?;
     }
     store.close().await;
     Ok(Exit::Done)
+}
+
+/// Whether card numbers are masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Masking {
+    CardNumbers,
+    None,
+}
+
+/// Records that card numbers are going to be shown: nothing is shown that could not be recorded.
+async fn record_unmasking(
+    store: &dyn Store,
+    run: &Run,
+    arguments: &InvalidArguments,
+    limit: u64,
+) -> Result<(), CommandError> {
+    let total: u64 = store.invalid_counts(&run.run_id).await?.iter().map(|(_, count)| count).sum();
+    let form = match (arguments.csv, arguments.json) {
+        (true, _) => "csv",
+        (false, true) => "json",
+        (false, false) => "text",
+    };
+    let details = serde_json::json!({ "command": "invalid", "form": form, "rows": total.min(limit) });
+    let context = arguments.operator.audit_context();
+    Ok(store.record_operation("unmask", Some(&run.run_id), Some(&details), &context).await?)
 }
 
 /// Logs how many rows were written and skipped.
 fn log_written(written: &csv::CsvCounts, to: Option<&str>) {
     if let Some(path) = to {
         info!("wrote {} to {path}", counted(written.rows, "row", "rows"));
+    }
+    if written.masked > 0 {
+        let rows = counted(written.masked, "row has a card number", "rows have card numbers");
+        warn!("{rows} that was masked: --unmasked writes what the source had, and is recorded");
     }
     if written.left_out > 0 {
         let rows = counted(written.left_out, "row is", "rows are");
@@ -91,14 +133,14 @@ fn log_written(written: &csv::CsvCounts, to: Option<&str>) {
     }
 }
 
-async fn list(store: &dyn Store, run: &Run, limit: u64, json: bool) -> Result<(), CommandError> {
+async fn list(store: &dyn Store, run: &Run, (limit, masking): (u64, Masking), json: bool) -> Result<(), CommandError> {
     let total: u64 = store.invalid_counts(&run.run_id).await?.iter().map(|(_, count)| count).sum();
     let mut pages = InvalidPages::new(store, run, limit);
     let (mut listed, mut all) = (0, Vec::new());
     while let Some(page) = pages.next().await? {
         for record in page {
             listed += 1;
-            let shown = InvalidRowLine::new(&record, run);
+            let shown = InvalidRowLine::new(&record, run, masking);
             if json {
                 all.push(shown);
             } else {
@@ -126,25 +168,37 @@ struct InvalidRowLine {
     reason: String,
     message: String,
     raw: String,
+    #[serde(skip)]
+    masking: Masking,
 }
 
 impl InvalidRowLine {
-    fn new(record: &InvalidRecord, run: &Run) -> Self {
+    fn new(record: &InvalidRecord, run: &Run, masking: Masking) -> Self {
+        let masked = |text: &str| match masking {
+            Masking::CardNumbers => mask_card_numbers(text).into_owned(),
+            Masking::None => text.to_owned(),
+        };
         Self {
             row: record.row,
             line: record.line,
             reason: record.reason.clone(),
-            message: mask_card_numbers(&record.message).into_owned(),
-            raw: mask_card_numbers(&raw_text(record, run)).into_owned(),
+            message: masked(&record.message),
+            raw: masked(&raw_text(record, run)),
+            masking,
         }
     }
 }
 
 impl std::fmt::Display for InvalidRowLine {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { row, line, reason, message, raw } = self;
-        writeln!(out, "row {}, line {}: {reason}: {}", grouped(*row), grouped(*line), one_line(message, TEXT))?;
-        writeln!(out, "    {}", one_line(raw, TEXT))
+        let Self { row, line, reason, message, raw, masking } = self;
+        let shown = match masking {
+            Masking::CardNumbers => one_line,
+            Masking::None => unmasked_line,
+        };
+        let reason = one_line(reason, TEXT);
+        writeln!(out, "row {}, line {}: {reason}: {}", grouped(*row), grouped(*line), shown(message, TEXT))?;
+        writeln!(out, "    {}", shown(raw, TEXT))
     }
 }
 
@@ -189,11 +243,13 @@ mod tests {
             message: "`amount` is not a decimal number: `4111111111111111x`".into(),
             raw: b"7;CB 4111111111111111;\"two\nlines\"".to_vec(),
         };
+        let shown = |masking| InvalidRowLine::new(&record, &example(), masking).to_string();
+        assert!(shown(Masking::None).contains("    7;CB 4111111111111111;\"two\\nlines\""));
         assert_eq!(
-            InvalidRowLine::new(&record, &example()).to_string(),
+            shown(Masking::CardNumbers),
             "\
-row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `411111******1111x`
-    7;CB 411111******1111;\"two\\nlines\"
+row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `************1111x`
+    7;CB ************1111;\"two\\nlines\"
 "
         );
     }
@@ -208,6 +264,6 @@ row 4,711, line 4,713: amount_format: `amount` is not a decimal number: `411111*
             message: "`amount` is not a decimal number: `1,2,3`".into(),
             raw: b"7;CB 4111111111111111;1,2,3".to_vec(),
         };
-        crate::output::pin_json("invalid", &[InvalidRowLine::new(&record, &example())]);
+        crate::output::pin_json("invalid", &[InvalidRowLine::new(&record, &example(), Masking::CardNumbers)]);
     }
 }

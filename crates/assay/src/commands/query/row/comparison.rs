@@ -332,18 +332,18 @@ mod tests {
             comparison.to_string(),
             "
 in the source, line 4:
-  4711;CB 411111******1111 EDF;-952,4;28/11/2023 06:35:12;EDF;refund;debit;411111******1111
+  4711;CB ************1111 EDF;-952,4;28/11/2023 06:35:12;EDF;refund;debit;************1111
 
 value           in the source            read as                               stored                                same
 id              –                        67e55044-10b1-426f-9247-bb680e5fe0c8  67e55044-10b1-426f-9247-bb680e5fe0c8  yes
 external id     4711                     4711                                  4711                                  yes
-description     CB 411111******1111 EDF  CB 411111******1111 EDF               CB 411111******1111 EDF               yes
+description     CB ************1111 EDF  CB ************1111 EDF               CB ************1111 EDF               yes
 amount          -952,4                   -952.4                                -952.4                                yes
 timestamp       28/11/2023 06:35:12      2023-11-28T06:35:12Z                  2023-11-28T06:35:12Z                  yes
 merchant        EDF                      EDF                                   EDF                                   yes
 operation_type  refund                   refund                                refund                                yes
 side            debit                    debit                                 debit                                 yes
-card            411111******1111         411111******1111                      411111******1111                      yes
+card            ************1111         ************1111                      ************1111                      yes
 
 all recorded values equal the source
 "

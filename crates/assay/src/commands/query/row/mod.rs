@@ -9,7 +9,7 @@ use std::fmt;
 
 use assay_queue::BrokerOptions;
 use assay_source::{S3Options, Sources};
-use assay_store::{EarlierFailure, InvalidRecord, RowOutcome, Store};
+use assay_store::{EarlierFailure, FailedRecord, InvalidRecord, OperationRecord, RowOutcome, Store};
 use assay_transaction::{Exit, FailureClass, Run, RunId, RunRemoval, mask_card_numbers};
 use clap::Args;
 use serde::Serialize;
@@ -21,6 +21,7 @@ use crate::commands::change::remove::describe_removal;
 use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::queues::{QueueProbe, QueueSnapshot};
 use crate::commands::ledger::run_argument::resolve_run;
+use crate::commands::ledger::tombstones::describe_operation;
 use crate::commands::ledger::transactions::{FailedTransactionView, StoredTransactionView};
 use crate::error::CommandError;
 use crate::output::{FieldList, counted, grouped, moment, one_line, print};
@@ -74,6 +75,9 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
         return Err(CommandError::RunRemoved(run.run_id, "compared with its source"));
     }
     let recorded = store.row(&run.run_id, arguments.row).await?;
+    if arguments.source && matches!(&recorded, RowOutcome::Failed(record) if class_of(record).is_tombstone()) {
+        return Err(CommandError::RowGone(arguments.row));
+    }
     let comparison = if arguments.source {
         let (sources, startup) = (Sources::new(&arguments.s3)?, arguments.ledger.startup.startup_timeout);
         Some(comparison::compare_with_source(&sources, &run, arguments.row, &recorded, startup).await?)
@@ -107,8 +111,19 @@ async fn outcome(
     Ok(match recorded {
         RowOutcome::Predicted(record) => ShownOutcome::Predicted { transaction: Box::new((*record).into()) },
         RowOutcome::Invalid(record) => ShownOutcome::invalid(&record, run),
-        RowOutcome::Failed(record) if record.class == FailureClass::Removed.code() => {
+        RowOutcome::Failed(record) if class_of(&record) == FailureClass::Removed => {
             ShownOutcome::Removed { removal: run.removal.clone() }
+        }
+        RowOutcome::Failed(record) if class_of(&record).is_tombstone() => {
+            let operation = match record.operation {
+                Some(operation) => store.operation(operation).await?.map(Box::new),
+                None => None,
+            };
+            if class_of(&record) == FailureClass::Purged {
+                ShownOutcome::Purged { was: record.reason, operation }
+            } else {
+                ShownOutcome::Erased { operation }
+            }
         }
         RowOutcome::Failed(record) => ShownOutcome::Failed(Box::new(record.into())),
         RowOutcome::Duplicate { of, transaction_id } => {
@@ -126,6 +141,10 @@ async fn outcome(
             }
         },
     })
+}
+
+fn class_of(record: &FailedRecord) -> FailureClass {
+    FailureClass::from(record.class.as_str())
 }
 
 /// What became of a row.
@@ -162,6 +181,16 @@ enum ShownOutcome {
     /// Its content was deleted, with that of the run or alone.
     Removed {
         removal: Option<RunRemoval>,
+    },
+    /// Its content was deleted, as it was old.
+    Purged {
+        /// Says what it was.
+        was: String,
+        operation: Option<Box<OperationRecord>>,
+    },
+    /// Its content was deleted, as its id was erased.
+    Erased {
+        operation: Option<Box<OperationRecord>>,
     },
     Duplicate {
         transaction_id: Uuid,
@@ -243,6 +272,15 @@ impl fmt::Display for RowReport {
                 let why = removal.as_ref().map_or_else(|| "removed".to_owned(), describe_removal);
                 writeln!(out, "{why}\nits content was deleted, and it cannot be replayed")?;
             }
+            ShownOutcome::Purged { was, operation } => {
+                let by = operation.as_deref().map(describe_operation).unwrap_or_default();
+                writeln!(out, "purged{by}\nits content was deleted, and it cannot be replayed")?;
+                fields.add("was", one_line(was, RAW));
+            }
+            ShownOutcome::Erased { operation } => {
+                let by = operation.as_deref().map(describe_operation).unwrap_or_default();
+                writeln!(out, "erased{by}\nits content was deleted, and it cannot be replayed")?;
+            }
             ShownOutcome::Duplicate { of: Some(of), .. } => {
                 writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
                 fields.add("prediction", of.prediction_line());
@@ -274,6 +312,7 @@ impl fmt::Display for RowReport {
 mod tests {
     use super::*;
     use crate::commands::ledger::state::tests::{at, example};
+    use crate::commands::ledger::tombstones::tests::erasure;
     use crate::commands::ledger::transactions::tests::{failed, record};
 
     fn row_report(outcome: ShownOutcome, earlier: Vec<EarlierAttempt>) -> RowReport {
@@ -305,7 +344,7 @@ mod tests {
             row_report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
         assert!(
             report.to_string().ends_with(
-                "  failed before   rejected, after 8 attempts: HTTP status 422: 411111******1111; replay 2, \
+                "  failed before   rejected, after 8 attempts: HTTP status 422: ************1111; replay 2, \
                  2026-01-11 10:00:00 UTC\n"
             ),
             "{report}"
@@ -326,6 +365,19 @@ mod tests {
     }
 
     #[test]
+    fn a_purged_and_an_erased_row() {
+        let by = " by ada, 2026-01-11 10:00:00 UTC: as asked\\u{1b}[2J (operation 7)\nits content was deleted, and it cannot be replayed\n";
+        let operation = || Some(Box::new(erasure()));
+        let erased = report(ShownOutcome::Erased { operation: operation() });
+        assert!(erased.ends_with(&format!("\n\nerased{by}")), "{erased}");
+        let was = "purged; it was invalid: amount_scale".to_owned();
+        let purged = report(ShownOutcome::Purged { was, operation: operation() });
+        assert!(purged.ends_with(&format!("\n\npurged{by}  was  purged; it was invalid: amount_scale\n")), "{purged}");
+        let json = serde_json::to_value(ShownOutcome::Erased { operation: operation() }).unwrap();
+        assert_eq!((&json["outcome"], &json["operation"]["id"]), (&"erased".into(), &7.into()));
+    }
+
+    #[test]
     fn a_predicted_row() {
         assert_eq!(
             report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }),
@@ -336,13 +388,13 @@ row 4,711 of run second, the latest run of that source
 predicted: fraud, score 0.9700, by model demo-1
   transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
   external id     4711
-  description     CB 411111******1111 EDF
+  description     CB ************1111 EDF
   amount          -952.40
   timestamp       2023-11-28 06:35:12 UTC
   merchant        EDF
   operation type  refund
   side            debit
-  card            411111******1111
+  card            ************1111
   scored at       2026-01-11 10:00:01 UTC
   scored by       http://ml-api:8000/predict, features file 0123456789abcdef
   reasons         amount +0.2500, R07 411111******1111
@@ -366,7 +418,7 @@ predicted: fraud, score 0.9700, by model demo-1
 invalid: amount_scale
   rule      `amount` has more than 4 decimals: `1.00001`
   line      4,713
-  raw text  7;411111******1111;1.00001
+  raw text  7;************1111;1.00001
 "
         ));
     }
@@ -381,7 +433,7 @@ failed: rejected
   replayable      yes: assay replay first --rows 7
   transaction     67e55044-10b1-426f-9247-bb680e5fe0c8
   external id     4711
-  description     CB 411111******1111 EDF
+  description     CB ************1111 EDF
   amount          -952.40
   timestamp       2023-11-28 06:35:12 UTC
   operation type  refund

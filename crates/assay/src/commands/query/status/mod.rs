@@ -28,7 +28,7 @@ use crate::commands::ledger::queues::QueueProbe;
 use crate::commands::ledger::run_argument::resolve_run;
 use crate::commands::ledger::state::{ShownState, blocking_count};
 use crate::error::CommandError;
-use crate::output::{masked_labels, print, print_text};
+use crate::output::{clear_screen, masked_labels, print, print_json_line, print_text};
 
 /// Interval of --watch.
 const REDRAW_INTERVAL: Duration = Duration::from_secs(2);
@@ -109,12 +109,10 @@ async fn watch(
                     counted = Some(LabelCounts { labels, at: Instant::now(), took: began.elapsed() });
                 }
                 if redraws {
-                    // Cursor to the upper left, then clear the screen.
-                    print_text("\x1b[H\x1b[J")?;
+                    clear_screen()?;
                 }
                 if arguments.json {
-                    let line = serde_json::to_string(&status).map_err(|error| CommandError::Print(error.into()))?;
-                    print_text(&format_args!("{line}\n"))?;
+                    print_json_line(&status)?;
                 } else {
                     print_text(&format_args!("{status}{}", if redraws { "" } else { "\n" }))?;
                 }
@@ -192,6 +190,7 @@ impl StatusQuery<'_> {
             left: pace.and_then(|pace| progress::time_left(run, overview.progress, pace)),
             in_the_way: obstacles(&overview, QueueState { queues: queues.as_ref(), full_at }),
             models: overview.models.into(),
+            tombstones: store.tombstones(run_id).await?,
             replays: replays(store, run).await?,
             dead_letters: DeadLetterCounts::new(
                 &store.dead_letters(Some(run_id), MAX_LETTERS).await?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use assay_store::{DeadLetterOutcome, DeadLetterRecord, OperationRecord, PredictionCount, ReplayCounts};
+use assay_store::{DeadLetterOutcome, DeadLetterRecord, OperationRecord, PredictionCount, ReplayCounts, Tombstones};
 use assay_transaction::{RunId, StopOrder, Tally, Timestamp};
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ use crate::commands::ledger::control_totals::ControlTotals;
 use crate::commands::ledger::live_counts::LiveCounts;
 use crate::commands::ledger::queues::QueueSnapshot;
 use crate::commands::ledger::state::ShownState;
+use crate::commands::ledger::tombstones;
 use crate::output::{
     FieldList, Table, Tone, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, toned,
     unmasked_line,
@@ -48,6 +49,9 @@ pub(super) struct Status {
     pub(super) in_the_way: Vec<String>,
     pub(super) outcome: OutcomeCounts,
     pub(super) models: Models,
+    /// Rows that were purged or erased.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) tombstones: Vec<Tombstones>,
     pub(super) replays: Vec<ReplayProgress>,
     pub(super) dead_letters: DeadLetterCounts,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -198,6 +202,7 @@ impl Status {
         for (name, count, detail) in counts {
             fields.add(name, format!("{:>width$}  {detail}", grouped(count)).trim_end());
         }
+        tombstones::show(&self.tombstones, &mut fields);
         fields
     }
 
@@ -282,6 +287,7 @@ mod tests {
                 labels_seconds_old: None,
             },
             models: Models::default(),
+            tombstones: Vec::new(),
             replays: Vec::new(),
             dead_letters: DeadLetterCounts::default(),
             queues: Some(QueueSnapshot::Known(vec![QueueDepth {
@@ -367,6 +373,7 @@ transactions.batch    1,200          2
     #[test]
     fn replays_are_list_counts() {
         let operation = OperationRecord {
+            id: 7,
             operator: "ada".into(),
             action: "replay".into(),
             run_id: None,
@@ -397,6 +404,7 @@ replay  began (UTC)          selected  stored  failed again  gone  by
     #[test]
     fn its_json_is_pinned() {
         let operation = OperationRecord {
+            id: 12,
             operator: "ada".into(),
             action: "replay".into(),
             run_id: None,

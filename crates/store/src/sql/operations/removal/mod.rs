@@ -10,7 +10,7 @@ use super::dialect::{
     self, COUNTING, Connection, Pool, REMOVING, WRITING, as_amount, as_id, as_json, as_time, forget_ids, json_elements,
     key, now, of_either_type, queue_up,
 };
-use super::fragments::{self, failed_columns, or_replace_prediction, prediction_columns};
+use super::fragments::{self, failed_columns, has_content, or_replace_prediction, prediction_columns};
 use super::run_row::{self, run_columns};
 use super::runs;
 use super::{journal, live, stop_orders};
@@ -52,26 +52,28 @@ macro_rules! insert_tombstones {
 /// Rows from $2 up to $3, exclusive.
 const ROW_TOMBSTONES: [&str; 2] = [
     insert_tombstones!(
-        "run_id, row_number, $4, 'removed', $5, 0, $6 FROM transactions \
+        "run_id, row_number, $4, 'removed', $5, 0, $6, NULL FROM transactions \
          WHERE run_id = $1 AND row_number >= $2 AND row_number < $3",
         of_either_type!()
     ),
     insert_tombstones!(
-        "run_id, row_number, $4, 'removed', $5, 0, $6 FROM invalid_transactions \
+        "run_id, row_number, $4, 'removed', $5, 0, $6, NULL FROM invalid_transactions \
          WHERE run_id = $1 AND row_number >= $2 AND row_number < $3"
     ),
 ];
 /// Duplicates in the chunks from $2 to $3.
 const DUPLICATE_TOMBSTONES: &str = insert_tombstones!(
-    "c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6 FROM chunks c CROSS JOIN ",
+    "c.run_id, CAST(element.value->>0 AS bigint), $4, 'removed', $5, 0, $6, NULL FROM chunks c CROSS JOIN ",
     json_elements!("c.duplicate_rows"),
     " WHERE c.run_id = $1 AND c.chunk >= $2 AND c.chunk <= $3 AND c.duplicate_rows IS NOT NULL"
 );
 const ERASE_DUPLICATES: &str = "UPDATE chunks SET duplicate_rows = NULL
     WHERE run_id = $1 AND chunk >= $2 AND chunk <= $3 AND duplicate_rows IS NOT NULL";
-const FAILED_TO_TOMBSTONES: &str = "
-    UPDATE failed_transactions SET transaction_id = $4, class = 'removed', reason = $5, attempts = 0, payload = $6
-    WHERE run_id = $1 AND row_number >= $2 AND row_number < $3 AND class <> 'removed'";
+const FAILED_TO_TOMBSTONES: &str = concat!(
+    "UPDATE failed_transactions SET transaction_id = $4, class = 'removed', reason = $5, attempts = 0, payload = $6
+    WHERE run_id = $1 AND row_number >= $2 AND row_number < $3 AND ",
+    has_content!()
+);
 /// Conflicts with deleted transactions, whose reasons quote them.
 const FORGET_CONFLICTS: &str = concat!(
     "UPDATE failed_transactions SET reason = $4 WHERE class = 'id_conflict' AND run_id <> $1 AND transaction_id IN ",
@@ -167,6 +169,9 @@ const FORGET_REPLACEMENTS: &str = concat!(
     json_elements!(as_json!("$2")),
     ")"
 );
+/// Contents that the run replaced and that were purged since.
+const PURGED: &str = "
+    SELECT count(*) FROM transaction_history WHERE replaced_by_run = $1 AND CAST(\"transaction\" AS text) = '{}'";
 const RECORDED: &str = "SELECT count(*) FROM chunks WHERE run_id = $1";
 const FORGET_DEAD_LETTERS: &str = "UPDATE dead_letters SET body = $2 WHERE run_id = $1";
 const END: &str = concat!("UPDATE runs SET removed_at = ", now!(), " WHERE run_id = $1 AND removed_at IS NULL");
@@ -189,6 +194,10 @@ pub(crate) async fn begin(pool: &Pool, run_id: &RunId, audit: &AuditContext) -> 
     let recorded: i64 = sqlx::query_scalar(RECORDED).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
     if run.sealed.is_some_and(|sealed| sealed.chunks_total != unsigned(recorded)) {
         return Ok(RemovalStart::Incomplete(run));
+    }
+    let purged: i64 = sqlx::query_scalar(PURGED).bind(run_id.as_str()).fetch_one(&mut *transaction).await?;
+    if purged > 0 {
+        return Ok(RemovalStart::Purged(run));
     }
     let other: Option<String> =
         sqlx::query_scalar(OTHER).bind(run_id.as_str()).fetch_optional(&mut *transaction).await?;
