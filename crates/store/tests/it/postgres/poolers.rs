@@ -169,3 +169,20 @@ async fn transaction_mode_works_with_prepared_statements() {
     .unwrap();
     assert_eq!(runs, ["public one", "team_b two"]);
 }
+
+#[tokio::test]
+async fn the_doctor_sees_a_pooler() {
+    let Some(program) = program("the_doctor_sees_a_pooler") else { return };
+    let (direct, _storage) = empty_postgres().await;
+    migrate(&direct, STARTUP).await.unwrap();
+    let found = async |options: &DatabaseOptions| {
+        let findings = assay_store::diagnose(options, None, STARTUP).await;
+        let pooler = findings.iter().find(|finding| finding.check == "pooler").unwrap();
+        pooler.found.clone()
+    };
+    assert!(found(&direct).await.starts_with("none, or one that opens"));
+    for (mode, expected) in [("session", "a pooler in session mode"), ("transaction", "a pooler in transaction mode")] {
+        let pooler = Pooler::start(&program, &format!("pool_mode = {mode}\nmax_prepared_statements = 100")).await;
+        assert!(found(&pooler.before(&direct)).await.starts_with(expected), "{mode}");
+    }
+}
