@@ -19,6 +19,7 @@ use crate::commands::query::runs::RunsArguments;
 use crate::commands::query::status::StatusArguments;
 use crate::commands::query::transaction::TransactionArguments;
 use crate::commands::setup::declare::DeclareArguments;
+use crate::commands::setup::doctor::DoctorArguments;
 use crate::commands::setup::health::HealthArguments;
 use crate::commands::setup::migrate::MigrateArguments;
 use crate::commands::setup::watch_setup::WatchSetupArguments;
@@ -52,5 +53,6 @@ pub(crate) enum Command {
     Declare(DeclareArguments),
     Put(PutArguments),
     Health(HealthArguments),
+    Doctor(Box<DoctorArguments>),
     WatchSetup(Box<WatchSetupArguments>),
 }

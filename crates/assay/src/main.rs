@@ -16,7 +16,7 @@ use assay_transaction::Exit;
 use commands::change::{cancel, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
 use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
-use commands::setup::{declare, health, migrate, watch_setup};
+use commands::setup::{declare, doctor, health, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => execute(&args.log, async |_| migrate::migrate(&args).await),
         Command::Declare(args) => execute(&args.log, async |_| declare::declare(&args).await),
         Command::Health(args) => execute(&args.log, async |_| health::health(&args).await),
+        Command::Doctor(args) => execute(&args.log, async |_| doctor::doctor(&args).await),
         Command::Put(args) => execute(&args.log, async |shutdown| put::put(&args, &shutdown).await),
         Command::WatchSetup(args) => execute(&args.log, async |_| watch_setup::watch_setup(&args).await),
     }
