@@ -14,7 +14,7 @@ pub enum Role {
     Writer,
     /// `streamer`: broker and database.
     Streamer,
-    /// The commands of `assay` that change runs: broker and database.
+    /// `assay cancel`, `replay` and `repair`: broker and database.
     Desk,
 }
 

@@ -17,7 +17,9 @@ use assay_queue::{BrokerOptions, Message};
 use assay_scoring::{ApiOptions, ConcurrencyMode, Scorer, made_up_transaction};
 use assay_source::{S3Options, SourceUrl, Sources};
 use assay_store::DatabaseOptions;
-use assay_transaction::{EncodedChunk, EncodedTransaction, Lane, Predicted, Prediction, RunId, ScoredChunk, Timestamp};
+use assay_transaction::{
+    Chunk, EncodedChunk, EncodedTransaction, Lane, Predicted, Prediction, RunId, ScoredChunk, Timestamp,
+};
 use chrono::Utc;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -94,7 +96,7 @@ impl Measurement<'_> {
 
     async fn queue(&self, run_id: &RunId, chunk: Option<&EncodedChunk>) -> Stage {
         let (Some(broker), Some(chunk)) = (self.broker, chunk) else { return Stage::not_measured(QUEUE, UNSET) };
-        let message = Message::new(chunk.id.to_string(), "assay.chunk.v1", run_id, chunk.body.clone());
+        let message = Message::new(chunk.id.to_string(), Chunk::MESSAGE_TYPE, run_id, chunk.body.clone());
         match assay_queue::measure_round_trip(broker, message, TIME, self.limit).await {
             Ok(trip) => {
                 let note = format!("chunks of {} rows, PUBLISH_WINDOW {}", chunk.range.rows, broker.publish_window);
@@ -268,10 +270,10 @@ mod tests {
         assert_eq!(measured.bottleneck, Some(ML_API));
         assert!(measured.remedy.is_some_and(|remedy| remedy.contains("API_MAX_WORKERS")));
         let text = measured.to_string();
-        assert!(
-            text.contains("queue round trip        -") && text.contains("bottleneck: ml_api; to do: if"),
-            "{text}"
-        );
+        assert!(text.contains("queue round trip        -") && text.contains("bottleneck: ml_api; to do: if"), "{text}");
+        let shape = serde_json::to_value(&measured).unwrap();
+        assert_eq!(shape["stages"][1], serde_json::json!({"name": QUEUE, "rows_per_second": null, "note": ""}));
+        assert!(shape["bottleneck"] == ML_API && shape["remedy"].is_string(), "{shape}");
         // Of one stage alone, nothing is the lowest.
         assert_eq!(Measured::of(vec![stage(READING, Some(900)), stage(ML_API, None)]).bottleneck, None);
     }

@@ -47,7 +47,7 @@ pub(crate) struct DoctorArguments {
     /// Objects to list: s3://bucket, or s3://bucket/prefix; of a local file, nothing is checked
     #[arg(env = "SOURCE_URL", value_name = "S3_URL", value_parser = parse_place)]
     place: Option<Place>,
-    /// Check what one program needs: loader, predictor, writer, streamer, or desk (the commands of `assay` that change runs)
+    /// Check what one program needs: loader, predictor, writer, streamer, or desk (`assay cancel`, `replay` and `repair`)
     #[arg(long = "for", value_name = "PROGRAM")]
     role: Option<Role>,
     /// Longest time for each step of a check
