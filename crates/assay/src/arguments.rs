@@ -23,6 +23,7 @@ use crate::commands::query::status::StatusArguments;
 use crate::commands::query::transaction::TransactionArguments;
 use crate::commands::setup::config::ConfigArguments;
 use crate::commands::setup::declare::DeclareArguments;
+use crate::commands::setup::doctor::DoctorArguments;
 use crate::commands::setup::health::HealthArguments;
 use crate::commands::setup::migrate::MigrateArguments;
 use crate::commands::setup::watch_setup::WatchSetupArguments;
@@ -63,5 +64,6 @@ pub(crate) enum Command {
     Put(PutArguments),
     Health(HealthArguments),
     Config(ConfigArguments),
+    Doctor(Box<DoctorArguments>),
     WatchSetup(Box<WatchSetupArguments>),
 }

@@ -38,6 +38,10 @@ pub(crate) enum CommandError {
     RowAccounting { run_id: RunId, rows_read: u64, tally: Tally },
     #[error("no program to check: {0}")]
     NoHealthTarget(String),
+    #[error(
+        "nothing to check: set AMQP_URL, DATABASE_URL or ML_API_URL as the programs have them, or name a bucket, as in `assay doctor s3://bucket`"
+    )]
+    NothingToCheck,
     #[error("cannot print the result: {0}")]
     Print(std::io::Error),
     #[error("cannot write {path} ({error}): check --output")]
@@ -144,6 +148,7 @@ impl Failure for CommandError {
             | Self::RepairTimeout { .. } => Exit::DependencyUnavailable,
             Self::RowAccounting { .. } => Exit::FailedRows,
             Self::NoHealthTarget(_)
+            | Self::NothingToCheck
             | Self::Print(_)
             | Self::Output { .. }
             | Self::Wire(_)

@@ -5,6 +5,7 @@
 //! here.
 //!
 //! - `address`: the address of a server, read in one way for all client libraries
+//! - `diagnosis`: what is found of a service; `role`: the programs by the rights that they need
 //! - `endpoint`: the options of a service, for the command line
 //! - `process`: the name of this process
 //! - `retry`: pauses between attempts, and waiting for a service
@@ -14,15 +15,19 @@
 //! Guarantee: no error and no `Debug` output shows a secret or a key.
 
 mod address;
+pub mod diagnosis;
 mod endpoint;
 mod process;
 pub mod retry;
+mod role;
 mod secret;
 mod tls;
 
 pub use address::{Address, AddressForm, Host, percent_encoded};
+pub use diagnosis::{Diagnosis, Finding, Verdict};
 pub use process::{host_name, random_suffix, unique_process_name};
 pub use retry::{Backoff, RetryPolicy};
+pub use role::{RightsReport, Role};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use secret::{SecretSource, non_blank};
 pub use tls::{ClientIdentity, TlsFailure, TlsFiles, TlsMaterial};

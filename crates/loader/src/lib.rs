@@ -11,6 +11,7 @@ mod arguments;
 mod error;
 mod load;
 mod many_sources;
+mod measure;
 mod metrics;
 mod options;
 mod progress;
@@ -31,6 +32,7 @@ pub use many_sources::{
     ManySourcesOptions, SelectedSources, SourceResult, find_sources, log_summary, run_many, run_sources,
     select_sources, worst_exit,
 };
+pub use measure::{ReadRate, measure_reading};
 pub use metrics::describe as describe_metrics;
 pub use options::{LeaseOptions, LoadOptions, ReadOptions, WaitOptions};
 pub use progress::LoadProgress;

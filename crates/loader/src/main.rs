@@ -80,7 +80,7 @@ async fn watch_bucket(
     let Some(dependencies) = shutdown.run_until_cancelled(connecting).await else { return Ok(Exit::Done) };
     let dependencies = Arc::new(dependencies?);
     observe(&health, &dependencies);
-    health.depend_on_every(S3_CHECK_INTERVAL, "s3", {
+    health.depend_on_every(S3_CHECK_INTERVAL, assay_source::DEPENDENCY, {
         let (dependencies, watched) = (Arc::clone(&dependencies), arguments.watched.clone());
         move || {
             let (dependencies, watched) = (Arc::clone(&dependencies), watched.clone());
@@ -99,8 +99,8 @@ async fn watch_bucket(
 /// Starts health checks and metrics.
 fn observe(health: &Health, dependencies: &Dependencies) {
     describe_metrics();
-    health.depend_on("rabbitmq", assay_queue::health_check(&dependencies.broker));
-    health.depend_on("postgresql", assay_store::health_check(&dependencies.store));
+    health.depend_on(assay_queue::DEPENDENCY, assay_queue::health_check(&dependencies.broker));
+    health.depend_on(assay_store::POSTGRESQL, assay_store::health_check(&dependencies.store));
     health.begin();
 }
 

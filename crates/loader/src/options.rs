@@ -65,6 +65,18 @@ pub struct ReadOptions {
     pub format: FormatOptions,
 }
 
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self {
+            api_batch_size: const { NonZeroU32::new(100).unwrap() },
+            chunk_rows: None,
+            time_zone: TimeZone::UTC,
+            id_namespace: None,
+            format: FormatOptions::default(),
+        }
+    }
+}
+
 impl ReadOptions {
     /// The settings of a run of an inspected source of that size, without budgets and with a durable broker.
     pub fn settings(&self, inspected: &Inspection, size: u64, url: &SourceUrl) -> RunSettings {

@@ -21,8 +21,8 @@ async fn predict(arguments: &Arguments, shutdown: CancellationToken, health: Hea
     let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
     let (broker, scorer) = connected?;
     let scorer = Arc::new(scorer);
-    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
-    health.depend_on("ml_api", {
+    health.depend_on(assay_queue::DEPENDENCY, assay_queue::health_check(&broker));
+    health.depend_on(assay_scoring::DEPENDENCY, {
         let scorer = Arc::clone(&scorer);
         move || std::future::ready(scorer.health())
     });

@@ -7,6 +7,7 @@
 //!
 //! - `broker`: the [`Broker`] trait, its deliveries and errors; `route` and `message`: what goes where
 //! - `publish`: publishing until confirmed; `consume`: single messages, batches, dead letters; `memory`: bounds in bytes
+//! - `diagnose`: what `assay doctor` asks
 //! - `broadcast`: messages to all processes; `events`: bucket notifications of other programs
 //! - `rabbitmq`: the implementation on RabbitMQ 3.10 to 4.x; `in_process`: that of `assay run`, under the same contract suite
 //!   (`tests/it/contract`)
@@ -14,6 +15,7 @@
 mod broadcast;
 mod broker;
 mod consume;
+mod diagnose;
 mod events;
 mod in_process;
 mod memory;
@@ -31,6 +33,7 @@ pub use consume::{
     BatchItem, BatchOptions, DeliveryOutcome, DrainOutcome, ServeOptions, serve, serve_batches, serve_dead_letters,
     serve_weighted,
 };
+pub use diagnose::{DEPENDENCY, RoundTrip, diagnose, measure_round_trip};
 pub use events::{EventDelivery, EventQueue};
 pub use in_process::InProcess;
 pub use message::{MAX_MESSAGE_BYTES, Message, PackedForms};

@@ -35,11 +35,20 @@ use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 /// How long the first health check at startup may take before the wait is logged.
 const QUIET_TIME: Duration = Duration::from_secs(1);
 
+/// How an API that does not answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// It may be starting: it is asked again, and a log says so.
+    Startup,
+    /// It is asked once, and nothing is said.
+    Once,
+}
+
 /// Scores transactions through an ML API. One serves a whole process: it bounds the requests in flight, and one circuit
 /// breaker holds back all callers.
 #[derive(Debug)]
 pub struct Scorer {
-    shared: ClientState,
+    pub(crate) shared: ClientState,
     max_workers: usize,
     api_timeout: Duration,
 }
@@ -93,7 +102,7 @@ impl Scorer {
     /// Waits up to `startup` for any HTTP response of the API, and logs what it waits for. Whether the API scores shows with
     /// the first transaction; trouble then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
-        self.wait_for_response(startup).await?;
+        self.wait_for_response(startup, Patience::Startup).await?;
         // The first request tries again, and waits as for any outage.
         if let Err(RequestError { symptom, .. }) = self.shared.learn_model().await {
             let address = self.shared.http.address();
@@ -104,11 +113,12 @@ impl Scorer {
         Ok(())
     }
 
-    async fn wait_for_response(&self, startup: Duration) -> Result<(), ScoringError> {
+    /// Waits up to `startup` for any HTTP response.
+    pub(crate) async fn wait_for_response(&self, startup: Duration, patience: Patience) -> Result<(), ScoringError> {
         let ClientState { http, policy, .. } = &self.shared;
         let mut backoff = policy.outage.within(startup).started();
         let url = || http.address().to_owned();
-        let mut is_logged = false;
+        let mut is_logged = patience == Patience::Once;
         let mut log_wait = |problem: &str| {
             if !std::mem::replace(&mut is_logged, true) {
                 let (url, limit) = (http.address(), startup.as_secs_f64().round());
@@ -160,7 +170,7 @@ impl Scorer {
                 return Err(ScoringError::Tls { url: url(), cause, remedy });
             }
             let problem = error.symptom.to_string();
-            let Some(pause) = backoff.next_delay() else {
+            let Some(pause) = backoff.next_delay().filter(|_| patience == Patience::Startup) else {
                 return Err(ScoringError::Unreachable { url: url(), startup, problem });
             };
             log_wait(&problem);

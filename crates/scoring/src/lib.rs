@@ -8,6 +8,8 @@
 //! response to one scale, and `model_version` demands a version of the model. `failure` decides what a failed request means, `retry_budget` bounds how often it is repeated,
 //! `api::health` asks the health check if there is one, and `canary` keeps a broken model from failing rows.
 //!
+//! `diagnose` has what `assay doctor` asks.
+//!
 //! Guarantees: every transaction has exactly one outcome; a row fails only if the model is known to work; an outage, a broken
 //! model or a wrong setting is waited out, and fails no row. See `docs/decisions/0003-rows-at-fault-or-a-broken-model.md`.
 
@@ -18,6 +20,7 @@ mod canary;
 mod client;
 mod concurrency;
 mod credentials;
+mod diagnose;
 mod error;
 mod failure;
 mod form;
@@ -44,6 +47,7 @@ pub use api::protocol::{ResponseError, native::read_response};
 pub use breaker::ApiState;
 pub use client::Scorer;
 pub use credentials::ApiCredentials;
+pub use diagnose::{DEPENDENCY, diagnose, made_up_transaction};
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;
 pub use options::{ApiEndpoint, ApiOptions, ConcurrencyMode, ProtocolName};

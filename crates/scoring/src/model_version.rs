@@ -87,7 +87,7 @@ fn other_version(found: Option<&str>) -> Symptom {
 }
 
 /// A version as a message shows it. It comes from the API, which could put anything there.
-fn shown(version: &str) -> &str {
+pub(crate) fn shown(version: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:+-".contains(&byte);
     // A date, perhaps, but no number of a card or an account.
     let has_few_digits =

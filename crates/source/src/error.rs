@@ -79,6 +79,16 @@ pub enum SourceError {
         /// The server's error code.
         cause: String,
     },
+    /// The clock of this machine is wrong, or that of the server.
+    #[error(
+        "access to {location} is denied ({cause}): set the clock of this machine, which differs from that of S3 by more than 15 minutes"
+    )]
+    Skewed {
+        /// The URL.
+        location: String,
+        /// The server's error code.
+        cause: String,
+    },
     /// The bucket is in another region.
     #[error("the bucket of {location} is in another region ({cause}): check AWS_REGION")]
     Region {

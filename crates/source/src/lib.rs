@@ -46,6 +46,7 @@ pub use events::{EventError, ObjectEvent, parse_events};
 pub use options::S3Options;
 pub use pattern::marker::is_marker;
 pub use pattern::{NamedSource, SourcePattern};
+pub use s3::diagnose::{DEPENDENCY, diagnose};
 pub use s3::list::ListedObject;
 pub use s3::put::{UploadContent, UploadedObject};
 pub use sources::{ByteStream, FoundSource, Sources};

@@ -23,13 +23,13 @@ pub struct MigrationReport {
 }
 
 /// The database that an address names.
-enum DatabaseAddress {
+pub(crate) enum DatabaseAddress {
     Postgres(SecretString),
     Sqlite(SecretString),
 }
 
 impl DatabaseAddress {
-    fn of(options: &DatabaseOptions) -> Result<Self, StoreError> {
+    pub(crate) fn of(options: &DatabaseOptions) -> Result<Self, StoreError> {
         let address = options.address()?;
         let text = address.expose_secret();
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {

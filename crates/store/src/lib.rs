@@ -4,6 +4,7 @@
 //!   [`LiveLedger`] (streamer and writer), [`Operations`] (operators) and [`Privacy`] (retention and erasure)
 //! - `ledger`, `write`, `operations`: these traits, with their types and the rules that need no I/O
 //! - `options`, `connect`, `schema`: from the settings to a database with its tables
+//! - `diagnose`: what `assay doctor` asks
 //! - `error`: what can go wrong, and who has to act; SQLSTATEs are classified there and nowhere else
 //! - `postgres`, `sqlite`: what only one database does; `sql`: statements that both share, compiled for each of them
 //! - `values`: how values go into columns and come out of them
@@ -11,6 +12,7 @@
 //! `sqlx` is used in this crate alone. Both databases pass the contract suite in `tests/it`.
 
 mod connect;
+mod diagnose;
 mod error;
 mod ledger;
 mod operations;
@@ -23,6 +25,7 @@ mod values;
 mod write;
 
 pub use connect::{MigrationReport, connect, migrate};
+pub use diagnose::{CopyRate, POSTGRESQL, SQLITE, diagnose, measure_copy};
 pub use error::{ErrorClass, StoreError};
 pub use ledger::begin::{EarlierIds, NewRun, RunStart, SourceState};
 pub use ledger::lease::{Lease, LeaseAttempt, LeaseRenewal};

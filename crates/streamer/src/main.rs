@@ -68,8 +68,8 @@ async fn with_services<T>(
     };
     let Some(connected) = shutdown.run_until_cancelled(connecting).await else { return Ok(None) };
     let (broker, store) = connected?;
-    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
-    health.depend_on("postgresql", assay_store::health_check(&store));
+    health.depend_on(assay_queue::DEPENDENCY, assay_queue::health_check(&broker));
+    health.depend_on(assay_store::POSTGRESQL, assay_store::health_check(&store));
     health.begin();
     let result = Box::pin(work(Arc::clone(&broker), Arc::clone(&store), shutdown.clone())).await;
     broker.close().await;

@@ -21,8 +21,8 @@ fn main() -> ExitCode {
 async fn write(arguments: &Arguments, shutdown: CancellationToken, health: Health) -> Result<Exit, WriteError> {
     let Some(connected) = shutdown.run_until_cancelled(connect(arguments)).await else { return Ok(Exit::Done) };
     let (broker, store) = connected?;
-    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
-    health.depend_on("postgresql", assay_store::health_check(&store));
+    health.depend_on(assay_queue::DEPENDENCY, assay_queue::health_check(&broker));
+    health.depend_on(assay_store::POSTGRESQL, assay_store::health_check(&store));
     if arguments.common.process.metrics.metrics_addr.is_some() {
         let broker = Arc::clone(&broker);
         tokio::spawn(async move { assay_queue::observe_depths(&*broker).await });

@@ -3,6 +3,7 @@
 mod audit;
 mod cancel;
 mod comparison;
+mod doctor;
 mod invalid;
 mod obstacles;
 pub(crate) mod operator_guide;

@@ -212,6 +212,8 @@ async fn each_stage_has_only_the_rights_that_it_needs() {
         stage.end().await.expect_exit(0).expect_silent_about("ACCESS_REFUSED").expect_silent_about("permission denied");
     }
     no_stage_does_the_work_of_another(&restricted).await;
+    the_doctor_knows_what_each_user_may_do(&restricted).await;
+    the_doctor_names_an_alarm(&restricted).await;
 }
 
 async fn nothing_starts_before_the_owner_has_been_there(restricted: &Restricted) {
@@ -452,4 +454,44 @@ async fn no_stage_does_the_work_of_another(restricted: &Restricted) {
     let channel = restricted.connection("assay_loader").await.create_channel().await.unwrap();
     let purged = channel.queue_purge(format!("{PREFIX}transactions.batch").into(), QueuePurgeOptions::default()).await;
     assert!(purged.is_err(), "the loader may purge queues");
+}
+
+/// With the rights of the scripts, `assay doctor` finds nothing missing for a program, and something for every other one.
+async fn the_doctor_knows_what_each_user_may_do(restricted: &Restricted) {
+    let doctor = async |role: &str, user: &str, database: Option<&str>| {
+        let doctor =
+            restricted.program("assay", user, database).args(["doctor", "--for", role, "--json", "--timeout", "60s"]);
+        let report = doctor.env("SOURCE_URL", "s3://transactions").run().await.json();
+        let checks = report["checks"].as_array().unwrap().iter().filter(|line| line["check"] == "rights");
+        checks.map(|line| (line["verdict"].as_str().unwrap().to_owned(), line["found"].to_string())).collect::<Vec<_>>()
+    };
+    for (role, user, database) in [
+        ("loader", "assay_loader", Some("assay_loader")),
+        ("predictor", "assay_predictor", None),
+        ("writer", "assay_writer", Some("assay_writer")),
+        ("streamer", "assay_streamer", Some("assay_streamer")),
+        ("desk", "assay_desk", Some("assay_desk")),
+    ] {
+        let rights = doctor(role, user, database).await;
+        assert_eq!(rights.len(), 1 + usize::from(database.is_some()), "{rights:?}");
+        assert!(rights.iter().all(|(verdict, _)| verdict == "ok"), "{role}: {rights:?}");
+    }
+    let rights = doctor("writer", "assay_loader", Some("assay_streamer")).await;
+    let missing = [
+        ["read from queue bank.predictions.batch", "write to exchange bank.assay.scored.delay"],
+        ["INSERT on transactions", "DELETE on chunks"],
+    ];
+    for ((verdict, found), words) in rights.iter().zip(missing) {
+        assert!(verdict == "failed" && words.iter().all(|word| found.contains(word)), "{verdict}: {found}");
+    }
+}
+
+async fn the_doctor_names_an_alarm(restricted: &Restricted) {
+    let watermark = "#!/bin/sh\nexec \"${RABBITMQCTL:-rabbitmqctl}\" set_vm_memory_high_watermark \"$1\"\n";
+    restricted.rabbitmq.run(watermark, &["0"]);
+    let doctor =
+        restricted.program("assay", "assay_owner", None).args(["doctor", "--no-probe", "--timeout", "60s"]).run().await;
+    doctor.expect_exit(1).expect_says("alarms      RabbitMQ at 127.0.0.1:").expect_says("short of memory or disk");
+    doctor.expect_says("not checked  rights      as \"alarms\" failed");
+    restricted.rabbitmq.run(watermark, &["0.4"]);
 }

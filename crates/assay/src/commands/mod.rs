@@ -38,6 +38,7 @@ pub(crate) mod change {
 pub(crate) mod setup {
     pub(crate) mod config;
     pub(crate) mod declare;
+    pub(crate) mod doctor;
     pub(crate) mod health;
     pub(crate) mod migrate;
     pub(crate) mod watch_setup;

@@ -292,6 +292,7 @@ fn is_hopeless(cause: &SourceError) -> bool {
     let is_elsewhere = matches!(
         cause,
         SourceError::Denied { .. }
+            | SourceError::Skewed { .. }
             | SourceError::NoBucket { .. }
             | SourceError::Refused { .. }
             | SourceError::Read { .. }

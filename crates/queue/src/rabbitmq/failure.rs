@@ -9,7 +9,7 @@ use lapin::{Error, ErrorKind};
 use crate::BrokerError;
 
 /// The kinds of failure, by what helps.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FailureKind {
     /// RabbitMQ refused the credentials.
     Refused,

@@ -2,7 +2,7 @@
 //!
 //! - `connect`: connections that reconnect by themselves; `failure`: what errors mean
 //! - `topology`: all exchanges and queues; `declare`: declaring them for others; `upgrade`: removing what only older versions need;
-//!   `policies`: warnings about policies
+//!   `policies`: warnings about policies; `diagnose`: what `assay doctor` finds
 //! - `publish`: one task and one channel for all publishes
 //! - `consume`: one task and one channel for each subscription: deliveries, broadcasts, events
 //! - `wire`: messages as AMQP properties and headers, and compression; `inbound`: repairs of external messages
@@ -14,6 +14,7 @@
 mod connect;
 mod consume;
 mod declare;
+mod diagnose;
 mod failure;
 mod inbound;
 mod policies;
@@ -49,6 +50,7 @@ use crate::{
 };
 
 pub(crate) use self::declare::{declare as declare_exchange, declare_topology};
+pub(crate) use self::diagnose::{diagnose, round_trip::round_trip};
 pub(crate) use self::inbound::damages;
 pub(crate) use self::upgrade::finish as finish_upgrade;
 

@@ -25,14 +25,19 @@ const MAX_RESPONSE: u64 = 4 * 1024 * 1024;
 
 /// Warns of each queue whose policy breaks what Assay relies on.
 pub(super) async fn warn_of_policies(uri: &AMQPUri, prefix: &str) {
+    match harmful_policies(uri, prefix).await {
+        Ok(warnings) => warnings.iter().for_each(|warning| warn!("{warning}")),
+        Err(cause) => debug!("cannot read the policies of RabbitMQ ({cause})"),
+    }
+}
+
+/// One line for each harmful setting of a policy; or why the policies are not known.
+pub(super) async fn harmful_policies(uri: &AMQPUri, prefix: &str) -> Result<Vec<String>, String> {
     if uri.scheme != AMQPScheme::AMQP {
-        return;
+        return Err("the management API is not asked without TLS".to_owned());
     }
-    match timeout(TIMEOUT, ask(uri, PORT)).await {
-        Ok(Ok(queues)) => queues.iter().flat_map(|queue| queue.warnings(prefix)).for_each(|warning| warn!("{warning}")),
-        Ok(Err(cause)) => debug!("cannot read the policies of RabbitMQ ({cause})"),
-        Err(_) => debug!("cannot read the policies of RabbitMQ (no response)"),
-    }
+    let queues = timeout(TIMEOUT, ask(uri, PORT)).await.unwrap_or_else(|_| Err("no response".to_owned()))?;
+    Ok(queues.iter().flat_map(|queue| queue.warnings(prefix)).collect())
 }
 
 #[derive(Debug, Deserialize)]

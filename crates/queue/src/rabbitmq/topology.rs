@@ -74,6 +74,8 @@ pub(super) enum DeclareMode {
     Always,
     /// Declares them, or checks that they exist if the user may not declare.
     IfAllowed,
+    /// Neither declares nor checks anything.
+    Never,
 }
 
 /// What versions up to 0.1 declared for chunks, and this one does not.
@@ -187,7 +189,7 @@ impl Topology {
         declare_exchange(channel, exchange.clone(), ExchangeKind::Topic).await?;
         let dead = (self.name(DEAD_EXCHANGE), queue.clone());
         declare_queue(channel, queue.clone(), bounded(Some(dead), EVENTS_MAX_LENGTH, DELIVERY_LIMIT)).await?;
-        bind(channel, queue, exchange, "#").await
+        bind(channel, queue, exchange, "#".into()).await
     }
 
     /// The target of broadcasts; having no listener is no error.
@@ -208,7 +210,7 @@ impl Topology {
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(LISTENER_MAX_LENGTH));
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(LISTENER_MAX_BYTES));
         let queue = channel.queue_declare("".into(), options, arguments).await?.name().clone();
-        bind(channel, queue.clone(), self.name(BROADCAST_EXCHANGE), "").await?;
+        bind(channel, queue.clone(), self.name(BROADCAST_EXCHANGE), "".into()).await?;
         Ok(queue)
     }
 
@@ -219,6 +221,9 @@ impl Topology {
 
     /// Makes sure that everything exists. What exists already must be as declared here.
     pub(super) async fn ensure(&self, connection: &Connection, declaring: DeclareMode) -> lapin::Result<()> {
+        if declaring == DeclareMode::Never {
+            return Ok(());
+        }
         match self.declare(connection).await {
             // RabbitMQ refuses to declare even what exists.
             Err(error) if declaring == DeclareMode::IfAllowed && classify(&error) == FailureKind::Refused => {
@@ -228,7 +233,7 @@ impl Topology {
         }
     }
 
-    fn exchanges(&self) -> [(ShortString, ExchangeKind); 9] {
+    pub(super) fn exchanges(&self) -> [(ShortString, ExchangeKind); 9] {
         let scored = Route { kind: QueueKind::Scored, lane: Lane::Batch };
         [
             (self.exchange(LIVE), ExchangeKind::Direct),
@@ -243,20 +248,46 @@ impl Topology {
         ]
     }
 
+    /// All queues that outlive a connection, with their arguments.
+    pub(super) fn queues(&self) -> Vec<(ShortString, FieldTable)> {
+        let dead_letters = bounded(None, DEAD_LETTERS_MAX_LENGTH, DEAD_LETTERS_DELIVERY_LIMIT);
+        let mut queues = vec![(self.dead_letters(), dead_letters)];
+        for route in Route::ALL {
+            let queue = self.work_queue(route);
+            let dead = (self.name(DEAD_EXCHANGE), queue.clone());
+            queues.push((queue, bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)));
+            for delay in Delay::ALL {
+                let back = (self.exchange(route), route.lane.as_str().into());
+                // A bound of its own: a full work queue must not block retries.
+                let mut arguments = bounded(Some(back), self.max_length.into(), DELIVERY_LIMIT);
+                let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
+                arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
+                queues.push((self.delay_queue(route, delay), arguments));
+            }
+        }
+        queues
+    }
+
+    /// Which queue takes what from which exchange, by which key.
+    fn bindings(&self) -> Vec<(ShortString, ShortString, ShortString)> {
+        let mut bindings = vec![(self.dead_letters(), self.name(DEAD_EXCHANGE), "".into())];
+        for route in Route::ALL {
+            bindings.push((self.work_queue(route), self.exchange(route), route.lane.as_str().into()));
+            for delay in Delay::ALL {
+                bindings.push((self.delay_queue(route, delay), self.delay_exchange(route), delay_key(route, delay)));
+            }
+        }
+        bindings
+    }
+
     /// Checks that everything exists, which needs no permission. The first missing part is the error.
     async fn find(&self, connection: &Connection) -> lapin::Result<()> {
         let channel = connection.create_channel().await?;
         for (name, kind) in self.exchanges() {
-            let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-            channel.exchange_declare(name, kind, options, FieldTable::default()).await?;
+            find_exchange(&channel, name, kind).await?;
         }
-        let work = Route::ALL.into_iter().flat_map(|route| {
-            let delayed = Delay::ALL.map(|delay| self.delay_queue(route, delay));
-            std::iter::once(self.work_queue(route)).chain(delayed)
-        });
-        for queue in work.chain([self.dead_letters()]) {
-            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(queue, options, FieldTable::default()).await?;
+        for (name, _) in self.queues() {
+            find_queue(&channel, name).await?;
         }
         channel.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into()).await
     }
@@ -265,35 +296,11 @@ impl Topology {
         let channel = connection.create_channel().await?;
         // Without waiting for each answer: forty round trips are most of what a program's start takes.
         try_join_all(self.exchanges().map(|(name, kind)| declare_exchange(&channel, name, kind))).await?;
-        self.declare_dead_letters(&channel).await?;
-        try_join_all(Route::ALL.map(|route| self.declare_work(&channel, route))).await?;
+        try_join_all(self.queues().into_iter().map(|(name, arguments)| declare_queue(&channel, name, arguments)))
+            .await?;
+        let bindings = self.bindings().into_iter();
+        try_join_all(bindings.map(|(queue, exchange, key)| bind(&channel, queue, exchange, key))).await?;
         channel.close(lapin::protocol::constants::REPLY_SUCCESS, "OK".into()).await
-    }
-
-    async fn declare_work(&self, channel: &Channel, route: Route) -> lapin::Result<()> {
-        let queue = self.work_queue(route);
-        let dead = (self.name(DEAD_EXCHANGE), queue.clone());
-        declare_queue(channel, queue.clone(), bounded(Some(dead), self.max_length.into(), DELIVERY_LIMIT)).await?;
-        let exchange = self.exchange(route);
-        bind(channel, queue, exchange.clone(), route.lane.as_str()).await?;
-        for delay in Delay::ALL {
-            let back = (exchange.clone(), Lane::as_str(route.lane).into());
-            // A bound of its own: a full work queue must not block retries.
-            let mut arguments = bounded(Some(back), self.max_length.into(), DELIVERY_LIMIT);
-            let millis = i64::try_from(delay.duration().as_millis()).unwrap_or(i64::MAX);
-            arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(millis));
-            declare_queue(channel, self.delay_queue(route, delay), arguments).await?;
-            let (from, key) = (self.delay_exchange(route), delay_key(route, delay));
-            bind(channel, self.delay_queue(route, delay), from, key.as_str()).await?;
-        }
-        Ok(())
-    }
-
-    async fn declare_dead_letters(&self, channel: &Channel) -> lapin::Result<()> {
-        let queue = self.dead_letters();
-        let arguments = bounded(None, DEAD_LETTERS_MAX_LENGTH, DEAD_LETTERS_DELIVERY_LIMIT);
-        declare_queue(channel, queue.clone(), arguments).await?;
-        bind(channel, queue, self.name(DEAD_EXCHANGE), "").await
     }
 }
 
@@ -322,11 +329,23 @@ pub(super) async fn declare_exchange(channel: &Channel, name: ShortString, kind:
     channel.exchange_declare(name, kind, options, FieldTable::default()).await
 }
 
-async fn declare_queue(channel: &Channel, name: ShortString, arguments: FieldTable) -> lapin::Result<()> {
+/// Checks that an exchange exists.
+pub(super) async fn find_exchange(channel: &Channel, name: ShortString, kind: ExchangeKind) -> lapin::Result<()> {
+    let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(name, kind, options, FieldTable::default()).await
+}
+
+/// Checks that a queue exists, and looks at it.
+pub(super) async fn find_queue(channel: &Channel, name: ShortString) -> lapin::Result<lapin::Queue> {
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name, options, FieldTable::default()).await
+}
+
+pub(super) async fn declare_queue(channel: &Channel, name: ShortString, arguments: FieldTable) -> lapin::Result<()> {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name, options, arguments).await.map(drop)
 }
 
-async fn bind(channel: &Channel, queue: ShortString, exchange: ShortString, key: &str) -> lapin::Result<()> {
-    channel.queue_bind(queue, exchange, key.into(), QueueBindOptions::default(), FieldTable::default()).await
+async fn bind(channel: &Channel, queue: ShortString, exchange: ShortString, key: ShortString) -> lapin::Result<()> {
+    channel.queue_bind(queue, exchange, key, QueueBindOptions::default(), FieldTable::default()).await
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::QueueDeleteOptions;
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Error};
 use tokio::time::{Instant, sleep};
@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::connect::{ConnectionSettings, PersistentConnection};
 use super::failure::{FailureKind, cause, classify};
-use super::topology::{ChunksBefore, DeclareMode, OldDelay};
+use super::topology::{ChunksBefore, DeclareMode, OldDelay, find_queue};
 use crate::{BrokerError, BrokerOptions};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -139,11 +139,7 @@ impl Upgrade<'_> {
 
     /// The number of messages that wait in a queue; `None` if there is no such queue.
     async fn waiting_in(&self, queue: &ShortString) -> Result<Option<u32>, BrokerError> {
-        let count = async |channel: Channel| {
-            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let found = channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
-            Ok(found.message_count())
-        };
+        let count = async |channel: Channel| Ok(find_queue(&channel, queue.clone()).await?.message_count());
         self.ask(&format!("look at {queue}"), count).await
     }
 

@@ -174,6 +174,11 @@ impl S3Client {
         Arc::new(ObjectVersion { s3: self.clone(), bucket, key, identity: identity.clone() })
     }
 
+    /// Where it is, for a person.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// The region, if this is AWS.
     pub(crate) fn aws_region(&self) -> Option<&str> {
         self.aws_region.as_deref()

@@ -75,6 +75,7 @@ impl RequestTarget<'_> {
             (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException")
             | (301 | 307, _) => SourceError::Region { location, cause },
             (404, _) => SourceError::NoObject { location },
+            (_, "RequestTimeTooSkewed") => SourceError::Skewed { location, cause },
             (401 | 403, _) | (_, "ExpiredToken" | "InvalidToken") => SourceError::Denied { location, cause },
             (408 | 429 | 500.., _) => self.unreachable(cause),
             _ => self.refused(cause),
@@ -122,6 +123,13 @@ mod tests {
                 403,
                 "AccessDenied",
                 "access to s3://b/k is denied (403 AccessDenied): check KEY and SECRET, and what they may read",
+                Exit::SourceUnreadable,
+            ),
+            (
+                403,
+                "RequestTimeTooSkewed",
+                "access to s3://b/k is denied (403 RequestTimeTooSkewed): set the clock of this machine, which differs from that of S3 \
+                 by more than 15 minutes",
                 Exit::SourceUnreadable,
             ),
             (

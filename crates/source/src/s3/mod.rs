@@ -1,6 +1,7 @@
-//! Objects in S3 and compatible servers: client, download, listing, upload and errors.
+//! Objects in S3 and compatible servers: client, download, listing, upload, errors, and what `assay doctor` finds.
 
 mod client;
+pub(crate) mod diagnose;
 mod download;
 mod error;
 pub(crate) mod list;

@@ -3,12 +3,14 @@
 //! - `address`: what `DATABASE_URL` means; `server`: the first connection
 //! - `begin`: how each transaction begins, with its settings; `pool`: the connections
 //! - `write`: the transaction that writes chunks, with the COPY encoder
+//! - `diagnose`: what `assay doctor` finds
 //! - `counts`: how the rows of a run are counted; `row_summaries`: how a row is found
 //! - `sql`: all other statements, which SQLite shares; `dialect`: what they need where the databases differ
 
 mod address;
 mod begin;
 mod counts;
+mod diagnose;
 mod dialect;
 mod pool;
 mod row_summaries;
@@ -26,6 +28,7 @@ use assay_transaction::IdScheme;
 use sqlx::Connection as _;
 
 use self::begin::MIGRATING;
+pub(crate) use self::diagnose::{CHECKS, copy_rate::measure as measure_copy, diagnose};
 use self::dialect::{READING, WRITING};
 use self::pool::Pool;
 pub(crate) use self::server::PostgresServer;

@@ -13,7 +13,7 @@ use crate::ledger::first_gap::FirstGaps;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The settings that are off.
-const HAZARDS: &str =
+pub(super) const HAZARDS: &str =
     "SELECT name FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off' ORDER BY name";
 
 /// Whether a connection is outside of any transaction: within one, a statement begins later than the transaction. If

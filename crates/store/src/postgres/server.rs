@@ -52,6 +52,8 @@ fn plain_path(path: &str) -> String {
 enum ConnectFailure {
     /// The server may be starting.
     Unreachable(String),
+    /// All of its connections are in use, in its words.
+    Full(String),
     /// It fails until an operator acts.
     Lasting(StoreError),
 }
@@ -86,6 +88,11 @@ impl PostgresServer {
         }
         let (host, port) = (self.options.get_host(), self.options.get_port());
         format!("PostgreSQL at {}:{port}", Host::read(host).as_ref().map_or(host.to_owned(), Host::to_string))
+    }
+
+    /// The user that it knows us as.
+    pub(super) fn user(&self) -> &str {
+        self.options.get_username()
     }
 
     fn database_name(&self) -> &str {
@@ -177,27 +184,43 @@ impl PostgresServer {
 
     /// Connects, with retries during `startup`.
     pub(crate) async fn connect(&self, startup: Duration) -> Result<PgConnection, StoreError> {
-        let attempt = |time| async move {
-            match tokio::time::timeout(time, self.options.connect()).await {
-                Ok(connected) => connected.map_err(|error| self.failure(error)),
-                Err(_) => Err(ConnectFailure::Unreachable("it does not answer".to_owned())),
-            }
-        };
         let is_retryable = |failure: &ConnectFailure| match failure {
-            ConnectFailure::Unreachable(cause) => {
+            ConnectFailure::Unreachable(cause) | ConnectFailure::Full(cause) => {
                 debug!("{} cannot be reached yet: {cause}", self.place());
                 true
             }
             ConnectFailure::Lasting(_) => false,
         };
-        retry::at_startup(CONNECT, startup, ATTEMPT, attempt, is_retryable).await.map_err(|failure| match failure {
+        let attempt = |time| self.attempt(time);
+        let connected = retry::at_startup(CONNECT, startup, ATTEMPT, attempt, is_retryable).await;
+        connected.map_err(|failure| self.error(failure, startup))
+    }
+
+    /// Connects by one attempt.
+    pub(super) async fn connect_once(&self, limit: Duration) -> Result<PgConnection, StoreError> {
+        self.attempt(limit).await.map_err(|failure| self.error(failure, limit))
+    }
+
+    async fn attempt(&self, time: Duration) -> Result<PgConnection, ConnectFailure> {
+        match tokio::time::timeout(time, self.options.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.failure(error)),
+            Err(_) => Err(ConnectFailure::Unreachable("it does not answer".to_owned())),
+        }
+    }
+
+    /// The error of a failure after so long.
+    fn error(&self, failure: ConnectFailure, waited: Duration) -> StoreError {
+        let (place, seconds) = (self.place(), waited.as_secs());
+        match failure {
             ConnectFailure::Lasting(error) => error,
-            ConnectFailure::Unreachable(cause) => StoreError::transient(format!(
-                "cannot reach {} within {} s ({cause}): check DATABASE_URL",
-                self.place(),
-                startup.as_secs()
+            ConnectFailure::Full(cause) => StoreError::transient(format!(
+                "{place} had no free connection within {seconds} s ({cause}): raise max_connections, or the limit of the user or \
+                 the database; or lower DB_CONNECTIONS"
             )),
-        })
+            ConnectFailure::Unreachable(cause) => {
+                StoreError::transient(format!("cannot reach {place} within {seconds} s ({cause}): check DATABASE_URL"))
+            }
+        }
     }
 
     /// The settings to check after a refusal.
@@ -247,6 +270,8 @@ impl PostgresServer {
                         self.place(),
                         self.database_name()
                     )),
+                    // Too many connections, or 53300 of PgBouncer's own.
+                    "53" => ConnectFailure::Full(error.message().to_owned()),
                     "42" => lasting(format!("{} refuses: {}: check DATABASE_URL", self.place(), error.message())),
                     _ => ConnectFailure::Unreachable(error.message().to_owned()),
                 }

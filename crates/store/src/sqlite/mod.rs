@@ -1,8 +1,10 @@
 //! SQLite, for `assay run` alone: one file, one connection that writes, some that read at the same time (WAL).
 //!
 //! - `pool`: its connections; `wal`: the write-ahead log, kept small; `write`: the transaction that writes chunks
+//! - `diagnose`: what `assay doctor` finds
 //! - `sql`: all other statements, which PostgreSQL shares; `dialect`: what they need where the databases differ
 
+pub(crate) mod diagnose;
 mod dialect;
 mod pool;
 #[expect(clippy::duplicate_mod, reason = "what both databases say in the same words is compiled for each")]
@@ -11,7 +13,7 @@ mod sql;
 mod wal;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -71,6 +73,20 @@ fn options(address: &str) -> Result<SqliteConnectOptions, StoreError> {
         .disable_statement_logging())
 }
 
+/// The file of an address.
+pub(crate) fn file(address: &str) -> Option<PathBuf> {
+    Some(options(address).ok()?.get_filename().to_owned())
+}
+
+/// A missing file is not created by those who only use it.
+fn require_file(options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    if options.get_filename().exists() {
+        return Ok(());
+    }
+    let place = place(options.get_filename());
+    Err(StoreError::configuration(format!("{place} of DATABASE_URL does not exist: run `assay migrate`")))
+}
+
 fn place(path: &Path) -> String {
     format!("file {}", path.display())
 }
@@ -113,11 +129,7 @@ impl Sqlite {
     pub(crate) async fn connect(address: &str) -> Result<Self, StoreError> {
         let options = options(address)?.create_if_missing(false);
         let place = place(options.get_filename());
-        if !options.get_filename().exists() {
-            return Err(StoreError::configuration(format!(
-                "{place} of DATABASE_URL does not exist: run `assay migrate`"
-            )));
-        }
+        require_file(&options)?;
         let mut connection = open(&options).await?;
         let ids = check(&mut connection, &place, &schema::sqlite()).await?;
         connection.close().await?;

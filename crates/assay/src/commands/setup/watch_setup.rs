@@ -51,12 +51,12 @@ pub(crate) struct WatchSetupArguments {
 
 /// A bucket and a prefix of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct BucketPrefix {
-    bucket: String,
-    prefix: String,
+pub(crate) struct BucketPrefix {
+    pub(crate) bucket: String,
+    pub(crate) prefix: String,
 }
 
-fn parse_bucket_prefix(text: &str) -> Result<BucketPrefix, String> {
+pub(crate) fn parse_bucket_prefix(text: &str) -> Result<BucketPrefix, String> {
     let wrong = || "expected s3://bucket or s3://bucket/prefix".to_owned();
     let whole = if text.splitn(4, '/').count() == 3 { format!("{text}/") } else { text.to_owned() };
     // With a dot as the key, as a URL needs one.

@@ -5,6 +5,8 @@
 
 mod address;
 mod backoff;
+pub(super) mod greeting;
+mod outage;
 mod transport;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +14,9 @@ use std::time::Duration;
 
 use assay_connect::{ExposeSecret as _, RetryPolicy, TlsMaterial, retry};
 use futures_util::StreamExt;
-use lapin::options::QueueDeclareOptions;
 use lapin::protocol::constants::REPLY_SUCCESS;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::ShortString;
 use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{Notify, watch};
@@ -24,9 +25,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::backoff::{ConnectionLoss, ReconnectBackoff};
+use self::greeting::Greeting;
+use self::outage::Outage;
 use super::failure::{FailureKind, cause, classify, is_unreadable};
 use super::policies;
-use super::topology::{DeclareMode, Topology};
+use super::topology::{DeclareMode, Topology, find_queue};
 use crate::options::TLS_PREFIX;
 use crate::publish::RETRY;
 use crate::{BrokerEndpoint, BrokerError, BrokerOptions, QueueCounts, metrics};
@@ -80,8 +83,37 @@ impl ConnectionSettings {
         policies::warn_of_policies(&self.uri, &self.options.queue_prefix).await;
     }
 
+    /// Those policies, one line each; or why they are not known.
+    pub(super) async fn harmful_policies(&self) -> Result<Vec<String>, String> {
+        policies::harmful_policies(&self.uri, &self.options.queue_prefix).await
+    }
+
+    /// Whether the address is one of TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.uri.scheme == AMQPScheme::AMQPS
+    }
+
+    /// What is said of queues with other settings.
+    pub(super) fn declared_otherwise(&self, cause: &str) -> String {
+        format!(
+            "RabbitMQ at {} has the queues with other settings ({cause}): set QUEUE_MAX_LENGTH as it was, choose another \
+             QUEUE_PREFIX, or delete the queues",
+            self.server()
+        )
+    }
+
+    /// What is said of an alarm.
+    pub(super) fn blocks_publishing(&self) -> String {
+        format!("RabbitMQ at {} blocks publishing, as it is short of memory or disk", self.server())
+    }
+
+    /// The user of the address.
+    pub(super) fn user(&self) -> &str {
+        &self.uri.authority.userinfo.username
+    }
+
     /// The address without credentials.
-    fn server(&self) -> String {
+    pub(super) fn server(&self) -> String {
         let AMQPAuthority { host, port, .. } = &self.uri.authority;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
@@ -90,17 +122,29 @@ impl ConnectionSettings {
         let tls = self.options.endpoint.tls().read().map_err(|error| ConnectFailure::Setting(error.to_string()))?;
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name(self.name.as_str().into());
-            let connection = transport::connect(self.uri.clone(), properties, tls_config(tls)).await?;
+            let greeting = Greeting::default();
+            let connection =
+                transport::connect(self.uri.clone(), properties, tls_config(tls), greeting.clone()).await?;
             // An error here concerns the topology, and not the connection.
             let declared = self.topology.ensure(&connection, self.declaring).await;
-            Ok::<_, lapin::Error>((connection, declared))
+            Ok::<_, lapin::Error>((LiveConnection::new(connection, greeting), declared))
         };
         match timeout(time, connect).await {
-            Ok(Ok((connection, Ok(())))) => Ok(LiveConnection::new(connection)),
+            Ok(Ok((live, Ok(())))) => Ok(live),
             Ok(Ok((_, Err(error)))) => Err(ConnectFailure::Server(cause(&error), while_declaring(classify(&error)))),
             Ok(Err(error)) => Err(ConnectFailure::Server(cause(&error), classify(&error))),
             Err(_) => Err(ConnectFailure::Server("no answer".to_owned(), FailureKind::Transient)),
         }
+    }
+
+    /// The error of a failure after so long.
+    fn error(&self, failure: ConnectFailure, waited: Duration) -> BrokerError {
+        self.permanent_error(&failure).unwrap_or_else(|| {
+            let (server, waited, cause) = (self.server(), seconds(waited), failure.cause());
+            BrokerError::Unreachable(format!(
+                "cannot reach RabbitMQ at {server} within {waited} ({cause}): check AMQP_URL"
+            ))
+        })
     }
 
     /// The error for a permanent failure; `None` for a transient one.
@@ -128,10 +172,7 @@ impl ConnectionSettings {
             FailureKind::NoVirtualHost => {
                 format!("RabbitMQ at {server} refuses the virtual host ({cause}): check AMQP_URL")
             }
-            FailureKind::DeclaredOtherwise => format!(
-                "RabbitMQ at {server} has the queues with other settings ({cause}): set QUEUE_MAX_LENGTH as it was, \
-                 choose another QUEUE_PREFIX, or delete the queues"
-            ),
+            FailureKind::DeclaredOtherwise => self.declared_otherwise(cause),
         }))
     }
 }
@@ -169,35 +210,11 @@ fn tls_config(TlsMaterial { authorities, identity }: TlsMaterial) -> OwnedTLSCon
     }
 }
 
-/// Logs an outage once for all connections.
-#[derive(Default)]
-struct Outage(Mutex<Option<(u32, Instant)>>);
-
-impl Outage {
-    fn began(&self, server: &str, cause: &str) {
-        let mut down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((connections, _)) = &mut *down {
-            *connections += 1;
-        } else {
-            *down = Some((1, Instant::now()));
-            warn!("lost the connection to RabbitMQ at {server} ({cause}); reconnecting");
-        }
-    }
-
-    fn ended(&self, server: &str) {
-        let mut down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((connections, since)) = &mut *down else { return };
-        *connections -= 1;
-        if *connections == 0 {
-            info!("reconnected to RabbitMQ at {server} after {:.1} s", since.elapsed().as_secs_f64());
-            *down = None;
-        }
-    }
-}
-
 /// A connection that is up, or was until just now.
 pub(super) struct LiveConnection {
     connection: Connection,
+    /// What the server said of itself.
+    pub(super) greeting: Greeting,
     /// Whether RabbitMQ has blocked publishing, as it is short of memory or disk.
     blocked: watch::Sender<bool>,
     /// Why a user of the connection gave it up.
@@ -208,9 +225,10 @@ pub(super) struct LiveConnection {
 }
 
 impl LiveConnection {
-    fn new(connection: Connection) -> Self {
+    fn new(connection: Connection, greeting: Greeting) -> Self {
         Self {
             connection,
+            greeting,
             blocked: watch::Sender::new(false),
             abandoned: Mutex::default(),
             recheck: Notify::new(),
@@ -306,18 +324,21 @@ impl PersistentConnection {
         let is_retryable = |failure: &ConnectFailure| settings.permanent_error(failure).is_none();
         let connect = |time| settings.connect_once(time);
         let live = retry::at_startup(CONNECT, startup, CONNECT_TIMEOUT, connect, is_retryable).await;
-        let live = Arc::new(live.map_err(|failure| {
-            settings.permanent_error(&failure).unwrap_or_else(|| {
-                let (server, startup, cause) = (settings.server(), seconds(startup), failure.cause());
-                BrokerError::Unreachable(format!(
-                    "cannot reach RabbitMQ at {server} within {startup} ({cause}): check AMQP_URL"
-                ))
-            })
-        })?);
+        Ok(Self::keep(settings, live.map_err(|failure| settings.error(failure, startup))?))
+    }
+
+    /// As [`open`](Self::open), by one attempt.
+    pub(super) async fn open_once(settings: &Arc<ConnectionSettings>, limit: Duration) -> Result<Self, BrokerError> {
+        let live = settings.connect_once(limit).await;
+        Ok(Self::keep(settings, live.map_err(|failure| settings.error(failure, limit))?))
+    }
+
+    fn keep(settings: &Arc<ConnectionSettings>, live: LiveConnection) -> Self {
+        let live = Arc::new(live);
         let (sender, current) = watch::channel(Some(Arc::clone(&live)));
         let closing = CancellationToken::new();
         let task = tokio::spawn(reconnect_when_lost(Arc::clone(settings), live, sender, closing.clone()));
-        Ok(Self { settings: Arc::clone(settings), current, closing, task: Mutex::new(Some(task)) })
+        Self { settings: Arc::clone(settings), current, closing, task: Mutex::new(Some(task)) }
     }
 
     /// The connection, once there is one; `None` after [`close`](Self::close).
@@ -338,9 +359,7 @@ impl PersistentConnection {
     pub(super) fn health(&self) -> Result<(), String> {
         let server = self.settings.server();
         match &*self.current.borrow() {
-            Some(live) if live.is_up() && *live.blocked.borrow() => {
-                Err(format!("RabbitMQ at {server} blocks publishing, as it is short of memory or disk"))
-            }
+            Some(live) if live.is_up() && *live.blocked.borrow() => Err(self.settings.blocks_publishing()),
             Some(live) if live.is_up() => Ok(()),
             _ => Err(format!("no connection to RabbitMQ at {server}; reconnecting")),
         }
@@ -387,8 +406,7 @@ impl PersistentConnection {
             let live = self.live().await.ok_or_else(|| "connection closed".to_owned())?;
             let ask = async {
                 let channel = live.channel().await?;
-                let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-                let declared = channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
+                let declared = find_queue(&channel, queue.clone()).await?;
                 channel.close(REPLY_SUCCESS, "OK".into()).await?;
                 Ok(declared)
             };

@@ -17,6 +17,7 @@ use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
+use super::greeting::{Greeting, GreetingReader};
 use crate::rabbitmq::inbound::{InboundFrames, MAX_FRAME, MIN_FRAME};
 
 const READ: usize = 64 * 1024;
@@ -26,6 +27,7 @@ pub(super) async fn connect(
     mut uri: AMQPUri,
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,
+    greeting: Greeting,
 ) -> lapin::Result<Connection> {
     let max_frame = uri.query.frame_max.filter(|&asked| asked > 0).unwrap_or(MAX_FRAME).clamp(MIN_FRAME, MAX_FRAME);
     uri.query.frame_max = Some(max_frame);
@@ -34,7 +36,7 @@ pub(super) async fn connect(
     let plain = Runtime::new(tokio);
     let connect = async move |uri: AMQPUri, _| {
         let stream = uri.connect_with_config_async(tls.as_ref(), &plain).await?;
-        Ok(AsyncTcpStream::Plain(Transport::new(stream, max_frame)))
+        Ok(AsyncTcpStream::Plain(Transport::new(stream, max_frame, greeting.clone())))
     };
     Connection::connector(uri, runtime, connect, properties).await
 }
@@ -44,12 +46,14 @@ type TokioStream = <TokioRuntime as Reactor>::TcpStream;
 pub(super) struct Transport {
     stream: AsyncTcpStream<TokioStream>,
     inbound: InboundFrames,
+    greeting: GreetingReader,
     buffer: Box<[u8]>,
 }
 
 impl Transport {
-    fn new(stream: AsyncTcpStream<TokioStream>, max_frame: u32) -> Self {
-        Self { stream, inbound: InboundFrames::new(max_frame), buffer: vec![0; READ].into() }
+    fn new(stream: AsyncTcpStream<TokioStream>, max_frame: u32, greeting: Greeting) -> Self {
+        let (inbound, greeting) = (InboundFrames::new(max_frame), GreetingReader::new(greeting));
+        Self { stream, inbound, greeting, buffer: vec![0; READ].into() }
     }
 }
 
@@ -65,6 +69,7 @@ impl AsyncRead for Transport {
             if received == 0 {
                 return Poll::Ready(Ok(0));
             }
+            this.greeting.feed(&this.buffer[..received]);
             this.inbound.feed(&this.buffer[..received]);
         }
     }
@@ -120,6 +125,6 @@ impl Reactor for TransportRuntime {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
-        async move { Ok(Transport::new(AsyncTcpStream::Plain(connecting.await?), MAX_FRAME)) }
+        async move { Ok(Transport::new(AsyncTcpStream::Plain(connecting.await?), MAX_FRAME, Greeting::default())) }
     }
 }

@@ -26,7 +26,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 type Encode = fn(&mut Tuples, &StagedRow<'_>);
 
 /// Stores new transactions with their predictions, neither of which may be stored already.
-pub(super) async fn copy(connection: &mut PgConnection, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
+pub(in super::super) async fn copy(connection: &mut PgConnection, rows: &[&StagedRow<'_>]) -> Result<(), StoreError> {
     copy_rows(connection, TRANSACTIONS, rows, encode_transaction).await?;
     copy_rows(connection, PREDICTIONS, rows, encode_prediction).await
 }

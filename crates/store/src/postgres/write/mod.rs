@@ -20,7 +20,7 @@ use self::columns::{
     bind_content, bind_failed, bind_invalid, bind_predictions, content_arrays, processing_types, read_stored,
     row_numbers, run_ids,
 };
-use self::copy_encoder::copy;
+pub(super) use self::copy_encoder::copy;
 pub(super) use self::copy_mode::CopyMode;
 use super::sql::fragments::{
     chunk_neighbours, content_columns, covering_chunk, failed_columns, invalid_columns, or_replace_prediction,

@@ -171,3 +171,27 @@ async fn transaction_mode_works_with_prepared_statements() {
     .unwrap();
     assert_eq!(runs, ["public one", "team_b two"]);
 }
+
+#[tokio::test]
+async fn the_doctor_sees_a_pooler() {
+    let Some(program) = program("the_doctor_sees_a_pooler") else { return };
+    let (direct, _storage) = empty_postgres().await;
+    migrate(&direct, STARTUP).await.unwrap();
+    let found = async |options: &DatabaseOptions| {
+        let findings = assay_store::diagnose(options, None, STARTUP).await;
+        findings.iter().find(|finding| finding.check == "pooler").unwrap().found.clone()
+    };
+    assert!(found(&direct).await.starts_with("none, or one that opens"));
+    let pooler = Pooler::start(&program, "pool_mode = session").await;
+    let session = found(&pooler.before(&direct)).await;
+    assert!(session.starts_with("a pooler in session mode"), "{session}");
+    // An older one keeps no prepared statements, which is found instead.
+    let (setting, expected) = if PgBouncer::version(&program) < Some(PgBouncer::KEEPS_STATEMENTS) {
+        ("", "the database refuses: prepared statement")
+    } else {
+        ("max_prepared_statements = 100", "a pooler in transaction mode")
+    };
+    let pooler = Pooler::start(&program, &format!("pool_mode = transaction\n{setting}")).await;
+    let transaction = found(&pooler.before(&direct)).await;
+    assert!(transaction.starts_with(expected), "{transaction}");
+}

@@ -70,10 +70,11 @@ pub(crate) async fn run(
     let is_single = selected.is_single();
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
     describe_metrics();
-    health.depend_on("rabbitmq", assay_queue::health_check(&broker));
-    health.depend_on("postgresql", assay_store::health_check(&store));
+    health.depend_on(assay_queue::DEPENDENCY, assay_queue::health_check(&broker));
+    let database = arguments.database.clone().or_default(DEFAULT_DATABASE).dependency();
+    health.depend_on(database, assay_store::health_check(&store));
     if let Some(scorer) = stages.scorer().map(Arc::clone) {
-        health.depend_on("ml_api", move || std::future::ready(scorer.health()));
+        health.depend_on(assay_scoring::DEPENDENCY, move || std::future::ready(scorer.health()));
     }
     health.begin();
     let dependencies = Dependencies {
