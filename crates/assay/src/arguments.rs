@@ -18,8 +18,10 @@ use crate::commands::query::row::RowArguments;
 use crate::commands::query::runs::RunsArguments;
 use crate::commands::query::status::StatusArguments;
 use crate::commands::query::transaction::TransactionArguments;
+use crate::commands::setup::completions::CompletionsArguments;
 use crate::commands::setup::declare::DeclareArguments;
 use crate::commands::setup::health::HealthArguments;
+use crate::commands::setup::man::ManArguments;
 use crate::commands::setup::migrate::MigrateArguments;
 use crate::commands::setup::watch_setup::WatchSetupArguments;
 
@@ -53,4 +55,6 @@ pub(crate) enum Command {
     Put(PutArguments),
     Health(HealthArguments),
     WatchSetup(Box<WatchSetupArguments>),
+    Completions(CompletionsArguments),
+    Man(ManArguments),
 }

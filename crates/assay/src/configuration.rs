@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
 /// Settings that a first try may need.
 const NEEDED_FIRST: [&str; 10] = [
@@ -65,31 +65,30 @@ impl Setting {
     }
 }
 
-/// The command lines of all programs. `assay` stands for all of its commands.
-fn programs() -> Vec<(&'static str, Command)> {
-    let (loader, streamer) = (assay_loader::Arguments::command(), assay_streamer::Arguments::command());
-    let assay = crate::arguments::Arguments::command();
+/// The command lines with settings of their own. `assay` stands for all of its other commands.
+fn commands() -> Vec<(&'static str, Command)> {
+    let [assay, loader, predictor, writer, streamer, ml_api] = crate::programs::programs();
     let subcommand = |program: &Command, name| program.find_subcommand(name).expect("the program has it").clone();
-    let mut programs = vec![
+    let mut commands = vec![
         ("loader", loader.clone()),
         ("loader watch", subcommand(&loader, "watch")),
-        ("predictor", assay_predictor::Arguments::command()),
-        ("writer", assay_writer::Arguments::command()),
+        ("predictor", predictor),
+        ("writer", writer),
         ("streamer serve", subcommand(&streamer, "serve")),
         ("streamer simulate", subcommand(&streamer, "simulate")),
-        ("ml-api", assay_ml_api::Arguments::command()),
+        ("ml-api", ml_api),
         ("assay run", subcommand(&assay, "run")),
         ("assay inspect", subcommand(&assay, "inspect")),
     ];
     let others = assay.get_subcommands().filter(|command| !["run", "inspect"].contains(&command.get_name()));
-    programs.extend(others.map(|command| ("assay", command.clone())));
-    programs
+    commands.extend(others.map(|command| ("assay", command.clone())));
+    commands
 }
 
 /// All settings with an environment variable, in the order in which the programs name them.
 fn settings() -> Vec<(String, Setting)> {
     let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
-    for (program, command) in programs() {
+    for (program, command) in commands() {
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
             let Some(variable) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
             let setting = settings.entry(variable.clone()).or_insert_with(|| {
@@ -161,7 +160,7 @@ fn docs_configuration_lists_every_setting() {
 /// The programs of a fleet share an environment: a setting of one must not look like a typo to another.
 #[test]
 fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
-    let settings = programs().into_iter().flat_map(|(_, command)| {
+    let settings = commands().into_iter().flat_map(|(_, command)| {
         let names = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
         names.collect::<Vec<_>>()
     });

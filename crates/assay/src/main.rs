@@ -7,6 +7,7 @@ mod configuration;
 mod error;
 mod local;
 mod output;
+mod programs;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ use assay_transaction::Exit;
 use commands::change::{cancel, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
 use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
-use commands::setup::{declare, health, migrate, watch_setup};
+use commands::setup::{completions, declare, health, man, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +48,8 @@ fn main() -> ExitCode {
         Command::Declare(args) => execute(&args.log, async |_| declare::declare(&args).await),
         Command::Health(args) => execute(&args.log, async |_| health::health(&args).await),
         Command::Put(args) => execute(&args.log, async |shutdown| put::put(&args, &shutdown).await),
+        Command::Completions(args) => execute(&args.log, async |_| completions::completions(&args)),
+        Command::Man(args) => execute(&args.log, async |_| man::man(&args)),
         Command::WatchSetup(args) => execute(&args.log, async |_| watch_setup::watch_setup(&args).await),
     }
 }

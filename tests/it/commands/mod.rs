@@ -3,6 +3,7 @@
 mod audit;
 mod cancel;
 mod comparison;
+mod completions_and_man;
 mod invalid;
 mod obstacles;
 pub(crate) mod operator_guide;

@@ -33,8 +33,10 @@ pub(crate) mod change {
 
 /// Commands that prepare an installation, and check it.
 pub(crate) mod setup {
+    pub(crate) mod completions;
     pub(crate) mod declare;
     pub(crate) mod health;
+    pub(crate) mod man;
     pub(crate) mod migrate;
     pub(crate) mod watch_setup;
 }
