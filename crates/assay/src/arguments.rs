@@ -21,10 +21,12 @@ use crate::commands::query::row::RowArguments;
 use crate::commands::query::runs::RunsArguments;
 use crate::commands::query::status::StatusArguments;
 use crate::commands::query::transaction::TransactionArguments;
+use crate::commands::setup::completions::CompletionsArguments;
 use crate::commands::setup::config::ConfigArguments;
 use crate::commands::setup::declare::DeclareArguments;
 use crate::commands::setup::doctor::DoctorArguments;
 use crate::commands::setup::health::HealthArguments;
+use crate::commands::setup::man::ManArguments;
 use crate::commands::setup::migrate::MigrateArguments;
 use crate::commands::setup::watch_setup::WatchSetupArguments;
 
@@ -66,4 +68,6 @@ pub(crate) enum Command {
     Config(ConfigArguments),
     Doctor(Box<DoctorArguments>),
     WatchSetup(Box<WatchSetupArguments>),
+    Completions(CompletionsArguments),
+    Man(ManArguments),
 }

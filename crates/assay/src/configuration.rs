@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
 use crate::programs::command_lines;
 
@@ -67,11 +67,11 @@ impl Setting {
     }
 }
 
-/// The command lines of all programs. `assay` stands for all of its commands.
-fn programs() -> Vec<(&'static str, Command)> {
+/// The command lines with settings of their own. `assay` stands for all of its other commands.
+fn commands() -> Vec<(&'static str, Command)> {
     let [loader, predictor, writer, streamer, ml_api, assay] = command_lines();
     let subcommand = |program: &Command, name| program.find_subcommand(name).expect("the program has it").clone();
-    let mut programs = vec![
+    let mut commands = vec![
         ("loader", loader.clone()),
         ("loader watch", subcommand(&loader, "watch")),
         ("predictor", predictor),
@@ -83,16 +83,16 @@ fn programs() -> Vec<(&'static str, Command)> {
         ("assay run", subcommand(&assay, "run")),
         ("assay inspect", subcommand(&assay, "inspect")),
     ];
-    programs.push(("assay", assay.clone()));
+    commands.push(("assay", assay.clone()));
     let others = assay.get_subcommands().filter(|command| !["run", "inspect"].contains(&command.get_name()));
-    programs.extend(others.map(|command| ("assay", command.clone())));
-    programs
+    commands.extend(others.map(|command| ("assay", command.clone())));
+    commands
 }
 
 /// All settings with an environment variable, in the order in which the programs name them.
 fn settings() -> Vec<(String, Setting)> {
     let (mut order, mut settings) = (Vec::new(), BTreeMap::<String, Setting>::new());
-    for (program, command) in programs() {
+    for (program, command) in commands() {
         for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
             let Some(variable) = argument.get_env().map(|name| name.to_string_lossy().into_owned()) else { continue };
             let setting = settings.entry(variable.clone()).or_insert_with(|| {
@@ -179,7 +179,7 @@ fn the_known_settings_are_all_settings() {
 /// The programs of a fleet share an environment: a setting of one must not look like a typo to another.
 #[test]
 fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
-    let settings = programs().into_iter().flat_map(|(_, command)| {
+    let settings = commands().into_iter().flat_map(|(_, command)| {
         let names = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(str::to_owned));
         names.collect::<Vec<_>>()
     });
@@ -203,8 +203,10 @@ fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
 
 #[test]
 fn every_command_prints_json() {
-    let assay = crate::arguments::Arguments::command();
-    for command in assay.get_subcommands() {
+    // What completions and man print is a file of another form.
+    const FILES: [&str; 2] = ["completions", "man"];
+    let [.., assay] = command_lines();
+    for command in assay.get_subcommands().filter(|command| !FILES.contains(&command.get_name())) {
         let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
         assert!(has_json, "`assay {}` lacks --json: docs/json.md", command.get_name());
     }

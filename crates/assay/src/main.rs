@@ -17,7 +17,7 @@ use assay_transaction::Exit;
 use commands::change::{cancel, erase, purge, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
 use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
-use commands::setup::{config, declare, doctor, health, migrate, watch_setup};
+use commands::setup::{completions, config, declare, doctor, health, man, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 
@@ -53,6 +53,8 @@ fn main() -> ExitCode {
         Command::Config(args) => execute(&args.log, async |_| config::config(&args, file.as_deref())),
         Command::Doctor(args) => execute(&args.log, async |_| doctor::doctor(&args).await),
         Command::Put(args) => execute(&args.log, async |shutdown| put::put(&args, &shutdown).await),
+        Command::Completions(args) => execute(&args.log, async |_| completions::completions(&args)),
+        Command::Man(args) => execute(&args.log, async |_| man::man(&args)),
         Command::WatchSetup(args) => execute(&args.log, async |_| watch_setup::watch_setup(&args).await),
     }
 }

@@ -1,4 +1,4 @@
-//! The command lines of all programs, for `assay config` and the documents.
+//! The command lines of all programs, of which completions, man pages, `assay config` and docs/configuration.md are made.
 
 use clap::{Command, CommandFactory as _};
 

@@ -3,6 +3,7 @@
 mod audit;
 mod cancel;
 mod comparison;
+mod completions_and_man;
 mod doctor;
 mod invalid;
 mod obstacles;

@@ -36,10 +36,12 @@ pub(crate) mod change {
 
 /// Commands that prepare an installation, and check it.
 pub(crate) mod setup {
+    pub(crate) mod completions;
     pub(crate) mod config;
     pub(crate) mod declare;
     pub(crate) mod doctor;
     pub(crate) mod health;
+    pub(crate) mod man;
     pub(crate) mod migrate;
     pub(crate) mod watch_setup;
 }

@@ -182,8 +182,12 @@ async fn scored_per_second(api: &ApiOptions, workers: u16, rows: usize) -> Resul
 /// A chunk as a predictor would pass it on.
 fn scored(chunk: &EncodedChunk) -> Option<ScoredChunk> {
     let chunk = chunk.decode().ok()?;
-    let prediction =
-        Prediction { prediction: "legitimate".into(), fraud_score: Some(0.125), model_version: Some("doctor".into()) };
+    let prediction = Prediction {
+        prediction: "legitimate".into(),
+        fraud_score: Some(0.125),
+        model_version: Some("doctor".into()),
+        ..Prediction::default()
+    };
     let predicted = chunk.transactions.into_iter().map(|entry| Predicted { entry, prediction: prediction.clone() });
     Some(ScoredChunk {
         predicted: predicted.collect(),
