@@ -119,7 +119,7 @@ predicted: fraud, score 0.9700, by model demo-1
   card            ************1111
   scored at       2026-01-11 10:00:01 UTC
   scored by       http://ml-api:8000/predict, features file 0123456789abcdef
-  reasons         amount +0.2500, R07 411111******1111
+  reasons         amount +0.2500, R07 ************1111
   stored at       2026-01-11 10:00:02 UTC
   replaced        2 times; earlier versions are in transaction_history
 
