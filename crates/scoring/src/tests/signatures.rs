@@ -185,7 +185,7 @@ async fn nothing_is_sent_without_credentials() {
         if repaired.load(Ordering::SeqCst) { Ok(identity(None, REGION)) } else { Err(Signer::not_found()) }
     });
     within(scorer.wait_until_ready(std::time::Duration::from_secs(5))).await.unwrap();
-    is_waited_out(&scorer, "no AWS credentials: none in the environment", "AWS_PROFILE", &is_repaired).await;
+    is_waited_out(&scorer, "no AWS credentials: none in environment, profile", "AWS_PROFILE", &is_repaired).await;
     assert!(stub.requests().iter().all(|request| request.header("authorization").is_some()));
 }
 

@@ -114,7 +114,7 @@ impl Signer {
     /// What is said if the chain has nothing.
     #[cfg(test)]
     pub(crate) fn not_found() -> Symptom {
-        without_credentials(NOT_FOUND)
+        without_credentials(&cause(&CredentialsError::not_loaded("no providers in chain")))
     }
 
     async fn identity(&self) -> Result<Identity, Symptom> {
@@ -203,13 +203,13 @@ async fn from_chain(region: Option<String>) -> Result<Identity, Symptom> {
     let config = chain.load().await;
     let region = config.region().map(ToString::to_string).filter(|region| !region.is_empty());
     let region = region.ok_or_else(|| unsigned("no region to sign for", "set AWS_REGION"))?;
-    let provider = config.credentials_provider().ok_or_else(|| without_credentials(NOT_FOUND))?;
+    let provider = config.credentials_provider().ok_or_else(|| without_credentials("there is no chain"))?;
     let credentials = provider.provide_credentials().await.map_err(|error| without_credentials(&cause(&error)))?;
     Ok(Identity { credentials, region })
 }
 
-const NOT_FOUND: &str =
-    "none in the environment, a profile, a web identity token, the container's or the instance's metadata";
+/// What the chain asks, in this order.
+const CHAIN: &str = "environment, profile, web identity token, container, instance";
 
 fn without_credentials(cause: &str) -> Symptom {
     unsigned(
@@ -225,12 +225,13 @@ fn unsigned(what: &(impl fmt::Display + ?Sized), remedy: &'static str) -> Sympto
 /// Why the chain gave nothing, in a line: outer errors say only that loading failed.
 fn cause(error: &CredentialsError) -> String {
     if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
-        return NOT_FOUND.to_owned();
+        return format!("none in {CHAIN}");
     }
     let first: &(dyn Error + 'static) = error;
     let causes = std::iter::successors(Some(first), |cause: &&(dyn Error + 'static)| (*cause).source());
     let innermost = causes.last().map(ToString::to_string).unwrap_or_default();
-    innermost.lines().next().unwrap_or_default().chars().take(MAX_CAUSE).collect()
+    let line: String = innermost.lines().next().unwrap_or_default().chars().take(MAX_CAUSE).collect();
+    format!("of {CHAIN}, the last one tried says: {}", line.trim_end_matches('.'))
 }
 
 #[cfg(test)]
@@ -279,7 +280,7 @@ mod tests {
         // Credentials that come expired are used once, and refused by the API.
         assert_eq!(key(&signer).await, "key-0");
         let Err(Symptom::Unauthorized { what, .. }) = signer.identity().await else { panic!("it is signed") };
-        assert!(what.as_str().starts_with("no AWS credentials: none in the environment, a profile"), "{what}");
+        assert!(what.as_str().starts_with("no AWS credentials: none in environment, profile"), "{what}");
         assert_eq!(key(&signer).await, "key-2");
         signer.forget();
         assert_eq!(key(&signer).await, "key-3");
@@ -307,7 +308,8 @@ mod tests {
     #[test]
     fn no_secret_is_shown() {
         let failed = std::io::Error::other("cannot reach it\nsecond line");
-        assert_eq!(cause(&CredentialsError::provider_error(failed)), "cannot reach it");
+        let shown = cause(&CredentialsError::provider_error(failed));
+        assert!(shown.ends_with("the last one tried says: cannot reach it"), "{shown}");
         let (signer, _) = scripted(&[]);
         assert_eq!(format!("{signer:?}"), "Signer { region: None, .. }");
         let mut request = Request::new(reqwest::Method::POST, "http://host/x".parse().unwrap());
