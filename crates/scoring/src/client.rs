@@ -67,13 +67,17 @@ impl Scorer {
     }
 
     pub(crate) fn with_policy(url: &str, options: &ApiOptions, policy: Policy) -> Result<Self, ScoringError> {
+        let protocol = Protocol::from_options(options)?;
+        let http = HttpClient::new(url.trim(), &protocol, options)?;
+        Ok(Self::with_client(http, protocol, options, policy))
+    }
+
+    pub(crate) fn with_client(http: HttpClient, protocol: Protocol, options: &ApiOptions, policy: Policy) -> Self {
         metrics::describe();
         let max_workers = usize::from(options.api_max_workers);
-        let protocol = Protocol::from_options(options)?;
         if let Some(digest) = protocol.features_digest() {
             info!("the features file of ML_API_PROTOCOL={} has the digest {digest}", options.ml_api_protocol);
         }
-        let http = HttpClient::new(url.trim(), &protocol, options)?;
         let provenance = Provenance::new(http.predict_url(), protocol.features_digest(), options.reasons_from);
         let permits = ApiPermits::new(max_workers, options.realtime_reserve);
         let shared = ClientState {
@@ -96,7 +100,7 @@ impl Scorer {
             counters: ScorerCounters::default(),
             canary_lock: Mutex::default(),
         };
-        Ok(Self { shared, max_workers, api_timeout: options.api_timeout })
+        Self { shared, max_workers, api_timeout: options.api_timeout }
     }
 
     /// Waits up to `startup` for any HTTP response of the API, and logs what it waits for. Whether the API scores shows with

@@ -1,4 +1,4 @@
-//! What identifies Assay to the ML API: a bearer token, and headers of any name. Neither is ever shown.
+//! What identifies Assay to the ML API: a bearer token, headers of any name, or a signature (`api::signing`). None is ever shown.
 
 use std::path::PathBuf;
 
@@ -20,9 +20,27 @@ const OWN_HEADERS: [&str; 9] = [
     "upgrade",
 ];
 
+/// Headers that a signature adds, or that a signature would have to cover.
+const SIGNED_PREFIX: &str = "x-amz-";
+
+/// What authorizes requests to the ML API, besides a token and headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ApiAuth {
+    /// Nothing more.
+    #[default]
+    None,
+    /// A signature with AWS credentials, for SageMaker.
+    #[value(name = "sigv4")]
+    Sigv4,
+}
+
 /// The credentials of the ML API, besides user and password in its address. Its `Debug` shows none.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ApiCredentials {
+    /// What else authorizes requests to the ML API: none, or sigv4 (SageMaker: a signature with the credentials of the AWS chain;
+    /// needs the feature sigv4).
+    #[arg(long, env = "ML_API_AUTH", value_name = "KIND", value_enum, default_value_t, hide_possible_values = true)]
+    pub ml_api_auth: ApiAuth,
     /// Bearer token for the ML API.
     #[arg(long, env = "ML_API_TOKEN", hide_env_values = true, value_name = "TOKEN")]
     pub ml_api_token: Option<SecretString>,
@@ -51,7 +69,10 @@ impl ApiCredentials {
             file: self.ml_api_headers_file.as_deref(),
         };
         let mut headers = HeaderMap::new();
-        let mut authorized_by: Vec<&str> = has_user.then_some("a user in ML_API_URL").into_iter().collect();
+        let is_signed = self.ml_api_auth == ApiAuth::Sigv4;
+        let mut authorized_by: Vec<&str> = Vec::new();
+        authorized_by.extend(is_signed.then_some("ML_API_AUTH=sigv4"));
+        authorized_by.extend(has_user.then_some("a user in ML_API_URL"));
         if let Some(token) = token.read()? {
             headers.insert(AUTHORIZATION, bearer(token.expose_secret())?);
             authorized_by.push("ML_API_TOKEN");
@@ -66,6 +87,9 @@ impl ApiCredentials {
                 let (name, value) = parse_header(line).map_err(|problem| wrong_header(at + 1, &problem))?;
                 if name == AUTHORIZATION {
                     authorized_by.push("`authorization` in ML_API_HEADERS");
+                }
+                if is_signed && name.as_str().starts_with(SIGNED_PREFIX) {
+                    return Err(wrong_header(at + 1, &format!("is `{name}`, which ML_API_AUTH=sigv4 sets itself")));
                 }
                 headers.append(name, value);
             }
@@ -166,6 +190,27 @@ mod tests {
             let error = shown(&with(token, headers), has_user).unwrap_err();
             assert!(error.contains(expected) && !error.contains("k-123") && !error.contains("k 123"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_signature_is_an_authorization_of_its_own() {
+        let signed = |credentials| ApiCredentials { ml_api_auth: ApiAuth::Sigv4, ..credentials };
+        let refused = [
+            (with(Some("k-123"), None), "ML_API_AUTH=sigv4 and ML_API_TOKEN are set"),
+            (with(None, Some("authorization: k-123")), "ML_API_AUTH=sigv4 and `authorization` in ML_API_HEADERS"),
+            (
+                with(None, Some("a: b; X-Amz-Date: k-123")),
+                "header 2 is `x-amz-date`, which ML_API_AUTH=sigv4 sets itself",
+            ),
+        ];
+        for (credentials, expected) in refused {
+            let error = shown(&signed(credentials), false).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("k-123"), "{error}");
+        }
+        assert!(
+            shown(&signed(with(None, None)), true).unwrap_err().contains("ML_API_AUTH=sigv4 and a user in ML_API_URL")
+        );
+        assert_eq!(shown(&signed(with(None, Some("x-trace: on"))), false).unwrap(), ["x-trace: on"]);
     }
 
     #[test]

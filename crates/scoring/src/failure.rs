@@ -52,6 +52,8 @@ pub(crate) enum Symptom {
         /// What the response says of it, as far as it can be shown.
         detail: Option<Reason>,
     },
+    /// No authorization by AWS: nothing was sent without a signature, or the signature was refused.
+    Unauthorized { verdict: &'static str, what: Reason, remedy: Reason },
     /// Success, but the body is not a response of the protocol.
     Unreadable(Reason),
     /// Success, but in a form that a setting must declare first.
@@ -92,9 +94,11 @@ impl Symptom {
         match self {
             Self::Unreachable(_) | Self::ConnectionLost | Self::TimedOutUnhealthy => SymptomClass::Unavailable,
             Self::TimedOutHealthy | Self::Unreadable(_) | Self::Incomplete(_) => SymptomClass::Suspect,
-            Self::Tls(_) | Self::Undeclared { .. } | Self::Misfit(_) | Self::Unwritable(_) => {
-                SymptomClass::Misconfigured
-            }
+            Self::Tls(_)
+            | Self::Unauthorized { .. }
+            | Self::Undeclared { .. }
+            | Self::Misfit(_)
+            | Self::Unwritable(_) => SymptomClass::Misconfigured,
             Self::Status { code, .. } => STATUS_CLASSES
                 .iter()
                 .find(|(statuses, _)| statuses.contains(code))
@@ -127,7 +131,7 @@ impl Symptom {
             Self::Status { code: 300..=399, .. } => {
                 format!("check ML_API_URL and ML_API_PATH, as POST {path} is redirected there")
             }
-            Self::Undeclared { remedy, .. } => remedy.to_string(),
+            Self::Undeclared { remedy, .. } | Self::Unauthorized { remedy, .. } => remedy.to_string(),
             Self::Unwritable(_) => "check ML_API_FEATURES".to_owned(),
             Self::Misfit(_) => {
                 format!(
@@ -145,6 +149,7 @@ impl Symptom {
         match self {
             Self::Undeclared { .. } => "returns what must be declared",
             Self::Unwritable(_) => "cannot be asked",
+            Self::Unauthorized { verdict, .. } => verdict,
             _ => "rejects every request",
         }
     }
@@ -185,7 +190,8 @@ impl fmt::Display for Symptom {
             | Self::Incomplete(why)
             | Self::Misfit(why)
             | Self::Unwritable(why)
-            | Self::Undeclared { what: why, .. } => why.fmt(formatter),
+            | Self::Undeclared { what: why, .. }
+            | Self::Unauthorized { what: why, .. } => why.fmt(formatter),
             Self::Status { code, detail } => {
                 write!(formatter, "HTTP status {code}")?;
                 let phrase = reqwest::StatusCode::from_u16(*code).ok().and_then(|status| status.canonical_reason());

@@ -4,7 +4,7 @@
 //! [`Scorer::score`] (`client`) splits transactions into requests (`split`), which are sent at the same time. Each request (`request`)
 //! waits at the circuit breaker (`breaker`) while the API does not work, keeps the pace of the fleet (`pace`, `pacing`), takes a
 //! permit (`permits`, shared between the lanes; `concurrency` decides how many there are), and goes out (`attempt`) through `api::http`, with
-//! `credentials`, and a body written by `api::protocol`; `form` learns what the API takes, `scale` brings the scores of its
+//! `credentials` and, for SageMaker, a signature (`api::signing`), and a body written by `api::protocol`; `form` learns what the API takes, `scale` brings the scores of its
 //! response to one scale, and `model_version` demands a version of the model. `failure` decides what a failed request means, `retry_budget` bounds how often it is repeated,
 //! `api::health` asks the health check if there is one, and `canary` keeps a broken model from failing rows.
 //!
@@ -46,7 +46,7 @@ pub use api::protocol::{Matching, ReadOptions};
 pub use api::protocol::{ResponseError, native::read_response};
 pub use breaker::ApiState;
 pub use client::Scorer;
-pub use credentials::ApiCredentials;
+pub use credentials::{ApiAuth, ApiCredentials};
 pub use diagnose::{DEPENDENCY, diagnose, made_up_transaction};
 pub use error::{ScoreError, ScoringError};
 pub use metrics::ScorerStats;

@@ -30,7 +30,7 @@ pub enum ProtocolName {
     Oip,
     /// `instances` and `predictions`: TensorFlow Serving, KServe v1, Vertex AI.
     Instances,
-    /// A line for each row: SageMaker's endpoints and containers. Requests are not signed.
+    /// A line for each row: SageMaker's endpoints and containers.
     Sagemaker,
     /// A body and an answer that the features file describes.
     Template,

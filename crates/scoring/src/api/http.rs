@@ -18,6 +18,7 @@ use url::Url;
 use crate::api::address::{ApiPath, HealthPath, parse_address, without_credentials};
 use crate::api::error_body;
 use crate::api::protocol::{Protocol, sagemaker};
+use crate::api::signing::{self, Signer};
 use crate::failure::Symptom;
 use crate::reason::Reason;
 use crate::{ApiOptions, ScoringError};
@@ -84,6 +85,8 @@ pub(crate) struct HttpClient {
     empty_request: Bytes,
     content_type: HeaderValue,
     version_header: Option<HeaderName>,
+    /// Signs what transactions travel in; health checks have no signature, as any answer to them is life.
+    signer: Option<Signer>,
     predict: Url,
     /// None if the API is declared to have no health check.
     health: Option<Url>,
@@ -105,6 +108,7 @@ impl HttpClient {
     /// Keeps a connection alive for each worker. Does not connect yet.
     pub(crate) fn new(address: &str, protocol: &Protocol, options: &ApiOptions) -> Result<Self, ScoringError> {
         let base = parse_address(address)?;
+        let signer = signing::signer(&base, options.credentials.ml_api_auth)?;
         let timeout = options.api_timeout;
         // If the process has installed one before, that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -124,7 +128,11 @@ impl HttpClient {
             .tcp_nodelay(true)
             .pool_max_idle_per_host(usize::from(options.api_max_workers))
             .pool_idle_timeout(KEEP_ALIVE)
-            .redirect(redirect::Policy::custom(follow_within_host))
+            .redirect(match signer {
+                // A signature is for one URL.
+                Some(_) => redirect::Policy::none(),
+                None => redirect::Policy::custom(follow_within_host),
+            })
             .referer(false)
             // No setting names a proxy.
             .no_proxy()
@@ -145,12 +153,20 @@ impl HttpClient {
             empty_request: protocol.empty_request(),
             content_type: HeaderValue::from_static(protocol.content_type()),
             version_header: options.model_version_header.clone(),
+            signer,
             predict,
             health,
             metadata: protocol.metadata_path().map(below).transpose()?,
             is_redirection_logged: AtomicBool::new(false),
             shown: without_credentials(base),
         })
+    }
+
+    /// Signs with this in place of the credentials of the chain.
+    #[cfg(all(test, feature = "sigv4"))]
+    pub(crate) fn signed_by(mut self, signer: Signer) -> Self {
+        self.signer = Some(signer);
+        self
     }
 
     /// The address without credentials, for messages.
@@ -175,10 +191,9 @@ impl HttpClient {
 
     /// Sends a body to be scored, and reads a response of at most `max_bytes`.
     pub(crate) async fn predict(&self, body: Bytes, max_bytes: usize) -> Result<PredictResponse, RequestError> {
-        let request = self.post(body.clone());
-        let response = request.send().await.map_err(|error| symptom_of(&error))?;
+        let response = self.send(self.post(body.clone()), symptom_of).await?;
         if !response.status().is_success() {
-            return Err(status_error(response, &body).await);
+            return Err(status_error(response, &body, self.signer.as_ref()).await);
         }
         self.log_redirection(response.url());
         let content_type = response.headers().get(CONTENT_TYPE).cloned();
@@ -189,9 +204,9 @@ impl HttpClient {
     /// Asks for the metadata of the model; without such, nothing is read.
     pub(crate) async fn metadata(&self, max_bytes: usize) -> Result<Bytes, RequestError> {
         let Some(url) = self.metadata.clone() else { return Ok(Bytes::new()) };
-        let response = self.client.get(url).send().await.map_err(|error| symptom_of_check(&error))?;
+        let response = self.send(self.client.get(url), symptom_of_check).await?;
         if !response.status().is_success() {
-            return Err(status_error(response, &[]).await);
+            return Err(status_error(response, &[], self.signer.as_ref()).await);
         }
         read_body(response, max_bytes).await
     }
@@ -213,7 +228,7 @@ impl HttpClient {
             Err(error) => return Some(Err(symptom_of_check(&error).into())),
         };
         if !response.status().is_success() {
-            return Some(Err(status_error(response, &[]).await));
+            return Some(Err(status_error(response, &[], None).await));
         }
         read_start(response).await;
         Some(Ok(()))
@@ -221,6 +236,20 @@ impl HttpClient {
 
     fn post(&self, body: Bytes) -> RequestBuilder {
         self.client.post(self.predict.clone()).header(CONTENT_TYPE, self.content_type.clone()).body(body)
+    }
+
+    /// Sends a request, with a signature of this moment if the API takes signed ones. Without the signature, nothing is sent.
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        symptom: fn(&reqwest::Error) -> Symptom,
+    ) -> Result<Response, Symptom> {
+        let (client, request) = request.build_split();
+        let mut request = request.map_err(|error| symptom(&error))?;
+        if let Some(signer) = &self.signer {
+            signer.sign(&mut request).await?;
+        }
+        client.execute(request).await.map_err(|error| symptom(&error))
     }
 
     /// Says once that each request takes two.
@@ -261,12 +290,16 @@ fn trusting(TlsMaterial { authorities, identity }: TlsMaterial) -> Result<reqwes
     Ok(client)
 }
 
-/// The error of a status other than success, with what its body says of the fields of the request.
-async fn status_error(response: Response, request: &[u8]) -> RequestError {
+/// The error of a status other than success, with what its body says of the fields of the request or of its signature.
+async fn status_error(response: Response, request: &[u8], signer: Option<&Signer>) -> RequestError {
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
     let target = if status.is_redirection() { redirection_target(&response) } else { None };
+    let headers = response.headers().clone();
     let body = read_start(response).await;
+    if let Some(symptom) = signer.and_then(|signer| signing::refused(signer, status.as_u16(), &headers, &body)) {
+        return RequestError { symptom, retry_after };
+    }
     let detail = target.or_else(|| error_body::detail(&body, request));
     let original = if status == FAILED_DEPENDENCY { sagemaker::original_status(&body) } else { None };
     RequestError { symptom: Symptom::Status { code: original.unwrap_or(status.as_u16()), detail }, retry_after }

@@ -11,6 +11,8 @@ mod protocols;
 mod requests;
 mod responses;
 mod rows_at_fault;
+#[cfg(feature = "sigv4")]
+mod signatures;
 mod start;
 mod stub;
 

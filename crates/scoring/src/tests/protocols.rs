@@ -15,7 +15,7 @@ fn example(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/features")).join(name)
 }
 
-fn options_for(protocol: ProtocolName, file: &str) -> ApiOptions {
+pub(super) fn options_for(protocol: ProtocolName, file: &str) -> ApiOptions {
     ApiOptions { ml_api_protocol: protocol, ml_api_features: Some(example(file)), ..options() }
 }
 
@@ -24,7 +24,7 @@ fn mlflow(url: &str) -> Scorer {
 }
 
 /// A transaction whose attribute `card_age` is this text.
-fn aged(row: u64, card_age: &str) -> Entry {
+pub(super) fn aged(row: u64, card_age: &str) -> Entry {
     let json = format!(
         r#"{{"id":"{}","description":"x","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit","attributes":{{"card_age":"{card_age}"}}}}"#,
         id(row)
@@ -32,7 +32,7 @@ fn aged(row: u64, card_age: &str) -> Entry {
     Entry { row, external_id: None, transaction: serde_json::from_str(&json).unwrap() }
 }
 
-fn aged_rows(rows: std::ops::Range<u64>) -> Vec<Entry> {
+pub(super) fn aged_rows(rows: std::ops::Range<u64>) -> Vec<Entry> {
     rows.map(|row| aged(row, "12.5")).collect()
 }
 

@@ -5,21 +5,19 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_aws::Transport;
 use assay_connect::{AddressForm, ExposeSecret as _};
 use assay_transaction::SourceIdentity;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{Region, SdkConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
-    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
-    StalledStreamProtectionConfig,
+    Credentials, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::primitives::DateTime;
-use aws_smithy_http_client::{self as http_client, tls};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use tokio_util::io::StreamReader;
@@ -32,9 +30,6 @@ use crate::{ByteStream, FoundSource, SourceError, SourceUrl};
 
 /// The region of servers without regions.
 const DEFAULT_REGION: &str = "us-east-1";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for the start of a response.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The SDK's own setting for a server address, used if ours is not set.
 const OF_AWS: AddressForm = AddressForm {
@@ -189,28 +184,10 @@ impl S3Client {
     }
 }
 
-fn https(settings: &S3Settings) -> SharedHttpClient {
-    let mut http =
-        http_client::Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
-    if let Some(authorities) = &settings.authorities {
-        let trusted = tls::TrustStore::default().with_pem_certificate(authorities.as_bytes());
-        // Only our own certificates could make it fail, and they are checked.
-        if let Ok(context) = tls::TlsContext::builder().with_trust_store(trusted).build() {
-            http = http.tls_context(context);
-        }
-    }
-    http.build_https()
-}
-
-/// The SDK's configuration from environment and AWS profiles, on the workspace's one HTTP and TLS stack.
+/// The SDK's configuration from environment and AWS profiles.
 pub(crate) async fn sdk_config(settings: &S3Settings) -> SdkConfig {
-    // Loading the authorities of TLS takes as long as reading a small source.
-    let http = if settings.is_plain() { http_client::Builder::new().build_http() } else { https(settings) };
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
-    let loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard());
+    let authorities = settings.authorities.as_deref();
+    let loader = assay_aws::config(if settings.is_plain() { Transport::Plain } else { Transport::Tls { authorities } });
     if settings.endpoint.is_none() {
         return loader.load().await;
     }
