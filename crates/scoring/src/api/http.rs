@@ -18,6 +18,7 @@ use url::Url;
 use crate::api::address::{ApiPath, HealthPath, parse_address, without_credentials};
 use crate::api::error_body;
 use crate::api::protocol::{Protocol, sagemaker};
+use crate::api::traced::{record_status, traced, with_context};
 use crate::failure::Symptom;
 use crate::reason::Reason;
 use crate::{ApiOptions, ScoringError};
@@ -175,8 +176,13 @@ impl HttpClient {
 
     /// Sends a body to be scored, and reads a response of at most `max_bytes`.
     pub(crate) async fn predict(&self, body: Bytes, max_bytes: usize) -> Result<PredictResponse, RequestError> {
-        let request = self.post(body.clone());
+        traced(&self.predict, self.exchange(body, max_bytes)).await
+    }
+
+    async fn exchange(&self, body: Bytes, max_bytes: usize) -> Result<PredictResponse, RequestError> {
+        let request = with_context(self.post(body.clone()));
         let response = request.send().await.map_err(|error| symptom_of(&error))?;
+        record_status(response.status());
         if !response.status().is_success() {
             return Err(status_error(response, &body).await);
         }

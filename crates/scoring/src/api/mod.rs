@@ -5,3 +5,4 @@ mod error_body;
 pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod protocol;
+mod traced;
