@@ -91,7 +91,8 @@ pub async fn run(
         loaded
     };
     let trace = trace_span!(target: TARGET, "load");
-    Box::pin(loading.instrument(assay_telemetry::run_span()).instrument(trace)).await
+    let run = trace.in_scope(assay_telemetry::run_span);
+    Box::pin(loading.instrument(run).instrument(trace)).await
 }
 
 async fn load_one(
