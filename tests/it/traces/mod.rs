@@ -51,11 +51,11 @@ fn is_silent(spans: &[SeenSpan], logs: &str) {
 #[tokio::test]
 async fn one_trace_leads_from_an_object_to_its_commits() {
     let (stack, collector) = (Stack::new(Script::Score).await, Collector::start().await);
-    let object = stack.s3.put("transactions", "january.csv", &Rows::valid(250));
+    let object = stack.s3.put("transactions", "january.csv", Rows::valid(250));
     let json = |program: Program| collector.known_to(program).env("LOG_FORMAT", "json").env("LOG_LEVEL", "debug");
     let stages = [json(stack.predictor()).start(), json(stack.writer()).start()];
-    let loader = json(stack.loader(&object)).arg("--wait").env("CHUNK_ROWS", "100").env("BATCH_RUN_ID", "january");
-    let loaded = loader.run().await;
+    let load = json(stack.loader(&object)).arg("--wait").env("CHUNK_ROWS", "100").env("BATCH_RUN_ID", "january");
+    let loaded = load.run().await;
     loaded.expect_exit(0);
     let logs = end(stages).await + &loaded.stderr;
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 250);
@@ -112,9 +112,8 @@ async fn one_trace_leads_from_an_object_to_its_commits() {
     assert_eq!(messages, 3);
     for processed in named(&spans, "process predictions.batch") {
         assert!(
-            commits
-                .iter()
-                .any(|commit| processed.links == [commit.id.clone()] && commit.links.contains(&processed.parent))
+            commits.iter().any(|commit| processed.links == std::slice::from_ref(&commit.id)
+                && commit.links.contains(&processed.parent))
         );
     }
     let written = named(&spans, "BATCH INSERT");
@@ -204,7 +203,7 @@ async fn a_live_transaction_continues_the_trace_of_its_client() {
             let parent = parent(&of_trace, span);
             assert_eq!(parent.name, before);
             if matches!(name, "micro-batch" | "commit predictions.realtime") {
-                assert_eq!(span.links, [parent.id.clone()], "{name}");
+                assert_eq!(span.links, std::slice::from_ref(&parent.id), "{name}");
             }
         }
     }
@@ -247,11 +246,11 @@ async fn a_collector_that_is_down_costs_spans_alone() {
     let closed = ClosedPort::new();
     let to_nowhere =
         |program: Program| program.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", closed.address()));
-    let object = stack.s3.put("transactions", "january.csv", &Rows::valid(50));
+    let object = stack.s3.put("transactions", "january.csv", Rows::valid(50));
     let (predictor, address) = shown(to_nowhere(stack.predictor())).await;
     let writer = to_nowhere(stack.writer()).start();
     let loaded = to_nowhere(stack.loader(&object)).arg("--wait").run().await;
-    loaded.expect_exit(0).expect_says("spans are dropped").expect_silent_about(&closed.address().to_string());
+    loaded.expect_exit(0).expect_says("spans are dropped").expect_silent_about(&closed.address());
     assert_eq!(law::holds_for_one_run(&stack.database).await.predicted, 50);
     // One of the message, one of the request, one of the result.
     let is_counted = |_, metrics: &str| value(metrics, "assay_traces_spans_dropped_total") >= 3;

@@ -216,3 +216,42 @@ async fn next_batch(spans: &mut mpsc::Receiver<SpanData>, stop: &CancellationTok
     }
     (!batch.is_empty() || !stop.is_cancelled()).then_some(batch)
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{Span as _, Tracer as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::TraceOptions;
+    use crate::traces::settings::TraceSettings;
+
+    #[tokio::test]
+    async fn a_full_queue_drops_what_comes_and_waits_for_nothing() {
+        let (sender, mut spans) = mpsc::channel(2);
+        let dropped = Arc::<DroppedSpans>::default();
+        let queue = SpanQueue { spans: sender, dropped: Arc::clone(&dropped) };
+        let tracer = SdkTracerProvider::builder().with_span_processor(queue).build().tracer("test");
+        for name in ["a", "b", "c", "d", "e"] {
+            tracer.start(name).end();
+        }
+        assert_eq!(dropped.unreported.load(Ordering::Relaxed), 3);
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let names = |batch: Vec<SpanData>| batch.into_iter().map(|span| span.name.into_owned()).collect::<Vec<_>>();
+        assert_eq!(next_batch(&mut spans, &stop).await.map(names), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert!(next_batch(&mut spans, &stop).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_never_answers_does_not_keep_the_program() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let options = TraceOptions { otel_exporter_otlp_endpoint: Some(endpoint.into()), ..TraceOptions::default() };
+        let settings = TraceSettings::read(&options, "test").unwrap().unwrap();
+        let (exporting, tracer) = start(settings).unwrap();
+        tracer.start("a").end();
+        let (_silent, _) = listener.accept().await.unwrap();
+        exporting.finish(Duration::from_millis(10)).await;
+    }
+}
