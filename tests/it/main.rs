@@ -11,4 +11,6 @@ mod metrics_and_health;
 mod scenarios;
 mod security;
 mod settings;
+#[cfg(feature = "otlp")]
+mod traces;
 mod watching;

@@ -4,7 +4,7 @@ use assay_tests::{ClosedPort, DEADLINE, Program, Rows, Running, Script, Stack, g
 use tokio::time::{sleep, timeout};
 
 /// What a program shows, read again and again until it is as it should be.
-async fn until(address: &str, path: &str, what: &str, is_so: impl Fn(u16, &str) -> bool) -> String {
+pub(crate) async fn until(address: &str, path: &str, what: &str, is_so: impl Fn(u16, &str) -> bool) -> String {
     let mut last = String::new();
     let looking = async {
         loop {

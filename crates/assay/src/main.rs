@@ -12,7 +12,8 @@ mod programs;
 use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
-use assay_telemetry::{ConfigOption, LogOptions};
+use assay_telemetry::{ConfigOption, LogOptions, MetricsOptions, ProcessArgs, TraceOptions};
+use assay_trace::TARGET;
 use assay_transaction::Exit;
 use commands::change::{cancel, erase, purge, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
@@ -20,6 +21,7 @@ use commands::query::{audit, failures, invalid, operations, row, runs, status, t
 use commands::setup::{completions, config, declare, doctor, health, man, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, trace_span};
 
 fn main() -> ExitCode {
     let Arguments { command, config: ConfigOption { config: file }, color } = assay_telemetry::parse();
@@ -39,8 +41,14 @@ fn main() -> ExitCode {
         Command::Audit(args) => execute(&args.ledger.log, async |_| audit::audit(&args).await),
         Command::Failures(args) => execute(&args.ledger.log, async |_| failures::failures(&args).await),
         Command::Invalid(args) => execute(&args.ledger.log, async |_| invalid::invalid(&args).await),
-        Command::Replay(args) => execute(&args.ledger.log, async |shutdown| replay::replay(&args, &shutdown).await),
-        Command::Repair(args) => execute(&args.ledger.log, async |shutdown| repair::repair(&args, &shutdown).await),
+        Command::Replay(args) => {
+            let span = || trace_span!(target: TARGET, "replay");
+            traced(&args.ledger.log, &args.stages.traces, span, async |shutdown| replay::replay(&args, &shutdown).await)
+        }
+        Command::Repair(args) => {
+            let span = || trace_span!(target: TARGET, "repair");
+            traced(&args.ledger.log, &args.stages.traces, span, async |shutdown| repair::repair(&args, &shutdown).await)
+        }
         Command::Cancel(args) => execute(&args.ledger.log, async |_| cancel::cancel(&args).await),
         Command::Remove(args) => execute(&args.ledger.log, async |shutdown| remove::remove(&args, &shutdown).await),
         Command::Purge(args) => execute(&args.ledger.log, async |shutdown| purge::purge(&args, &shutdown).await),
@@ -61,6 +69,19 @@ fn main() -> ExitCode {
 
 fn execute(log: &LogOptions, command: impl AsyncFnOnce(CancellationToken) -> Result<Exit, CommandError>) -> ExitCode {
     assay_telemetry::run_command(log, async |shutdown| ignore_broken_pipe(command(shutdown).await))
+}
+
+/// As [`execute`], in a span: for a command that sends rows to the stages.
+fn traced(
+    log: &LogOptions,
+    traces: &TraceOptions,
+    span: impl FnOnce() -> Span,
+    command: impl AsyncFnOnce(CancellationToken) -> Result<Exit, CommandError>,
+) -> ExitCode {
+    let process = ProcessArgs { metrics: MetricsOptions::default(), log: log.clone(), traces: traces.clone() };
+    assay_telemetry::run_program("assay", &process, async |shutdown, _| {
+        ignore_broken_pipe(command(shutdown).instrument(span()).await)
+    })
 }
 
 /// A reader of the results that stops reading is no failure.

@@ -7,11 +7,12 @@ use assay_queue::Broker;
 use assay_source::{SourceUrl, Sources};
 use assay_store::{AuditContext, Store};
 use assay_telemetry::record_run_id;
+use assay_trace::TARGET;
 use assay_transaction::{Exit, Run, RunId, RunState, Tally};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{Instrument as _, info, warn};
+use tracing::{Instrument as _, info, trace_span, warn};
 
 use crate::load::Load;
 use crate::load::begin::{LoadPlan, begin, is_durable};
@@ -82,8 +83,16 @@ pub async fn run(
     progress: &Arc<LoadProgress>,
     shutdown: &CancellationToken,
 ) -> Result<LoadSummary, LoadError> {
-    let loading = load_one(dependencies, url, options, wait, progress, shutdown);
-    Box::pin(loading.instrument(assay_telemetry::run_span())).await
+    let loading = async {
+        let loaded = load_one(dependencies, url, options, wait, progress, shutdown).await;
+        if loaded.is_err() {
+            assay_trace::fail("not_loaded");
+        }
+        loaded
+    };
+    let trace = trace_span!(target: TARGET, "load");
+    let run = trace.in_scope(assay_telemetry::run_span);
+    Box::pin(loading.instrument(run).instrument(trace)).await
 }
 
 async fn load_one(

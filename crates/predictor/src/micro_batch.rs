@@ -8,11 +8,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use assay_scoring::{ApiPermit, Scorer};
+use assay_trace::{Origins, TARGET, TraceContext, current};
 use assay_transaction::{EncodedTransaction, ScoreOutcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span, trace_span};
 
 use crate::LiveOptions;
 
@@ -33,6 +35,8 @@ pub(crate) struct NotScored;
 #[derive(Debug)]
 struct UnscoredMessage {
     transactions: Vec<EncodedTransaction>,
+    /// The trace of its work.
+    context: Option<TraceContext>,
     answer: oneshot::Sender<Vec<ScoreOutcome>>,
 }
 
@@ -70,7 +74,10 @@ impl MicroBatches {
             return Ok(Vec::new());
         }
         let (answer, answered) = oneshot::channel();
-        self.messages.send(UnscoredMessage { transactions, answer }).await.map_err(|_| NotScored)?;
+        self.messages
+            .send(UnscoredMessage { transactions, context: current(), answer })
+            .await
+            .map_err(|_| NotScored)?;
         answered.await.map_err(|_| NotScored)
     }
 
@@ -94,7 +101,9 @@ impl BatchCollector {
             let permit = self.admit(&mut batch).await;
             let (scorer, stop) = (Arc::clone(&self.scorer), self.stop.clone());
             let batch_size = self.options.api_batch_size;
-            under_way.spawn(async move { batch.score(&scorer, permit, batch_size, &stop).await });
+            let span = batch.span();
+            let scoring = async move { batch.score(&scorer, permit, batch_size, &stop).await };
+            under_way.spawn(scoring.instrument(span));
             while under_way.try_join_next().is_some() {}
         }
         while under_way.join_next().await.is_some() {}
@@ -140,6 +149,18 @@ impl MicroBatch {
         self.messages.push(message);
     }
 
+    /// The trace of its requests, linked to its messages.
+    fn span(&self) -> Span {
+        let origins = Origins::of(self.messages.iter().filter_map(|message| message.context));
+        trace_span!(
+            target: TARGET,
+            "micro-batch",
+            otel.parent = origins.parent(),
+            otel.links = origins.links(),
+            messaging.batch.message_count = self.messages.len(),
+        )
+    }
+
     /// Scores all rows, and returns each message its outcomes. At a shutdown none is returned.
     async fn score(
         mut self,
@@ -152,7 +173,7 @@ impl MicroBatch {
         self.messages.retain(|message| !message.answer.is_closed());
         let mut transactions = Vec::with_capacity(self.rows);
         let mut answers = Vec::with_capacity(self.messages.len());
-        for UnscoredMessage { transactions: of_message, answer } in self.messages {
+        for UnscoredMessage { transactions: of_message, context: _, answer } in self.messages {
             answers.push((of_message.len(), answer));
             transactions.extend(of_message);
         }

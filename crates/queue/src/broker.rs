@@ -9,6 +9,7 @@ use assay_connect::SettingError;
 use assay_transaction::Exit;
 use async_trait::async_trait;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::memory::MemoryPermit;
 use crate::{EventQueue, Message, Route};
@@ -110,6 +111,8 @@ pub struct Delivery {
     pub death: Option<Death>,
     /// When it was received.
     pub(crate) since: Instant,
+    /// The trace of the work on it; ends with the delivery.
+    pub(crate) span: Span,
     receipt: Box<dyn Receipt>,
     /// The memory of its body, until it is settled.
     _taken: MemoryPermit,
@@ -123,7 +126,7 @@ impl Delivery {
         receipt: Box<dyn Receipt>,
         taken: MemoryPermit,
     ) -> Self {
-        Self { message, redelivered, death, since: Instant::now(), receipt, _taken: taken }
+        Self { message, redelivered, death, since: Instant::now(), span: Span::none(), receipt, _taken: taken }
     }
 
     /// Removes the message from its queue. Stages return [`DeliveryOutcome`](crate::DeliveryOutcome)s instead of calling this. If the connection
@@ -141,7 +144,7 @@ impl Delivery {
 impl fmt::Debug for Delivery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // No body: it ends up in logs.
-        let Self { message, redelivered, death, since: _, receipt: _, _taken: _ } = self;
+        let Self { message, redelivered, death, since: _, span: _, receipt: _, _taken: _ } = self;
         formatter
             .debug_struct("Delivery")
             .field("id", &message.id)

@@ -8,6 +8,7 @@
 //! - `broker`: the [`Broker`] trait, its deliveries and errors; `route` and `message`: what goes where
 //! - `publish`: publishing until confirmed; `consume`: single messages, batches, dead letters; `memory`: bounds in bytes
 //! - `diagnose`: what `assay doctor` asks
+//! - `trace`: the spans of messages
 //! - `broadcast`: messages to all processes; `events`: bucket notifications of other programs
 //! - `rabbitmq`: the implementation on RabbitMQ 3.10 to 4.x; `in_process`: that of `assay run`, under the same contract suite
 //!   (`tests/it/contract`)
@@ -25,6 +26,7 @@ mod options;
 mod publish;
 mod rabbitmq;
 mod route;
+mod trace;
 
 pub use broker::{
     BroadcastListener, Broker, BrokerError, Consumer, Death, Delivery, PublishError, QueueCounts, health_check,
@@ -41,3 +43,4 @@ pub use metrics::observe_depths;
 pub use options::{BrokerEndpoint, BrokerOptions, connect, declare, declare_events_exchange, finish_upgrade};
 pub use publish::{ConfirmError, PublishWindow, publish_until_confirmed};
 pub use route::{QueueKind, Route};
+pub use trace::publish_once;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use assay_connect::RetryPolicy;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
+use crate::trace::begin_publish;
 use crate::{Broker, Message, PublishError, Route};
 
 /// Pauses after a failed attempt to publish.
@@ -80,9 +81,19 @@ pub async fn publish_until_confirmed(
     message: Message,
     stop: &CancellationToken,
 ) -> Result<(), ConfirmError> {
+    let (message, span) = begin_publish(broker, route, message);
     let message = broker.compress(message);
     let attempt = || broker.publish(route, message.clone());
-    until_confirmed(attempt, || broker.wait_for_room(route), &message.id, &route.to_string(), stop).await
+    let queue = route.to_string();
+    let publishing = until_confirmed(attempt, || broker.wait_for_room(route), &message.id, &queue, stop);
+    let confirming = async {
+        let confirmed = publishing.await;
+        if confirmed.is_err() {
+            assay_trace::fail("not_confirmed");
+        }
+        confirmed
+    };
+    confirming.instrument(span).await
 }
 
 /// Repeats `attempt` until it is confirmed; after a full queue it waits for `room`.

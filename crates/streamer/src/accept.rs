@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use assay_queue::{Broker, Message, PublishError, QueueKind, Route};
+use assay_queue::{Broker, Message, PublishError, QueueKind, Route, publish_once};
 use assay_transaction::{Day, Entry, IdScheme, Lane, LiveId, LiveMessage, Producer, RunId, WireError};
 use tokio::time::timeout;
 
@@ -82,7 +82,7 @@ impl MessageAcceptor {
         let rows = message.rows();
         let body = message.encode()?;
         let message = Message::new(message.id.to_string(), LiveMessage::MESSAGE_TYPE, &accepted.run_id, body);
-        match timeout(CONFIRM, self.broker.publish(ROUTE, message)).await {
+        match timeout(CONFIRM, publish_once(&*self.broker, ROUTE, message)).await {
             Ok(Ok(())) => under_way.accepted(rows).await.map(|()| accepted).map_err(|_| AcceptError::Uncounted),
             Ok(Err(PublishError::Full)) => Err(AcceptError::Full),
             Ok(Err(PublishError::TooLarge { bytes })) => Err(AcceptError::TooLarge { bytes }),

@@ -10,6 +10,7 @@ mod health;
 mod logs;
 mod metrics_server;
 mod program;
+mod traces;
 
 pub use arguments::{
     CommonArgs, ConfigOption, ProcessArgs, ResolvedSetting, SettingOrigin, ShutdownOptions, StartupOptions,
@@ -21,3 +22,4 @@ pub use health::Health;
 pub use logs::{LogFormat, LogOptions, in_run_span, init_logs_to, record_run_id, run_span, several_runs_span};
 pub use metrics_server::MetricsOptions;
 pub use program::{print_json, run_command, run_program};
+pub use traces::TraceOptions;

@@ -14,17 +14,20 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 
+use assay_trace::TARGET;
 use assay_transaction::{RunId, escaped, escaped_json, mask_card_numbers};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Span, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{self, Format, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 pub(crate) use self::file::look_again;
 pub use self::options::{LogFormat, LogOptions};
 use self::sink::LogSink;
+use crate::traces::subscriber;
 
 /// Starts logging to stderr and to the file that is set. Only the first call in a process has an effect.
 ///
@@ -48,12 +51,15 @@ pub fn init_logs_to<W: std::io::Write + 'static>(
 ) -> Result<(), String> {
     let sink = LogSink::new(options, least, console)?;
     let filter = EnvFilter::new(directives(&options.log_level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(sink).with_ansi(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(sink).with_ansi(false);
     log_panics();
     // Only a second call can fail.
     let _ = match options.log_format {
-        LogFormat::Text => builder.event_format(TextFormat).try_init(),
-        LogFormat::Json => builder.fmt_fields(JsonFields::new()).event_format(JsonFormat::default()).try_init(),
+        LogFormat::Text => subscriber(layer.event_format(TextFormat).with_filter(filter)).try_init(),
+        LogFormat::Json => {
+            let layer = layer.fmt_fields(JsonFields::new()).event_format(JsonFormat::default());
+            subscriber(layer.with_filter(filter)).try_init()
+        }
     };
     Ok(())
 }
@@ -132,7 +138,7 @@ where
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
         line = with_masked_strings(&line);
-        for (name, value) in span_fields(context) {
+        for (name, value) in span_fields(context).into_iter().chain(trace_fields()) {
             if let Some(event) = line.trim_end().strip_suffix('}').filter(|_| !line.contains(&format!("\"{name}\":"))) {
                 line = format!("{event},\"{name}\":{value}}}");
             }
@@ -182,9 +188,10 @@ pub fn several_runs_span() -> Span {
     tracing::error_span!("several_runs_span")
 }
 
-/// Records the run of the current [`run_span`].
+/// Records the run of the current [`run_span`], and of the trace that it is in.
 pub fn record_run_id(run_id: &RunId) {
     Span::current().record("run_id", tracing::field::display(run_id));
+    tracing::event!(target: TARGET, tracing::Level::TRACE, { assay.run_id = %run_id });
 }
 
 /// The run of a log line.
@@ -212,6 +219,17 @@ where
         }
     }
     SPAN_FIELDS.into_iter().filter_map(|name| Some((name, merged.remove(name)?))).collect()
+}
+
+/// Where the line is in a trace that is recorded, so that logs and traces meet.
+fn trace_fields() -> impl Iterator<Item = (&'static str, serde_json::Value)> {
+    let recorded = assay_trace::current().filter(|context| context.is_sampled);
+    recorded.into_iter().flat_map(|context| {
+        [
+            ("trace_id", format!("{:032x}", context.trace_id).into()),
+            ("span_id", format!("{:016x}", context.span_id).into()),
+        ]
+    })
 }
 
 fn run_of<S, N>(context: &FmtContext<'_, S, N>) -> Option<LoggedRun>

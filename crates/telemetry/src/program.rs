@@ -14,7 +14,7 @@ use crate::arguments::warning;
 use crate::failure::{PRINTED, is_json, print_failure};
 use crate::logs::{end_panic_log, init_logs, look_again};
 use crate::metrics_server::serve_metrics;
-use crate::{Failure, Health, LogOptions, MetricsOptions, ProcessArgs};
+use crate::{Failure, Health, LogOptions, MetricsOptions, ProcessArgs, TraceOptions, traces};
 
 /// Exit code after a second signal: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -24,7 +24,7 @@ pub fn run_command<E: Failure>(
     log: &LogOptions,
     work: impl AsyncFnOnce(CancellationToken) -> Result<Exit, E>,
 ) -> ExitCode {
-    let process = ProcessArgs { metrics: MetricsOptions::default(), log: log.clone() };
+    let process = ProcessArgs { metrics: MetricsOptions::default(), log: log.clone(), traces: TraceOptions::default() };
     run_program("", &process, async |shutdown, _| work(shutdown).await)
 }
 
@@ -60,6 +60,10 @@ pub fn run_program<E: Failure>(
             let message = format!("cannot serve health and metrics at {address} ({error}): check METRICS_ADDR");
             return report(&message, Exit::Usage);
         }
+        let traces = match traces::start(&process.traces, program) {
+            Ok(traces) => traces,
+            Err(message) => return report(&message, Exit::Usage),
+        };
         tokio::spawn({
             let (shutdown, health) = (shutdown.clone(), health.clone());
             async move {
@@ -67,10 +71,12 @@ pub fn run_program<E: Failure>(
                 health.end();
             }
         });
-        match work(shutdown, health).await {
+        let exit = match work(shutdown, health).await {
             Ok(exit) => exit,
             Err(failure) => report(&failure.to_string(), failure.exit()),
-        }
+        };
+        traces.finish().await;
+        exit
     });
     end_panic_log();
     // Without waiting for threads that are blocked by a name server or a disk.

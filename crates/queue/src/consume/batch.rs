@@ -14,11 +14,12 @@ use futures_util::future::{BoxFuture, OptionFuture};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{Instrument as _, error, warn};
 
 use super::defer::defer;
 use super::settle::settle;
 use super::{DeliveryWorker, Disposition, Pace, Service, catch_panic, wait_until};
+use crate::trace::{commit_span, process_span};
 use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route, metrics};
 
 /// A decoded value, and its weight in a batch, such as the rows of a chunk.
@@ -113,7 +114,7 @@ where
         loop {
             if self.in_work.is_none() && self.batch.is_due() {
                 let (deliveries, values) = self.batch.take();
-                let outcomes = Box::pin(service.process(messages(&deliveries), values));
+                let outcomes = Box::pin(service.process(&deliveries, values));
                 self.in_work = Some(InWork { deliveries, outcomes, deadline: Instant::now() + self.hold });
             }
             let in_work = self.in_work.as_ref().map_or(0, |batch| batch.deliveries.len());
@@ -140,10 +141,13 @@ where
                 }
                 () = wait_until(self.batch.due_at()), if is_idle => {}
                 delivery = consumer.next(), if !self.batch.is_full() && !is_exhausted => {
-                    let delivery = delivery?;
+                    let mut delivery = delivery?;
                     metrics::delivered(&delivery.message, service.route);
                     match service.decode(&delivery.message) {
-                        Ok(item) => self.batch.push(delivery, item),
+                        Ok(item) => {
+                            delivery.span = process_span(&*service.broker, service.route, &delivery.message);
+                            self.batch.push(delivery, item);
+                        }
                         Err(reason) => self.settle([(delivery, DeliveryOutcome::DeadLetter { reason })]),
                     }
                 }
@@ -159,7 +163,7 @@ where
         }
         let (deliveries, values) = self.batch.take();
         if !deliveries.is_empty() {
-            let outcomes = self.service.process(messages(&deliveries), values).await;
+            let outcomes = self.service.process(&deliveries, values).await;
             self.settle(deliveries.into_iter().zip(outcomes));
         }
         while self.settling.join_next().await.is_some() {}
@@ -193,6 +197,9 @@ impl<T, D, W> BatchWorker<'_, T, D, W> {
 
     fn settle(&mut self, outcomes: impl IntoIterator<Item = (Delivery, DeliveryOutcome)>) {
         for (delivery, outcome) in outcomes {
+            if let Some(failure) = outcome.failure() {
+                delivery.span.in_scope(|| assay_trace::fail(failure));
+            }
             if outcome == DeliveryOutcome::Done {
                 delivery.ack();
                 continue;
@@ -206,8 +213,24 @@ impl<T, D, W> BatchWorker<'_, T, D, W> {
 }
 
 impl<D, W> Service<D, W> {
-    /// Works on a batch; if that panics, on its items one by one. Returns one outcome per item.
-    async fn process<T, F>(&self, messages: Vec<Message>, values: Vec<T>) -> Vec<DeliveryOutcome>
+    /// Works on a batch. Returns one outcome per item.
+    fn process<'a, T, F>(
+        &'a self,
+        deliveries: &[Delivery],
+        values: Vec<T>,
+    ) -> impl Future<Output = Vec<DeliveryOutcome>> + Send + use<'a, T, D, W, F>
+    where
+        T: Send,
+        D: Fn(&Message) -> Result<BatchItem<T>, String> + Sync,
+        W: Fn(Vec<T>) -> F + Sync,
+        F: Future<Output = Vec<DeliveryOutcome>> + Send,
+    {
+        let span = commit_span(&*self.broker, self.route, deliveries);
+        self.work_on(messages(deliveries), values).instrument(span)
+    }
+
+    /// Works on a batch; if that panics, on its items one by one.
+    async fn work_on<T, F>(&self, messages: Vec<Message>, values: Vec<T>) -> Vec<DeliveryOutcome>
     where
         D: Fn(&Message) -> Result<BatchItem<T>, String>,
         W: Fn(Vec<T>) -> F,

@@ -36,6 +36,16 @@ pub enum DeliveryOutcome {
 }
 
 impl DeliveryOutcome {
+    /// What a trace says of it, unless it is done.
+    pub(super) fn failure(&self) -> Option<&'static str> {
+        match self {
+            Self::Done => None,
+            Self::Retry { .. } => Some("retry"),
+            Self::DeadLetter { .. } => Some("dead_letter"),
+            Self::Release => Some("released"),
+        }
+    }
+
     /// The outcome for a message whose work panicked.
     pub(super) fn of_panic(message: &Message) -> Self {
         if message.attempt + 1 >= MAX_PANICS {

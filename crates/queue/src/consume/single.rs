@@ -13,12 +13,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 
 use super::batch::BatchItem;
 use super::defer::defer;
 use super::settle::settle;
 use super::{DeliveryWorker, Disposition, Pace, Service, catch_panic};
+use crate::trace::process_span;
 use crate::{Broker, BrokerError, Consumer, Delivery, DeliveryOutcome, Message, Route, metrics};
 
 /// How much [`serve`] takes on.
@@ -231,9 +232,10 @@ where
         let Some(NextMessage { delivery, value, share: _ }) = self.next.take() else { return };
         let (service, work) = (self.service, self.service.work.clone());
         let work = value.map(|value| async move { work(value).await });
+        let span = process_span(&*service.broker, service.route, &delivery.message);
         let settled =
             work_and_settle(Arc::clone(&service.broker), service.route, delivery, work, service.shutdown.clone());
-        self.running.spawn(async move { (settled.await, permit) });
+        self.running.spawn(async move { (settled.instrument(span).await, permit) });
     }
 }
 
@@ -259,6 +261,9 @@ async fn work_and_settle(
         },
         Err(reason) => DeliveryOutcome::DeadLetter { reason },
     };
+    if let Some(failure) = outcome.failure() {
+        assay_trace::fail(failure);
+    }
     settle(&*broker, route, delivery, outcome, &shutdown).await;
     Disposition::Settled
 }

@@ -19,6 +19,7 @@ use crate::api::address::{ApiPath, HealthPath, parse_address, without_credential
 use crate::api::error_body;
 use crate::api::protocol::{Protocol, sagemaker};
 use crate::api::signing::{self, Signer};
+use crate::api::traced::{record_status, traced, with_context};
 use crate::failure::Symptom;
 use crate::reason::Reason;
 use crate::{ApiOptions, ScoringError};
@@ -191,7 +192,12 @@ impl HttpClient {
 
     /// Sends a body to be scored, and reads a response of at most `max_bytes`.
     pub(crate) async fn predict(&self, body: Bytes, max_bytes: usize) -> Result<PredictResponse, RequestError> {
-        let response = self.send(self.post(body.clone()), symptom_of).await?;
+        traced(&self.predict, self.exchange(body, max_bytes)).await
+    }
+
+    async fn exchange(&self, body: Bytes, max_bytes: usize) -> Result<PredictResponse, RequestError> {
+        let response = self.send(with_context(self.post(body.clone())), symptom_of).await?;
+        record_status(response.status());
         if !response.status().is_success() {
             return Err(status_error(response, &body, self.signer.as_ref()).await);
         }

@@ -6,3 +6,4 @@ pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod protocol;
 pub(crate) mod signing;
+mod traced;

@@ -16,6 +16,9 @@ pub(super) type Connection = PgConnection;
 pub(super) type Row = PgRow;
 pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 
+/// The name of the database in traces.
+pub(super) const SYSTEM: &str = "postgresql";
+
 /// Whether the table of applied migrations exists.
 pub(super) const HAS_MIGRATIONS: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
 

@@ -19,6 +19,9 @@ pub(super) type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments
 /// The statement that begins a transaction.
 pub(super) type Begin = &'static str;
 
+/// The name of the database in traces.
+pub(super) const SYSTEM: &str = "sqlite";
+
 /// Writes. The file has one writer at a time: from here on, this transaction.
 pub(super) const WRITING: &str = "BEGIN IMMEDIATE";
 /// Reads, all of it at one point in time.

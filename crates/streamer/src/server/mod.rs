@@ -6,6 +6,7 @@
 
 mod error_response;
 mod requests;
+mod traced;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use self::error_response::ErrorResponse;
+use self::traced::trace_request;
 use crate::accept::MessageAcceptor;
 use crate::count::LiveCounter;
 use crate::lookup::Lookup;
@@ -130,6 +132,7 @@ fn router(state: &Arc<ServerState>) -> Router {
         .route("/openapi.json", get(requests::describe))
         .fallback(async || ErrorResponse::NoSuchPath)
         .method_not_allowed_fallback(async || ErrorResponse::NoSuchMethod)
+        .layer(from_fn(trace_request))
         .layer(from_fn(count_request))
         .with_state(Arc::clone(state))
 }

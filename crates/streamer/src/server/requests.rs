@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::ServerState;
@@ -82,6 +83,7 @@ pub(super) async fn send(State(state): State<Arc<ServerState>>, request: Request
             drop(permit);
             accepted
         }
+        .in_current_span()
     });
     let accepted = accepting.await.map_err(|_| ErrorResponse::Broken)??;
     if let Some(wait) = wait {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use assay_transaction::parse_duration;
 use clap::Args;
 
-use crate::{LogOptions, MetricsOptions};
+use crate::{LogOptions, MetricsOptions, TraceOptions};
 
 /// The settings of every stage.
 #[derive(Debug, Clone, Args)]
@@ -30,6 +30,9 @@ pub struct ProcessArgs {
     /// What is logged.
     #[command(flatten)]
     pub log: LogOptions,
+    /// What is traced.
+    #[command(flatten)]
+    pub traces: TraceOptions,
 }
 
 /// Waiting for dependencies.

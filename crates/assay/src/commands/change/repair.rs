@@ -57,7 +57,7 @@ pub(crate) struct RepairArguments {
     #[command(flatten)]
     s3: S3Options,
     #[command(flatten)]
-    stages: StageOptions,
+    pub(crate) stages: StageOptions,
     #[command(flatten)]
     pub(crate) ledger: LedgerOptions,
 }

@@ -7,7 +7,7 @@ use assay_predictor::LiveOptions;
 use assay_queue::BrokerOptions;
 use assay_scoring::ApiOptions;
 use assay_store::Store;
-use assay_telemetry::ShutdownOptions;
+use assay_telemetry::{ShutdownOptions, TraceOptions};
 use assay_transaction::Run;
 use assay_writer::WriterOptions;
 use clap::Args;
@@ -33,6 +33,8 @@ pub(crate) struct StageOptions {
     writer: WriterOptions,
     #[command(flatten)]
     pub(super) shutdown: ShutdownOptions,
+    #[command(flatten)]
+    pub(crate) traces: TraceOptions,
 }
 
 impl StageOptions {

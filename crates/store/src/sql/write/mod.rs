@@ -2,10 +2,12 @@
 //! `statements` are those that both databases share.
 
 mod statements;
+mod traced;
 
 use assay_transaction::{ScoredChunk, ScoredLive, ScoredReplay};
 use async_trait::async_trait;
 
+use self::traced::traced;
 use super::bounded;
 use super::dialect::{self, Database};
 use super::ledger::live;
@@ -71,16 +73,17 @@ impl ChunkWriter for Database {
         if validated.chunks.is_empty() {
             return Ok(validated.report(WriteReport::default(), false));
         }
-        let mut result = bounded(self.attempt(&validated, on_conflict, Attempt::Copy)).await;
+        let write = |attempt| traced(chunks.len(), bounded(self.attempt(&validated, on_conflict, attempt)));
+        let mut result = write(Attempt::Copy).await;
         // The second time, stored ids are looked up first. Another writer may store one meanwhile.
         for attempt in [Attempt::Copy, Attempt::Upsert] {
             if result.as_ref().is_err_and(StoreError::is_duplicate_key) {
-                result = bounded(self.attempt(&validated, on_conflict, attempt)).await;
+                result = write(attempt).await;
             }
         }
         match result {
             Err(error) if error.class() == ErrorClass::Data => {
-                let candidates = bounded(self.attempt(&validated, on_conflict, Attempt::Bisect)).await?;
+                let candidates = write(Attempt::Bisect).await?;
                 Ok(validated.report(candidates, true))
             }
             result => Ok(validated.report(result?, false)),
@@ -92,7 +95,7 @@ impl ChunkWriter for Database {
         messages: &[ScoredLive],
         on_conflict: IdConflict,
     ) -> Result<Option<(Vec<ScoredChunk>, WriteReport)>, StoreError> {
-        match bounded(self.attempt_live(messages, on_conflict)).await {
+        match traced(messages.len(), bounded(self.attempt_live(messages, on_conflict))).await {
             Err(error) if error.class() == ErrorClass::Data => Ok(None),
             result => result,
         }
@@ -100,15 +103,15 @@ impl ChunkWriter for Database {
 
     async fn write_replay(&self, part: &ScoredReplay, on_conflict: IdConflict) -> Result<ReplayCounts, StoreError> {
         let part = StagedReplay::new(part)?;
-        bounded(async {
+        let replaced = bounded(async {
             match self.attempt_replay(&part, on_conflict, Attempt::Upsert).await {
                 Err(error) if error.class() == ErrorClass::Data => {
                     self.attempt_replay(&part, on_conflict, Attempt::Bisect).await
                 }
                 result => result,
             }
-        })
-        .await
+        });
+        traced(1, replaced).await
     }
 
     async fn summarise_rows(&self) -> Result<(), StoreError> {

@@ -61,7 +61,7 @@ pub(crate) struct ReplayArguments {
     #[command(flatten)]
     operator: OperatorOptions,
     #[command(flatten)]
-    stages: StageOptions,
+    pub(crate) stages: StageOptions,
     #[command(flatten)]
     pub(crate) ledger: LedgerOptions,
 }
