@@ -14,7 +14,7 @@ type Grants = &'static [(&'static str, &'static str)];
 const ALL: Grants = &[("SELECT", "_sqlx_migrations schema_compatibility")];
 const LOADER: Grants = &[
     ("SELECT, INSERT, UPDATE", "runs"),
-    ("SELECT", "chunks live_runs predictions"),
+    ("SELECT", "chunks live_runs predictions model_endpoints run_models"),
     ("INSERT", "operations"),
     ("SELECT (id, run_id, row_number)", "transactions"),
     ("SELECT (run_id, row_number, reason)", "invalid_transactions"),
@@ -26,14 +26,14 @@ const WRITER: Grants = &[
     ("SELECT, INSERT, UPDATE, DELETE", "chunks failed_transactions"),
     ("SELECT, INSERT, DELETE", "invalid_transactions"),
     ("SELECT, INSERT, UPDATE", "dead_letters"),
-    ("SELECT, INSERT", "live_messages row_history"),
+    ("SELECT, INSERT", "live_messages row_history model_endpoints run_models"),
     ("INSERT", "operations transaction_history"),
-    ("SELECT", "replays live_counts"),
+    ("SELECT", "replays live_counts erasure_key erased_ids"),
 ];
 const STREAMER: Grants = &[
     ("SELECT, INSERT", "runs live_runs"),
     ("SELECT, INSERT, UPDATE", "live_counts"),
-    ("SELECT", "transactions predictions failed_transactions"),
+    ("SELECT", "transactions predictions model_endpoints failed_transactions"),
     ("SELECT (transaction_id)", "transaction_history"),
 ];
 const DESK: Grants = &[("SELECT, UPDATE", "runs dead_letters"), ("SELECT, INSERT", "operations replays")];
