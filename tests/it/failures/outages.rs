@@ -150,7 +150,7 @@ async fn a_database_without_free_connections_is_waited_for() {
     }
     // One that starts meanwhile says what it waited for.
     let late = stack.writer().env("DATABASE_URL", &url).env("STARTUP_TIMEOUT", "2s").run().await;
-    late.expect_one_clear_line(3, &["too many connections for role", "DATABASE_URL"]);
+    late.expect_one_clear_line(3, &["too many connections for role", "DB_CONNECTIONS"]);
     assert_eq!(stack.database.count("SELECT count(*) FROM chunks").await, 0);
     stack.database.execute(&format!("ALTER ROLE {} CONNECTION LIMIT -1", role.name())).await;
     nothing_failed(&stack, &file).await;
