@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(log: &LogOptions, command: impl AsyncFnOnce(CancellationToken) -> Result<Exit, CommandError>) -> ExitCode {
-    assay_telemetry::run_command(log, async |shutdown| ignore_broken_pipe(command(shutdown).await))
+    traced(log, &TraceOptions::default(), Span::none, command)
 }
 
 /// As [`execute`], in a span: for a command that sends rows to the stages.

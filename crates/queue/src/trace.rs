@@ -35,9 +35,7 @@ pub(crate) fn begin_publish(broker: &dyn Broker, route: Route, mut message: Mess
         assay.run_id = subject.run_id,
         assay.chunk = subject.chunk,
     );
-    if !span.is_disabled()
-        && let Some(context) = span.in_scope(current)
-    {
+    if let Some(context) = own_context(&span) {
         message.traceparent = Some(context.to_string());
     }
     (message, span)
@@ -80,14 +78,17 @@ pub(crate) fn commit_span(broker: &dyn Broker, route: Route, deliveries: &[Deliv
         "messaging.operation.type" = "process",
         messaging.batch.message_count = deliveries.len(),
     );
-    if !span.is_disabled()
-        && let Some(context) = span.in_scope(current)
-    {
+    if let Some(context) = own_context(&span) {
         for delivery in deliveries {
             delivery.span.record("otel.links", tracing::field::display(context));
         }
     }
     span
+}
+
+/// The context of a span; none while nothing is traced.
+fn own_context(span: &Span) -> Option<TraceContext> {
+    if span.is_disabled() { None } else { span.in_scope(current) }
 }
 
 fn context_of(message: &Message) -> Option<TraceContext> {

@@ -1,7 +1,7 @@
 //! What all programs of Assay share: command line, logs, signals, health, metrics and exit codes.
 //!
 //! A program's `main` has three steps: [`parse`] the arguments, name the work as an async function of a shutdown token, and
-//! pass both to [`run_program`], or to [`run_command`] if nothing has to watch it. Results go to stdout, logs to stderr.
+//! pass both to [`run_program`]. Results go to stdout, logs to stderr.
 
 mod arguments;
 mod color;
@@ -21,5 +21,5 @@ pub use failure::{Failure, is_json};
 pub use health::Health;
 pub use logs::{LogFormat, LogOptions, in_run_span, init_logs_to, record_run_id, run_span, several_runs_span};
 pub use metrics_server::MetricsOptions;
-pub use program::{print_json, run_command, run_program};
+pub use program::{print_json, run_program};
 pub use traces::TraceOptions;

@@ -14,21 +14,12 @@ use crate::arguments::warning;
 use crate::failure::{PRINTED, is_json, print_failure};
 use crate::logs::{end_panic_log, init_logs, look_again};
 use crate::metrics_server::serve_metrics;
-use crate::{Failure, Health, LogOptions, MetricsOptions, ProcessArgs, TraceOptions, traces};
+use crate::{Failure, Health, LogOptions, ProcessArgs, traces};
 
 /// Exit code after a second signal: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Runs a command to its end, with logs, signals and an exit code.
-pub fn run_command<E: Failure>(
-    log: &LogOptions,
-    work: impl AsyncFnOnce(CancellationToken) -> Result<Exit, E>,
-) -> ExitCode {
-    let process = ProcessArgs { metrics: MetricsOptions::default(), log: log.clone(), traces: TraceOptions::default() };
-    run_program("", &process, async |shutdown, _| work(shutdown).await)
-}
-
-/// As [`run_command`], and serves health and metrics of the `program` if an address is set.
+/// Runs a program to its end, with logs, signals and an exit code; it serves health and metrics if an address is set.
 pub fn run_program<E: Failure>(
     program: &'static str,
     process: &ProcessArgs,

@@ -197,9 +197,6 @@ impl<T, D, W> BatchWorker<'_, T, D, W> {
 
     fn settle(&mut self, outcomes: impl IntoIterator<Item = (Delivery, DeliveryOutcome)>) {
         for (delivery, outcome) in outcomes {
-            if let Some(failure) = outcome.failure() {
-                delivery.span.in_scope(|| assay_trace::fail(failure));
-            }
             if outcome == DeliveryOutcome::Done {
                 delivery.ack();
                 continue;
@@ -207,7 +204,9 @@ impl<T, D, W> BatchWorker<'_, T, D, W> {
             // Other outcomes may have to wait for the broker; their deliveries count towards the prefetch meanwhile.
             let Service { broker, route, shutdown, .. } = self.service;
             let (broker, route, shutdown) = (Arc::clone(broker), *route, shutdown.clone());
-            self.settling.spawn(async move { settle(&*broker, route, delivery, outcome, &shutdown).await });
+            let span = delivery.span.clone();
+            let settling = async move { settle(&*broker, route, delivery, outcome, &shutdown).await };
+            self.settling.spawn(settling.instrument(span));
         }
     }
 }

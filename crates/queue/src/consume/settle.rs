@@ -37,7 +37,7 @@ pub enum DeliveryOutcome {
 
 impl DeliveryOutcome {
     /// What a trace says of it, unless it is done.
-    pub(super) fn failure(&self) -> Option<&'static str> {
+    fn failure(&self) -> Option<&'static str> {
         match self {
             Self::Done => None,
             Self::Retry { .. } => Some("retry"),
@@ -56,7 +56,7 @@ impl DeliveryOutcome {
     }
 }
 
-/// Does what the outcome asks for, and settles the delivery. If the replacement is not confirmed within the hold timeout, the
+/// Does what the outcome asks for, and settles the delivery; the span that this runs in says so too. If the replacement is not confirmed within the hold timeout, the
 /// message goes back to its queue. If this future is dropped, the message is redelivered.
 pub(super) async fn settle(
     broker: &dyn Broker,
@@ -65,6 +65,9 @@ pub(super) async fn settle(
     outcome: DeliveryOutcome,
     shutdown: &CancellationToken,
 ) {
+    if let Some(failure) = outcome.failure() {
+        assay_trace::fail(failure);
+    }
     let hold = broker.hold_timeout();
     let confirmed = match outcome {
         DeliveryOutcome::Done => Ok(()),

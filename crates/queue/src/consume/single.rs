@@ -261,9 +261,6 @@ async fn work_and_settle(
         },
         Err(reason) => DeliveryOutcome::DeadLetter { reason },
     };
-    if let Some(failure) = outcome.failure() {
-        assay_trace::fail(failure);
-    }
     settle(&*broker, route, delivery, outcome, &shutdown).await;
     Disposition::Settled
 }

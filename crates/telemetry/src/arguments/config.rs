@@ -13,6 +13,6 @@ pub(super) const CONFIG_VARIABLE: &str = "ASSAY_CONFIG";
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigOption {
     /// File of settings (TOML): their names and values. Flags and the environment have priority over it
-    #[arg(long, env = "ASSAY_CONFIG", global = true, value_name = "FILE")]
+    #[arg(long, env = CONFIG_VARIABLE, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -122,15 +122,20 @@ fn add(
     Ok(())
 }
 
+/// Whether a program has a setting of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    KNOWN.lines().any(|setting| setting == name)
+}
+
 fn check_name(name: &str) -> Result<(), String> {
     if name == CONFIG_VARIABLE {
         return Err(format!("{name} cannot be in the file that it names"));
     }
-    let mut known = KNOWN.lines();
-    if known.clone().any(|setting| setting == name) {
+    if is_known(name) {
         return Ok(());
     }
-    let meant = nearest(name, &mut known).map(|setting| format!(", did you mean {setting}?")).unwrap_or_default();
+    let meant =
+        nearest(name, &mut KNOWN.lines()).map(|setting| format!(", did you mean {setting}?")).unwrap_or_default();
     Err(format!("unknown setting {name}{meant}"))
 }
 

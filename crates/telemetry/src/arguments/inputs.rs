@@ -10,7 +10,7 @@ use clap::builder::Resettable;
 use clap::{Arg, ArgAction, Command};
 
 use super::config::{CONFIG_FLAG, CONFIG_VARIABLE};
-use super::file::{FileSetting, SettingsFile};
+use super::file::{FileSetting, SettingsFile, is_known};
 use super::redact::holds_secret;
 
 /// The suffix of settings that name the file of a secret.
@@ -18,8 +18,8 @@ const FILE_SUFFIX: &str = "_FILE";
 
 /// The environment and the file of settings.
 pub(super) struct Inputs {
-    /// Variables that are not empty.
-    variables: Vec<(OsString, OsString)>,
+    /// Names of the variables that are not empty.
+    variables: Vec<OsString>,
     /// Names of those that are.
     empty: Vec<OsString>,
     file: Option<SettingsFile>,
@@ -28,9 +28,11 @@ pub(super) struct Inputs {
 impl Inputs {
     /// What this process was given, for the command line of a program.
     pub(super) fn of_process(program: &str, line: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let (variables, empty): (Vec<_>, Vec<_>) = std::env::vars_os().partition(|(_, value)| !value.is_empty());
-        let empty = empty.into_iter().map(|(name, _)| name).collect();
-        let named = variables.iter().find(|(name, _)| name == CONFIG_VARIABLE).map(|(_, value)| PathBuf::from(value));
+        let (mut variables, mut empty) = (Vec::new(), Vec::new());
+        for (name, value) in std::env::vars_os() {
+            if value.is_empty() { empty.push(name) } else { variables.push(name) }
+        }
+        let named = std::env::var_os(CONFIG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         let path = config_flag(line).or(named);
         let file = path.map(|path| SettingsFile::read(&path, program)).transpose()?;
         Ok(Self { variables, empty, file })
@@ -38,7 +40,7 @@ impl Inputs {
 
     /// Names of the set variables.
     pub(super) fn variable_names(&self) -> Vec<String> {
-        self.variables.iter().filter_map(|(name, _)| name.to_str().map(str::to_owned)).collect()
+        self.variables.iter().filter_map(|name| name.to_str().map(str::to_owned)).collect()
     }
 
     /// A command that takes its values from here. An empty variable counts as unset: compose files and charts pass on variables
@@ -77,13 +79,16 @@ impl Inputs {
 
     /// The setting of the file that is in force, unless a flag overrides it. A secret and the file that holds it override each other.
     pub(super) fn in_file(&self, name: &str) -> Option<(&SettingsFile, &FileSetting)> {
+        let file = self.file.as_ref()?;
+        let setting = file.get(name)?;
         let other = name.strip_suffix(FILE_SUFFIX).map_or_else(|| format!("{name}{FILE_SUFFIX}"), str::to_owned);
-        let file = self.file.as_ref().filter(|_| !self.is_set(OsStr::new(name)) && !self.is_set(OsStr::new(&other)))?;
-        Some((file, file.get(name)?))
+        // A variable of that name that is no setting has nothing to do with it.
+        let is_overridden = self.is_set(name) || is_known(&other) && self.is_set(&other);
+        (!is_overridden).then_some((file, setting))
     }
 
-    fn is_set(&self, name: &OsStr) -> bool {
-        self.variables.iter().any(|(variable, _)| variable == name)
+    fn is_set(&self, name: &str) -> bool {
+        self.variables.iter().any(|variable| variable == name)
     }
 
     /// A warning if everybody may read a secret of the file.
@@ -143,7 +148,7 @@ impl Inputs {
             std::fs::write(&path, toml).unwrap();
             SettingsFile::read(&path, "writer").unwrap()
         });
-        let variables = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let variables = variables.iter().map(|(name, _)| name.into()).collect();
         Self { variables, empty: empty.iter().map(Into::into).collect(), file }
     }
 }
@@ -196,6 +201,8 @@ mod tests {
             &[("API_BATCH_SIZE", "9"), ("DATABASE_URL", "x")],
         );
         assert!(given.in_file("API_BATCH_SIZE").is_none() && given.in_file("DATABASE_URL_FILE").is_none());
+        let of_another = inputs("LOG_FILE = '/var/log/a.log'", &[("LOG", "debug")]);
+        assert!(of_another.in_file("LOG_FILE").is_some(), "LOG is no setting");
         let command = given.apply(Options::command()).unwrap();
         let variable = |name: &str| command.get_arguments().find(|it| it.get_id() == name).unwrap().get_env().is_some();
         assert!(variable("api_batch_size") && !variable("suffixes"), "an empty variable is unset");

@@ -49,9 +49,10 @@ const NEEDED_FIRST: [&str; 11] = [
 /// Reads the command line, the environment and the file of `--config`. An invalid value ends the program with exit code 2 and a
 /// message that names the option, its variable, the value and what is allowed. A mistyped setting does so too.
 pub fn parse<P: Parser>() -> P {
-    let inputs = Inputs::of_process(P::command().get_name(), std::env::args_os().skip(1));
+    let plain = P::command();
+    let inputs = Inputs::of_process(plain.get_name(), std::env::args_os().skip(1));
     let inputs = inputs.unwrap_or_else(|message| refuse_file::<P>(&message));
-    let command = inputs.apply(P::command()).unwrap_or_else(|message| refuse_file::<P>(&message));
+    let command = inputs.apply(plain.clone()).unwrap_or_else(|message| refuse_file::<P>(&message));
     let command = with_short_help(command);
     let parsed = command.clone().try_get_matches().and_then(|matches| P::from_arg_matches(&matches));
     if let Err(error) = &parsed
@@ -60,10 +61,10 @@ pub fn parse<P: Parser>() -> P {
         // Help, or the version.
         error.exit()
     }
-    if let Some(message) = mistyped_message(&inputs.variable_names(), &P::command()) {
+    if let Some(message) = mistyped_message(&inputs.variable_names(), &plain) {
         refuse::<P>(ErrorKind::ValueValidation, &message)
     }
-    if let Some(warning) = inputs.warning(&P::command()) {
+    if let Some(warning) = inputs.warning(&plain) {
         // Only a second call in a process would find another.
         let _ = WARNING.set(warning);
     }

@@ -1,7 +1,6 @@
 //! Where a log line goes: to the console, to the file, or to both. A line that the file does not take goes to the console.
 
 use std::io::Write;
-use std::sync::Arc;
 
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
@@ -12,7 +11,7 @@ use super::file::LogFile;
 use crate::failure::PRINTED;
 
 /// Makes a writer of the console.
-type Console = Arc<dyn Fn() -> Box<dyn Write> + Send + Sync>;
+type Console = Box<dyn Fn() -> Box<dyn Write> + Send + Sync>;
 
 /// The console and the file.
 pub(super) struct LogSink {
@@ -31,7 +30,7 @@ impl LogSink {
     ) -> Result<Self, String> {
         let file = options.log_file.as_ref().map(|path| LogFile::open(path, options)).transpose()?;
         let least = if file.is_some() && !options.log_stderr { LevelFilter::OFF } else { least };
-        Ok(Self { console: Arc::new(move || Box::new(console())), least, file })
+        Ok(Self { console: Box::new(move || Box::new(console())), least, file })
     }
 }
 

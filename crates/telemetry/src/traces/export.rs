@@ -1,7 +1,7 @@
 //! Sends spans to the collector: from a bounded queue, in batches, one at a time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::Context;
@@ -59,21 +59,17 @@ pub(super) fn start(settings: TraceSettings) -> Result<(Exporting, SdkTracer), S
         dropped: Arc::clone(&dropped),
     };
     let processor = SpanQueue { spans: sender, dropped: Arc::clone(&dropped) };
-    let provider = SdkTracerProvider::builder()
+    // The tracer keeps its provider.
+    let tracer = SdkTracerProvider::builder()
         .with_sampler(settings.sampler)
         .with_max_links_per_span(MAX_LINKS)
         .with_resource(settings.resource)
         .with_span_processor(processor)
-        .build();
-    let tracer = provider.tracer("assay");
-    // Dropped, it would end the traces.
-    let _ = PROVIDER.set(provider);
+        .build()
+        .tracer("assay");
     let task = tokio::spawn(collector.export(spans, stop.clone()));
     Ok((Exporting { task, stop, dropped }, tracer))
 }
-
-/// Lives as long as the process.
-static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
 fn client(settings: &TraceSettings) -> Result<Client, String> {
     // If the process has installed one before, that one is used.
@@ -195,18 +191,14 @@ impl Collector {
 /// The next batch; none once all are taken after `stop`.
 async fn next_batch(spans: &mut mpsc::Receiver<SpanData>, stop: &CancellationToken) -> Option<Vec<SpanData>> {
     let mut batch = Vec::new();
-    let first = stop.run_until_cancelled(spans.recv()).await;
-    match first {
-        Some(Some(first)) => batch.push(first),
-        Some(None) => return None,
-        None => {}
+    if let Some(first) = stop.run_until_cancelled(spans.recv()).await {
+        batch.push(first?);
     }
     let due = Instant::now() + MAX_WAIT;
-    while batch.len() < MAX_BATCH && !stop.is_cancelled() {
-        match timeout_at(due, stop.run_until_cancelled(spans.recv())).await {
-            Ok(Some(Some(span))) => batch.push(span),
-            _ => break,
-        }
+    while batch.len() < MAX_BATCH
+        && let Ok(Some(Some(span))) = timeout_at(due, stop.run_until_cancelled(spans.recv())).await
+    {
+        batch.push(span);
     }
     while batch.len() < MAX_BATCH
         && stop.is_cancelled()

@@ -38,7 +38,7 @@ impl TraceSettings {
             None => HeaderMap::new(),
         };
         let service = options.otel_service_name.clone().unwrap_or_else(|| match program {
-            "" | "assay" => "assay".to_owned(),
+            "assay" => "assay".to_owned(),
             program => format!("assay-{program}"),
         });
         let resource = Resource::builder()

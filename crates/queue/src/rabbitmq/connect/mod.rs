@@ -149,7 +149,7 @@ impl ConnectionSettings {
 
     /// The error for a permanent failure; `None` for a transient one.
     fn permanent_error(&self, refusal: &ConnectFailure) -> Option<BrokerError> {
-        let (server, user) = (self.server(), &self.uri.authority.userinfo.username);
+        let (server, user) = (self.server(), self.user());
         let (cause, kind) = match refusal {
             ConnectFailure::Setting(problem) => return Some(BrokerError::Usage(problem.clone())),
             ConnectFailure::Server(cause, kind) => (cause, kind),
