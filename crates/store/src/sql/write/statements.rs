@@ -70,8 +70,11 @@ impl SharedStatements for OpenTransaction {
     }
 
     async fn note_models(&mut self, models: &RunModels<'_>) -> Result<(), StoreError> {
-        sqlx::query(NOTE_ENDPOINTS).bind(models.endpoints_json()?).execute(&mut *self.transaction).await?;
-        sqlx::query(NOTE_MODELS).bind(models.models_json()?).execute(&mut *self.transaction).await?;
+        let noted = sqlx::query(NOTE_MODELS).bind(models.models_json()?).execute(&mut *self.transaction).await?;
+        // The transaction that noted a model noted its endpoint too.
+        if noted.rows_affected() > 0 {
+            sqlx::query(NOTE_ENDPOINTS).bind(models.endpoints_json()?).execute(&mut *self.transaction).await?;
+        }
         Ok(())
     }
 
