@@ -15,6 +15,10 @@ pub const POSTGRESQL: &str = "postgresql";
 /// The same for SQLite.
 pub const SQLITE: &str = "sqlite";
 
+/// Tells whether the database takes writes; the transaction is rolled back.
+pub(crate) const BOOK: &str =
+    "INSERT INTO operations (operator, action, reason) VALUES ('assay doctor', 'doctor', 'rolled back')";
+
 /// What [`measure_copy`] measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyRate {

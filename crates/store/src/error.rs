@@ -21,6 +21,18 @@ pub enum ErrorClass {
     LeaseLost,
 }
 
+impl ErrorClass {
+    /// Its name in metrics and traces.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Data => "data",
+            Self::Configuration => "configuration",
+            Self::LeaseLost => "lease_lost",
+        }
+    }
+}
+
 /// Why a call failed. One line, without passwords or row content.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]

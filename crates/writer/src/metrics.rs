@@ -91,7 +91,7 @@ pub(crate) fn describe() {
         counter!(FAILED, "class" => class.label()).absolute(0);
     }
     for class in [ErrorClass::Transient, ErrorClass::Data, ErrorClass::Configuration] {
-        counter!(RETRIES, "class" => error(class)).absolute(0);
+        counter!(RETRIES, "class" => class.label()).absolute(0);
     }
     for outcome in
         [DeadLetterOutcome::Booked, DeadLetterOutcome::Known, DeadLetterOutcome::Unreadable, DeadLetterOutcome::Refused]
@@ -146,16 +146,7 @@ fn chunk_outcome(outcome: &ChunkOutcome) -> &'static str {
 }
 
 pub(crate) fn retried(class: ErrorClass) {
-    counter!(RETRIES, "class" => error(class)).increment(1);
-}
-
-fn error(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::Transient => "transient",
-        ErrorClass::Data => "data",
-        ErrorClass::Configuration => "configuration",
-        ErrorClass::LeaseLost => "lease_lost",
-    }
+    counter!(RETRIES, "class" => class.label()).increment(1);
 }
 
 pub(crate) fn dead_letter(outcome: DeadLetterOutcome) {

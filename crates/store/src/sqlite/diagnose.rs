@@ -9,12 +9,11 @@ use super::dialect::WRITING;
 use super::sql::migrations::check;
 use super::{open, options, place};
 use crate::StoreError;
+use crate::diagnose::BOOK;
 use crate::schema;
 
 /// The checks, in their order.
 const CHECKS: [&str; 4] = ["connection", "version", "tables", "write"];
-
-const BOOK: &str = "INSERT INTO operations (operator, action, reason) VALUES ('assay doctor', 'doctor', 'rolled back')";
 
 /// Checks the file of an address. Each step takes at most `limit`.
 pub(crate) async fn diagnose(address: &str, limit: Duration) -> Vec<Finding> {

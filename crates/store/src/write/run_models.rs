@@ -28,7 +28,7 @@ impl<'a> RunModels<'a> {
         let mut last: Option<Model<'_>> = None;
         for row in rows {
             let version = row.prediction.model_version.as_deref().unwrap_or_default();
-            let model = (row.run_id.as_str(), version, row.endpoint.unwrap_or_default());
+            let model = (row.run_id.as_str(), version, row.endpoint().unwrap_or_default());
             // Most rows have the model of the row before.
             if last == Some(model) {
                 continue;

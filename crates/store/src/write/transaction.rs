@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use assay_transaction::{
-    Entry, Lane, Prediction, RejectedRow, ReplayId, RowRange, RunId, ScoredChunk, Timestamp, Transaction,
-    TransactionView, has_attributes,
+    Entry, Lane, ModelEndpoint, Prediction, RejectedRow, ReplayId, RowRange, RunId, ScoredChunk, Timestamp,
+    Transaction, TransactionView, has_attributes,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -25,8 +25,6 @@ pub(crate) struct StagedRow<'a> {
     pub(crate) candidate: usize,
     pub(crate) entry: &'a Entry,
     pub(crate) prediction: &'a Prediction,
-    /// The key of the prediction's endpoint.
-    pub(crate) endpoint: Option<i64>,
     pub(crate) transaction: TransactionView<'a>,
 }
 
@@ -38,6 +36,11 @@ impl StagedRow<'_> {
     /// Run and row.
     pub(crate) fn origin(&self) -> (&str, u64) {
         (self.run_id.as_str(), self.entry.row)
+    }
+
+    /// The key of the prediction's endpoint.
+    pub(crate) fn endpoint(&self) -> Option<i64> {
+        self.prediction.endpoint.as_deref().map(ModelEndpoint::key)
     }
 
     /// The reasons as JSON, if there are any.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use assay_transaction::{ChunkId, FailedRow, Lane, ModelEndpoint, Predicted, RunId, ScoredChunk, Timestamp};
+use assay_transaction::{ChunkId, FailedRow, Lane, Predicted, RunId, ScoredChunk, Timestamp};
 use uuid::Uuid;
 
 use crate::values::storable;
@@ -163,9 +163,8 @@ pub(crate) fn stage_row<'a>(
     if endpoint.is_some_and(|endpoint| is_longer(endpoint.url(), MAX_REASON)) {
         return Err(format!("the URL of its endpoint has more than {MAX_REASON} characters"));
     }
-    let endpoint = endpoint.map(ModelEndpoint::key);
     let transaction = entry.transaction.view().map_err(|error| error.to_string())?;
-    Ok(StagedRow { run_id, lane, predicted_at, candidate, entry, prediction, endpoint, transaction })
+    Ok(StagedRow { run_id, lane, predicted_at, candidate, entry, prediction, transaction })
 }
 
 /// The invalid rows of a chunk.

@@ -9,13 +9,12 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::steps;
 use crate::commands::ledger::operator::ConfirmOptions;
 use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
 use crate::output::{FieldList, counted, grouped, moment, one_line, print};
 
-/// Retries of a step after transient errors, which take long to be reported.
-const ATTEMPTS: u32 = 5;
 /// Progress is logged after this many rows.
 const LOG_EVERY_ROWS: u64 = 100_000;
 
@@ -100,24 +99,13 @@ async fn carry_out(
 
 /// Runs all steps.
 async fn run_steps(store: &dyn Store, run: &Run, shutdown: &CancellationToken) -> Result<RemovalCounts, CommandError> {
-    let (mut next, mut removed, mut logged, mut failed) = (Some(RemovalStep::Start), RemovalCounts::default(), 0, 0);
-    while let Some(step) = next.take() {
-        if shutdown.is_cancelled() {
-            return Err(CommandError::RemovalStopped(run.run_id.clone()));
-        }
-        match store.removal_step(&run.run_id, &step).await {
-            Ok((done, after)) => {
-                removed += done;
-                next = after;
-                failed = 0;
-            }
-            Err(error) if error.is_transient() && failed < ATTEMPTS => {
-                info!("Retrying: {error}");
-                failed += 1;
-                next = Some(step);
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let stopped = || CommandError::RemovalStopped(run.run_id.clone());
+    let (mut next, mut removed, mut logged) = (Some(RemovalStep::Start), RemovalCounts::default(), 0);
+    while let Some(step) = next {
+        let (done, after) =
+            steps::take(shutdown, stopped, async || store.removal_step(&run.run_id, &step).await).await?;
+        removed += done;
+        next = after;
         if removed.rows >= logged + LOG_EVERY_ROWS {
             logged = removed.rows;
             info!("Removed {} of {} rows of run {}", grouped(logged), grouped(rows_read(run)), run.run_id);

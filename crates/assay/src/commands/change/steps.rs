@@ -12,7 +12,7 @@ const ATTEMPTS: u32 = 5;
 /// Takes a step, unless the command was stopped: then `stopped` is the error.
 pub(super) async fn take<T>(
     shutdown: &CancellationToken,
-    stopped: fn() -> CommandError,
+    stopped: impl Fn() -> CommandError,
     step: impl AsyncFn() -> Result<T, StoreError>,
 ) -> Result<T, CommandError> {
     let mut failed = 0;

@@ -15,7 +15,9 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::PostgresServer;
 use super::begin::{READING, WRITING};
+use super::pool::HAZARDS;
 use super::sql::migrations::check;
+use crate::diagnose::BOOK;
 use crate::schema;
 use crate::{ErrorClass, StoreError};
 
@@ -68,10 +70,7 @@ const FACTS: &str = "
         coalesce((SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user), -1) AS user_limit,
         coalesce((SELECT datconnlimit FROM pg_database WHERE datname = current_database()), -1) AS database_limit,
         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us";
-/// Tells whether the server takes writes; the transaction is rolled back.
-const BOOK: &str = "INSERT INTO operations (operator, action, reason) VALUES ('assay doctor', 'doctor', 'rolled back')";
 const COMMITS: &str = "SELECT current_setting('synchronous_commit')";
-const HAZARDS: &str = super::pool::HAZARDS;
 
 /// Checks a server, for one program or for all, each of which takes up to so many connections. Each step takes at most `limit`.
 pub(crate) async fn diagnose(

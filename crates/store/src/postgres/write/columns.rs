@@ -69,7 +69,7 @@ pub(super) fn bind_predictions<'q>(query: Bound<'q>, rows: &[&'q StagedRow<'_>])
         .bind(run_ids(rows))
         .bind(rows.iter().map(|row| row.predicted_at.as_datetime()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.reasons()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.endpoint).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.endpoint()).collect::<Vec<_>>())
 }
 
 /// Binds $1 to $6: the columns of `invalid_transactions`.

@@ -91,5 +91,5 @@ fn encode_prediction(tuples: &mut Tuples, row: &StagedRow<'_>) {
     tuples.text(row.run_id.as_str());
     tuples.timestamp(row.predicted_at);
     tuples.optional_jsonb(row.reasons().as_deref());
-    tuples.optional_bigint(row.endpoint);
+    tuples.optional_bigint(row.endpoint());
 }

@@ -37,8 +37,8 @@ use crate::write::transaction::{
 };
 
 /// The fence before a seal: a transaction that seals a run takes this lock alone ([`super::dialect::queue_up`]), writers share
-/// it. The same keeps an erasure ([`ERASURES`]) from beginning. A statement of its own: the next one sees what was committed before it began, so also the seal of a transaction that
-/// held the lock before.
+/// it. The same keeps erasures ([`ERASURES`]) and removals ([`REMOVALS`]) away. A statement of its own: the next one sees what was
+/// committed before it began, so also what a transaction did that held the lock before.
 const SHARE_RUNS: &str =
     "SELECT pg_advisory_xact_lock_shared(hashtextextended(run_id, 0)) FROM UNNEST($1::text[]) AS wanted(run_id)";
 /// KEY SHARE keeps a run from being deleted, and blocks no checkpoint.
@@ -139,8 +139,6 @@ const TAKE_FAILED: &str = "
         FROM taken ON CONFLICT DO NOTHING
     )
     SELECT row_number, attempts FROM taken";
-/// See `crate::operations::removal`. A statement of its own: the next one sees what a removal did that this one waited for.
-const HOLD_REMOVALS: &str = "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))";
 const COVERING_CHUNKS: &str = concat!(
     "SELECT c.chunk, c.first_row, c.rows, c.predicted, c.duplicate_rows::text FROM chunks c WHERE c.run_id = $1 ",
     "AND c.chunk = ANY(ARRAY(SELECT ",
@@ -190,7 +188,7 @@ impl PostgresTransaction {
 
     /// Keeps removals from taking a step until this transaction ends.
     async fn hold_removals(&mut self) -> Result<(), StoreError> {
-        sqlx::query(HOLD_REMOVALS).bind(REMOVALS).execute(&mut *self.transaction).await?;
+        sqlx::query(SHARE_RUNS).bind([REMOVALS]).execute(&mut *self.transaction).await?;
         Ok(())
     }
 
@@ -312,7 +310,8 @@ impl WriteTransaction for PostgresTransaction {
     }
 
     async fn is_removed(&mut self, run_id: &RunId) -> Result<bool, StoreError> {
-        sqlx::query(SHARE_RUNS).bind([REMOVALS, ERASURES]).execute(&mut *self.transaction).await?;
+        // In the order of `lock_runs` and `stored`: in another, two waiting orders could hold each other up.
+        sqlx::query(SHARE_RUNS).bind([ERASURES, REMOVALS]).execute(&mut *self.transaction).await?;
         let run: Option<RunEndRow> =
             sqlx::query_as(LOCK_RUNS).bind([run_id.as_str()]).fetch_optional(&mut *self.transaction).await?;
         Ok(run.is_some_and(|run| run.4))

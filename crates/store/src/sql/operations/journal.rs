@@ -20,6 +20,7 @@ macro_rules! operations {
         "SELECT id, operator, action, run_id, reason, CAST(details AS text) AS details, done_at FROM operations "
     };
 }
+pub(super) use operations;
 const LATEST: &str = concat!(operations!(), "WHERE CAST($1 AS text) IS NULL OR run_id = $1 ORDER BY id DESC LIMIT $2");
 const BY_ID: &str = concat!(operations!(), "WHERE id = $1");
 /// The same as `RECORD`, with the number of the operation: only roles that may read operations can ask for it.
@@ -105,7 +106,8 @@ pub(crate) async fn latest(
     rows(pool, READING, query).await?.iter().map(read).collect()
 }
 
-fn read(row: &Row) -> Result<OperationRecord, StoreError> {
+/// Reads the columns of `operations!`.
+pub(super) fn read(row: &Row) -> Result<OperationRecord, StoreError> {
     let unreadable = |what: &str| StoreError::configuration(format!("an operation has {what} that cannot be read"));
     let run_id: Option<String> = row.try_get("run_id")?;
     let details: Option<String> = row.try_get("details")?;

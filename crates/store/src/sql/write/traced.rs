@@ -4,7 +4,7 @@ use assay_trace::TARGET;
 use tracing::{Instrument as _, trace_span};
 
 use super::dialect;
-use crate::{ErrorClass, StoreError};
+use crate::StoreError;
 
 /// Traces a database transaction that writes the rows of so many messages.
 pub(super) async fn traced<T>(
@@ -22,11 +22,7 @@ pub(super) async fn traced<T>(
     let watched = async {
         let ended = transaction.await;
         if let Err(error) = &ended {
-            assay_trace::fail(match error.class() {
-                ErrorClass::Transient | ErrorClass::LeaseLost => "transient",
-                ErrorClass::Data => "data",
-                ErrorClass::Configuration => "configuration",
-            });
+            assay_trace::fail(error.class().label());
         }
         ended
     };

@@ -39,7 +39,7 @@ pub(super) fn bind_prediction<'q>(query: Bound<'q>, row: &'q StagedRow<'_>) -> B
         .bind(row.run_id.as_str())
         .bind(row.predicted_at.to_string())
         .bind(row.reasons())
-        .bind(row.endpoint)
+        .bind(row.endpoint())
 }
 
 pub(super) fn bind_invalid<'q>(query: Bound<'q>, row: &'q InvalidRow<'_>) -> Bound<'q> {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::chunks::{Row, audit_context, begin, chunk, chunk_of_ids, finish, part, run_id, scored, transaction};
 use crate::database::Database;
+use crate::operations::dead_letters;
 use crate::operations::removals::remove;
 
 on_both! {
@@ -244,14 +245,11 @@ async fn rows_are_erased_by_number(database: &Database) {
 
 fn letter(kind: &str, name: &str) -> DeadLetter {
     DeadLetter {
-        queue: "transactions.batch".into(),
         message_id: Some(name.into()),
         message_type: Some(kind.into()),
-        run_id: Some("a".into()),
-        reason: "delivery_limit".into(),
-        attempt: 0,
         body: name.into(),
         outcome: DeadLetterOutcome::Booked,
+        ..dead_letters::letter()
     }
 }
 

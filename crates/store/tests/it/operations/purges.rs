@@ -8,6 +8,7 @@ use assay_transaction::{Tally, TimeZone, Timestamp};
 
 use crate::chunks::{Row, audit_context, begin, chunk, finish, part, run_id, scored, transaction};
 use crate::database::Database;
+use crate::operations::dead_letters;
 
 on_both! {
     rows_of_old_runs_become_tombstones,
@@ -116,14 +117,12 @@ async fn old_letters_lose_their_bodies(database: &Database) {
     let store = &*database.store;
     begin(store, "open").await;
     let letter = |name: &str, outcome| DeadLetter {
-        queue: "transactions.batch".into(),
         message_id: Some(name.into()),
         message_type: None,
         run_id: Some("open".into()),
-        reason: "delivery_limit".into(),
-        attempt: 0,
         body: b"secret".to_vec(),
         outcome,
+        ..dead_letters::letter()
     };
     let letters = [
         ("booked", DeadLetterOutcome::Booked),

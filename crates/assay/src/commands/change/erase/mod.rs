@@ -78,7 +78,8 @@ pub(crate) async fn erase(arguments: &EraseArguments, shutdown: &CancellationTok
     let rows = arguments.rows.as_deref().map(lists::read_rows).transpose()?.unwrap_or_default();
     let store = arguments.ledger.open("erase").await?;
     let report = async {
-        let found = search::search(&*store, &ids, &rows).await?;
+        let search = shutdown.run_until_cancelled(search::search(&*store, &ids, &rows));
+        let found = search.await.ok_or_else(stopped)??;
         carry_out(&*store, arguments, (ids.len(), rows.len()), found, shutdown).await
     };
     let report = report.await;

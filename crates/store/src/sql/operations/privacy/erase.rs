@@ -11,7 +11,7 @@ use super::dialect::{
     Connection, Pool, REMOVING, as_id, as_json, for_update, json_collect, json_elements, key, queue_up,
 };
 use super::fragments::{covering_chunk, failed_columns, has_content};
-use super::{by_run, forget_rows, is_listed, journal};
+use super::{DELETE_INVALID, by_run, forget_rows, is_listed, journal, listed, pairs};
 use crate::operations::privacy::{ERASED, MAX_SEARCHED};
 use crate::operations::removal::REMOVALS;
 use crate::values::{NO_BYTES, signed, to_json, unsigned};
@@ -20,7 +20,7 @@ use crate::{ChunkPlace, ErasureCounts, StoreError};
 /// The ids of a JSON list.
 macro_rules! ids {
     ($list:literal) => {
-        concat!("(SELECT ", as_id!("element.value->>0"), " FROM ", json_elements!(as_json!($list)), ")")
+        listed!($list, as_id!("element.value->>0"))
     };
 }
 /// The chunks, `c`, of a JSON list, with their duplicates among the ids $1.
@@ -31,9 +31,9 @@ macro_rules! duplicates {
             $columns,
             " FROM chunks c CROSS JOIN ",
             json_elements!("c.duplicate_rows", "pair"),
-            " WHERE (c.run_id, c.chunk) IN (SELECT element.value->>0, CAST(element.value->>1 AS bigint) FROM ",
-            json_elements!(as_json!("$2")),
-            ") AND c.duplicate_rows IS NOT NULL AND ",
+            " WHERE (c.run_id, c.chunk) IN ",
+            pairs!("$2"),
+            " AND c.duplicate_rows IS NOT NULL AND ",
             as_id!("pair.value->>1"),
             " IN ",
             ids!("$1")
@@ -86,9 +86,9 @@ const KEEP_DUPLICATES: &str = concat!(
     as_id!("pair.value->>1"),
     " NOT IN ",
     ids!("$1"),
-    ") WHERE (run_id, chunk) IN (SELECT element.value->>0, CAST(element.value->>1 AS bigint) FROM ",
-    json_elements!(as_json!("$2")),
-    ") AND duplicate_rows IS NOT NULL"
+    ") WHERE (run_id, chunk) IN ",
+    pairs!("$2"),
+    " AND duplicate_rows IS NOT NULL"
 );
 /// Failed rows become tombstones; $2 to $5 are id, reason, payload and operation. The condition follows.
 macro_rules! failed_to_tombstones {
@@ -116,7 +116,6 @@ const INVALID_TOMBSTONES: &str = concat!(
     is_listed!("$1"),
     " ON CONFLICT (run_id, row_number) DO NOTHING"
 );
-const DELETE_INVALID: &str = concat!("DELETE FROM invalid_transactions WHERE ", is_listed!("$1"));
 /// The chunks of a run, $1, no longer count these rows as predicted.
 const DEBIT: &str = concat!(
     "UPDATE chunks SET predicted = predicted - debits.rows FROM (SELECT ",
@@ -150,8 +149,7 @@ macro_rules! empty_letters {
         )
     };
 }
-const EMPTY_LETTERS: &str =
-    empty_letters!("id IN (SELECT CAST(element.value->>0 AS bigint) FROM ", json_elements!(as_json!("$1")), ")");
+const EMPTY_LETTERS: &str = empty_letters!("id IN ", listed!("$1", "CAST(element.value->>0 AS bigint)"));
 /// The letters of the chunks that cover the rows $1.
 const EMPTY_LETTERS_OF_ROWS: &str = empty_letters!(
     "(run_id, message_id) IN (SELECT element.value->>0, element.value->>0 || '/' || CAST(",

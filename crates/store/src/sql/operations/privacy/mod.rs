@@ -7,9 +7,10 @@ pub(crate) mod refusals;
 
 use assay_transaction::{RunId, Timestamp};
 use async_trait::async_trait;
+use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::dialect::{self, COUNTING, Connection, Database, LISTING, READING, as_json, json_elements};
+use super::dialect::{self, COUNTING, Connection, Database, LISTING, READING, Row, as_json, json_elements};
 use super::fragments;
 use super::records;
 use super::{ask, bounded, journal, rows};
@@ -19,17 +20,29 @@ use crate::{
     PurgeKind, PurgePosition, StoreError, Tombstones,
 };
 
+/// Values of the elements of a JSON list.
+macro_rules! listed {
+    ($list:literal, $($value:tt)+) => {
+        concat!("(SELECT ", $($value)+, " FROM ", json_elements!(as_json!($list)), ")")
+    };
+}
+use listed;
+/// The pairs of a JSON list: a run, and the number of a row or a chunk.
+macro_rules! pairs {
+    ($list:literal) => {
+        listed!($list, "element.value->>0, CAST(element.value->>1 AS bigint)")
+    };
+}
+use pairs;
 /// A condition on `run_id` and `row_number`: pairs of a JSON list.
 macro_rules! is_listed {
     ($list:literal) => {
-        concat!(
-            "(run_id, row_number) IN (SELECT element.value->>0, CAST(element.value->>1 AS bigint) FROM ",
-            json_elements!(as_json!($list)),
-            ")"
-        )
+        concat!("(run_id, row_number) IN ", pairs!($list))
     };
 }
 use is_listed;
+
+const DELETE_INVALID: &str = concat!("DELETE FROM invalid_transactions WHERE ", is_listed!("$1"));
 
 const ALL_INVALID: &str = concat!(
     "SELECT ",
@@ -37,9 +50,12 @@ const ALL_INVALID: &str = concat!(
     " FROM invalid_transactions WHERE (run_id, row_number) > ($1, $2) ORDER BY run_id, row_number LIMIT $3"
 );
 const BODIES: &str = "SELECT id, body FROM dead_letters WHERE id > $1 AND length(body) > 0 ORDER BY id LIMIT $2";
-const TOMBSTONES: &str = "
-    SELECT class, operation, count(*) FROM failed_transactions WHERE run_id = $1 AND operation IS NOT NULL
-    GROUP BY class, operation ORDER BY operation, class";
+const TOMBSTONES: &str = concat!(
+    "SELECT t.class, t.taken, o.* FROM (SELECT class, operation, count(*) AS taken FROM failed_transactions
+        WHERE run_id = $1 AND operation IS NOT NULL GROUP BY class, operation) AS t LEFT JOIN (",
+    journal::operations!(),
+    ") AS o ON o.id = t.operation ORDER BY t.operation, t.class"
+);
 const FORGET_EARLIER: &str = concat!("DELETE FROM row_history WHERE ", is_listed!("$1"));
 
 /// Rows by run, in order.
@@ -144,16 +160,16 @@ impl Privacy for Database {
     }
 
     async fn tombstones(&self, run_id: &RunId) -> Result<Vec<Tombstones>, StoreError> {
-        let counts: Vec<(String, i64, i64)> = ask(self.reading(), COUNTING, async |counting| {
-            sqlx::query_as(TOMBSTONES).bind(run_id.as_str()).fetch_all(counting).await
-        })
-        .await?;
-        let mut tombstones = Vec::with_capacity(counts.len());
-        for (class, operation, rows) in counts {
-            let operation = self.operation(unsigned(operation)).await?;
-            tombstones.push(Tombstones { class, rows: unsigned(rows), operation });
-        }
-        Ok(tombstones)
+        let found = rows(self.reading(), COUNTING, sqlx::query(TOMBSTONES).bind(run_id.as_str())).await?;
+        let tombstones = |row: &Row| {
+            let operation: Option<i64> = row.try_get("id")?;
+            Ok(Tombstones {
+                class: row.try_get("class")?,
+                rows: unsigned(row.try_get("taken")?),
+                operation: operation.map(|_| journal::read(row)).transpose()?,
+            })
+        };
+        found.iter().map(tombstones).collect()
     }
 
     async fn operation(&self, operation: u64) -> Result<Option<OperationRecord>, StoreError> {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::super::dead_letters::is_blocking;
 use super::dialect::{Connection, Pool, REMOVING, as_id, as_json, as_time, json_elements, key, queue_up};
 use super::fragments::{failed_columns, has_content};
-use super::{forget_rows, is_listed, journal};
+use super::{DELETE_INVALID, forget_rows, is_listed, journal, listed, pairs};
 use crate::operations::privacy::MAX_PURGED;
 use crate::operations::removal::REMOVALS;
 use crate::values::{NO_BYTES, signed, to_json, unsigned};
@@ -24,23 +24,29 @@ macro_rules! of_finished_runs {
         )
     };
 }
-/// What a kind selects: columns, tables and condition; $1 is the time before which it is purged.
+/// What a kind selects: run, number, name and bytes; $1 is the time before which it is purged.
 macro_rules! raw {
-    ($columns:literal) => {
-        concat!("SELECT ", $columns, " FROM invalid_transactions i", of_finished_runs!("i"))
+    () => {
+        concat!(
+            "SELECT i.run_id, i.row_number, '', CAST(length(i.raw) AS bigint) AS bytes FROM invalid_transactions i",
+            of_finished_runs!("i")
+        )
     };
 }
 macro_rules! failures {
-    ($columns:literal) => {
-        concat!("SELECT ", $columns, " FROM failed_transactions f", of_finished_runs!("f"), " AND ", has_content!())
+    () => {
+        concat!(
+            "SELECT f.run_id, f.row_number, '', CAST(length(f.payload) AS bigint) AS bytes FROM failed_transactions f",
+            of_finished_runs!("f"),
+            " AND ",
+            has_content!()
+        )
     };
 }
 macro_rules! dead_letters {
-    ($columns:literal) => {
+    () => {
         concat!(
-            "SELECT ",
-            $columns,
-            " FROM dead_letters WHERE length(body) > 0 AND received_at < ",
+            "SELECT '', id, '', CAST(length(body) AS bigint) AS bytes FROM dead_letters WHERE length(body) > 0 AND received_at < ",
             as_time!("$1"),
             " AND NOT (",
             is_blocking!(),
@@ -49,11 +55,10 @@ macro_rules! dead_letters {
     };
 }
 macro_rules! history {
-    ($columns:literal) => {
+    () => {
         concat!(
-            "SELECT ",
-            $columns,
-            " FROM transaction_history h WHERE CAST(\"transaction\" AS text) <> '{}' AND replaced_at < ",
+            "SELECT '', id, '', CAST(length(CAST(\"transaction\" AS text)) AS bigint) AS bytes FROM transaction_history h ",
+            "WHERE CAST(\"transaction\" AS text) <> '{}' AND replaced_at < ",
             as_time!("$1"),
             // A removal on its way restores from them.
             " AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.run_id = h.replaced_by_run AND r.removal_at IS NOT NULL ",
@@ -62,16 +67,18 @@ macro_rules! history {
     };
 }
 macro_rules! live_messages {
-    ($columns:literal) => {
-        concat!("SELECT ", $columns, " FROM live_messages m", of_finished_runs!("m"))
+    () => {
+        concat!(
+            "SELECT m.run_id, m.chunk, m.message, CAST(length(m.message) AS bigint) AS bytes FROM live_messages m",
+            of_finished_runs!("m")
+        )
     };
 }
 macro_rules! erased_ids {
-    ($columns:literal) => {
+    () => {
         concat!(
-            "SELECT ",
-            $columns,
-            " FROM erased_ids JOIN operations o ON o.id = erased_ids.operation WHERE o.done_at < ",
+            "SELECT '', erased_ids.operation, CAST(digest AS text), CAST(16 AS bigint) AS bytes FROM erased_ids ",
+            "JOIN operations o ON o.id = erased_ids.operation WHERE o.done_at < ",
             as_time!("$1")
         )
     };
@@ -81,49 +88,31 @@ macro_rules! erased_ids {
 struct Statements {
     /// How many there are, and their bytes.
     plan: &'static str,
-    /// Run, number, name and bytes of the next ones behind the run $2, the number $3 and the name $4; at most $5.
+    /// The next ones behind the run $2, the number $3 and the name $4; at most $5.
     page: &'static str,
 }
 
-const RAW: Statements = Statements {
-    plan: raw!("count(*), CAST(coalesce(sum(length(i.raw)), 0) AS bigint)"),
-    page: concat!(
-        raw!("i.run_id, i.row_number, '', CAST(length(i.raw) AS bigint)"),
-        " AND (i.run_id, i.row_number) > ($2, $3) ORDER BY i.run_id, i.row_number LIMIT $5"
-    ),
-};
-const FAILURES: Statements = Statements {
-    plan: failures!("count(*), CAST(coalesce(sum(length(f.payload)), 0) AS bigint)"),
-    page: concat!(
-        failures!("f.run_id, f.row_number, '', CAST(length(f.payload) AS bigint)"),
-        " AND (f.run_id, f.row_number) > ($2, $3) ORDER BY f.run_id, f.row_number LIMIT $5"
-    ),
-};
-const DEAD_LETTERS: Statements = Statements {
-    plan: dead_letters!("count(*), CAST(coalesce(sum(length(body)), 0) AS bigint)"),
-    page: concat!(dead_letters!("'', id, '', CAST(length(body) AS bigint)"), " AND id > $3 ORDER BY id LIMIT $5"),
-};
-const HISTORY: Statements = Statements {
-    plan: history!("count(*), CAST(coalesce(sum(length(CAST(\"transaction\" AS text))), 0) AS bigint)"),
-    page: concat!(
-        history!("'', id, '', CAST(length(CAST(\"transaction\" AS text)) AS bigint)"),
-        " AND id > $3 ORDER BY id LIMIT $5"
-    ),
-};
-const LIVE_MESSAGES: Statements = Statements {
-    plan: live_messages!("count(*), CAST(coalesce(sum(length(m.message)), 0) AS bigint)"),
-    page: concat!(
-        live_messages!("m.run_id, m.chunk, m.message, CAST(length(m.message) AS bigint)"),
-        " AND (m.run_id, m.message) > ($2, $4) ORDER BY m.run_id, m.message LIMIT $5"
-    ),
-};
-const ERASED_IDS: Statements = Statements {
-    plan: erased_ids!("count(*), CAST(count(*) * 16 AS bigint)"),
-    page: concat!(
-        erased_ids!("'', erased_ids.operation, CAST(digest AS text), CAST(16 AS bigint)"),
-        " ORDER BY erased_ids.digest LIMIT $5"
-    ),
-};
+/// The statements of a kind, by what it selects and how its pages follow each other.
+macro_rules! statements {
+    ($selected:ident, $follow:literal) => {
+        Statements {
+            plan: concat!(
+                "SELECT count(*), CAST(coalesce(sum(selected.bytes), 0) AS bigint) FROM (",
+                $selected!(),
+                ") AS selected"
+            ),
+            page: concat!($selected!(), $follow, " LIMIT $5"),
+        }
+    };
+}
+const RAW: Statements = statements!(raw, " AND (i.run_id, i.row_number) > ($2, $3) ORDER BY i.run_id, i.row_number");
+const FAILURES: Statements =
+    statements!(failures, " AND (f.run_id, f.row_number) > ($2, $3) ORDER BY f.run_id, f.row_number");
+const DEAD_LETTERS: Statements = statements!(dead_letters, " AND id > $3 ORDER BY id");
+const HISTORY: Statements = statements!(history, " AND id > $3 ORDER BY id");
+const LIVE_MESSAGES: Statements =
+    statements!(live_messages, " AND (m.run_id, m.message) > ($2, $4) ORDER BY m.run_id, m.message");
+const ERASED_IDS: Statements = statements!(erased_ids, " ORDER BY erased_ids.digest");
 
 /// Invalid rows, $1, become tombstones; $2 to $4 are their id, payload and operation.
 const RAW_TOMBSTONES: &str = concat!(
@@ -133,7 +122,6 @@ const RAW_TOMBSTONES: &str = concat!(
     is_listed!("$1"),
     " ON CONFLICT (run_id, row_number) DO NOTHING"
 );
-const DELETE_INVALID: &str = concat!("DELETE FROM invalid_transactions WHERE ", is_listed!("$1"));
 const FAILURE_TOMBSTONES: &str = concat!(
     "UPDATE failed_transactions SET transaction_id = $2, payload = $3, operation = $4, reason = 'purged; it had failed: ' || class, ",
     "class = 'purged' WHERE ",
@@ -141,24 +129,20 @@ const FAILURE_TOMBSTONES: &str = concat!(
     " AND ",
     has_content!()
 );
-/// The numbers, or the names, of a JSON list.
-macro_rules! listed {
-    ($($value:tt)+) => {
-        concat!("(SELECT ", $($value)+, " FROM ", json_elements!(as_json!("$1")), ")")
-    };
-}
 const EMPTY_LETTERS: &str = concat!(
     "UPDATE dead_letters SET body = $2, operation = $3 WHERE id IN ",
-    listed!("CAST(element.value->>0 AS bigint)")
+    listed!("$1", "CAST(element.value->>0 AS bigint)")
 );
 /// What replaced the content stays, as a removal must know that it cannot restore it.
 const EMPTY_HISTORY: &str = concat!(
     "UPDATE transaction_history SET \"transaction\" = '{}', prediction = NULL WHERE id IN ",
-    listed!("CAST(element.value->>0 AS bigint)")
+    listed!("$1", "CAST(element.value->>0 AS bigint)")
 );
-const DELETE_MESSAGES: &str =
-    concat!("DELETE FROM live_messages WHERE (run_id, message) IN ", listed!("element.value->>0, element.value->>1"));
-const READMIT: &str = concat!("DELETE FROM erased_ids WHERE digest IN ", listed!(as_id!("element.value->>0")));
+const DELETE_MESSAGES: &str = concat!(
+    "DELETE FROM live_messages WHERE (run_id, message) IN ",
+    listed!("$1", "element.value->>0, element.value->>1")
+);
+const READMIT: &str = concat!("DELETE FROM erased_ids WHERE digest IN ", listed!("$1", as_id!("element.value->>0")));
 
 fn statements(kind: PurgeKind) -> Statements {
     match kind {
