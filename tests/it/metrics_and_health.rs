@@ -33,12 +33,9 @@ pub(crate) fn value(metrics: &str, name: &str) -> u64 {
 
 /// Starts a program that shows itself, and tells where.
 pub(crate) async fn shown(program: Program) -> (Running, String) {
-    const AT: &str = "health and metrics are at http://";
     let mut running = program.env("METRICS_ADDR", "127.0.0.1:0").start();
-    running.says(AT).await;
-    let log = running.log();
-    let address = log.split(AT).nth(1).and_then(|rest| rest.lines().next()).expect("it has just said it");
-    (running, address.to_owned())
+    let address = running.address_after("health and metrics are at http://").await;
+    (running, address)
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ pub mod scenarios;
 pub use assay_testkit::servers::{Extras, Postgres, RabbitMq, Tools};
 pub use assay_testkit::{
     Answer, Authority, Certificate, ClosedPort, DEADLINE, MlApi, NOT_UTF_8, Proxy, RawAmqp, RawProperties, S3Server,
-    Script, TlsProxy, free_port, get, get_text, post,
+    Script, TlsProxy, free_port, get, get_text, post, post_with,
 };
 pub use content::{STORED, assert_same, content};
 pub use fleet::{Broker, Database, Ended, Heard, Listener, Program, Queue, Role, Running, Stack, Taken};

@@ -16,10 +16,15 @@ pub struct Answer {
 
 /// Posts a body to `address`, such as `127.0.0.1:8081`. After an error, the outcome is unknown.
 pub async fn post(address: &str, path: &str, body: &str) -> io::Result<Answer> {
+    post_with(address, path, "", body).await
+}
+
+/// As [`post`], with further headers, each begun by `\r\n`.
+pub async fn post_with(address: &str, path: &str, headers: &str, body: &str) -> io::Result<Answer> {
     let length = body.len();
     request(
         address,
-        &format!("POST {path} HTTP/1.1\r\ncontent-length: {length}\r\ncontent-type: application/json"),
+        &format!("POST {path} HTTP/1.1\r\ncontent-length: {length}\r\ncontent-type: application/json{headers}"),
         body,
     )
     .await

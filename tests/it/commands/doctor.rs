@@ -1,11 +1,11 @@
 //! `assay doctor` on real services: what is well, and each dependency broken in turn. It names that one and what to do, as
 //! `/health/ready` of the programs does, and leaves nothing behind.
 
-use assay_tests::{
-    ClosedPort, DEADLINE, Database, Ended, Program, Proxy, Role, Rows, Running, Script, Stack, get_text,
-};
+use assay_tests::{ClosedPort, Database, Ended, Program, Proxy, Role, Rows, Script, Stack};
 use serde_json::Value;
 use url::Url;
+
+use crate::metrics_and_health::{shown, until};
 
 /// `assay doctor` with everything that it can check.
 fn doctor(stack: &Stack) -> Program {
@@ -156,30 +156,12 @@ async fn what_an_ml_api_answers_is_judged() {
     }
 }
 
-/// Starts a program, and tells where its health is.
-async fn shown(program: Program) -> (Running, String) {
-    const AT: &str = "health and metrics are at http://";
-    let mut running = program.env("METRICS_ADDR", "127.0.0.1:0").start();
-    running.says(AT).await;
-    let log = running.log();
-    let address = log.split(AT).nth(1).and_then(|rest| rest.lines().next()).expect("it has just said it").to_owned();
-    (running, address)
-}
-
 /// Waits until a program is ready, or is not ready for a reason that begins so; returns the reasons.
 async fn readiness(address: &str, begins: Option<&str>) -> String {
-    let asking = async {
-        loop {
-            if let Ok((status, reasons)) = get_text(address, "/health/ready").await {
-                let is_so = begins.map_or(status == 200, |begins| status == 503 && reasons.starts_with(begins));
-                if is_so {
-                    return reasons;
-                }
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("{address} is never as {begins:?}"))
+    until(address, "/health/ready", &format!("{begins:?}"), |status, reasons| {
+        begins.map_or(status == 200, |begins| status == 503 && reasons.starts_with(begins))
+    })
+    .await
 }
 
 /// The same address through a proxy.

@@ -73,11 +73,9 @@ async fn one_id_is_one_transaction(scheme: IdScheme) {
 
     let serve = stack.known_to(Program::new("streamer")).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
     let mut streamer = serve.env("ID_NAMESPACE", NAMESPACE).start();
-    streamer.says("are accepted at http://").await;
-    let log = streamer.log();
-    let address = log.split("are accepted at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let address = streamer.address_after("are accepted at http://").await;
     let batch = Value::Array(IDS.map(transaction).to_vec()).to_string();
-    let Answer { status, body } = post(address, "/transactions", &batch).await.unwrap();
+    let Answer { status, body } = post(&address, "/transactions", &batch).await.unwrap();
     assert_eq!(status, 202, "{body}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +104,7 @@ async fn one_id_is_one_transaction(scheme: IdScheme) {
     for id in ["4711", "TX-2026-000123"] {
         let (uuid, _) = namespace.identify(scheme, id);
         stack.assay(["transaction", id]).run().await.expect_exit(0).expect_says(&uuid.to_string());
-        let Answer { status, body } = get(address, &format!("/transactions/{id}")).await.unwrap();
+        let Answer { status, body } = get(&address, &format!("/transactions/{id}")).await.unwrap();
         assert_eq!((status, &body["id"]), (200, &json!(uuid)), "{body}");
     }
 }

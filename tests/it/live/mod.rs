@@ -3,4 +3,4 @@
 mod external_programs;
 mod identities;
 mod prediction_feed;
-mod streamer;
+pub(crate) mod streamer;

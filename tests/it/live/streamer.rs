@@ -19,14 +19,12 @@ const COUNTED: [&str; 3] = [
 async fn streamer(stack: &Stack) -> (Running, String) {
     let program = stack.known_to(Program::new("streamer")).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
     let mut streamer = program.start();
-    streamer.says("are accepted at http://").await;
-    let log = streamer.log();
-    let address = log.split("are accepted at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
-    let address = address.to_owned();
+    let address = streamer.address_after("are accepted at http://").await;
     (streamer, address)
 }
 
-fn transaction(id: &str) -> String {
+/// A transaction, as the body of a request.
+pub(crate) fn transaction(id: &str) -> String {
     json!({
         "id": id, "description": "Café", "amount": "-9.50", "timestamp": "2026-01-11T10:00:00Z",
         "operation_type": "card_payment", "side": "debit",

@@ -116,9 +116,7 @@ async fn a_fleet_logs_no_row_content_from_any_input() {
     watcher.says("events are accepted at http://").await;
     let streamer = level(stack.known_to(Program::new("streamer"))).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
     let mut streamer = streamer.start();
-    streamer.says("are accepted at http://").await;
-    let address =
-        |log: String, at: &str| log.split(at).nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
+    let live = streamer.address_after("are accepted at http://").await;
 
     // What is recorded of objects.
     let key = "in%2Fa%0A2026-01-01+-+ERROR+-+forged%1B%C2%85.csv";
@@ -155,7 +153,6 @@ async fn a_fleet_logs_no_row_content_from_any_input() {
         }
     }
     // Requests.
-    let live = address(streamer.log(), "are accepted at http://");
     for body in [
         NAME.to_owned(),
         json!({"id": CARD, "description": NAME, "amount": ACCOUNT, "timestamp": NAME, "side": "debit"}).to_string(),

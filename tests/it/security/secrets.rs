@@ -214,10 +214,8 @@ async fn a_wrong_token_is_not_printed() {
         .env("STREAMER_TOKENS", format!("token-{TELLTALE}"))
         .env("LOG_LEVEL", LEVELS[2])
         .start();
-    streamer.says("are accepted at http://").await;
-    let address = streamer.log();
-    let address = address.split("are accepted at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
-    let refused = post(address, &format!("/transactions?token={TELLTALE}"), "[]").await.unwrap();
+    let address = streamer.address_after("are accepted at http://").await;
+    let refused = post(&address, &format!("/transactions?token={TELLTALE}"), "[]").await.unwrap();
     assert_eq!(refused.status, 401);
     streamer.terminate();
     silent(&streamer.end().await, "a wrong token");

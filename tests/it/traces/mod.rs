@@ -5,12 +5,11 @@ mod collector;
 
 use std::collections::BTreeSet;
 
-use assay_tests::{ClosedPort, Program, Rows, Running, Script, Stack, law, row};
+use assay_tests::{ClosedPort, Program, Rows, Running, Script, Stack, law, post_with, row};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use self::collector::{Collector, SeenSpan};
+use crate::live::streamer::transaction;
 use crate::metrics_and_health::{shown, until, value};
 
 /// Pieces of the rows and of the secrets that are used here.
@@ -134,40 +133,22 @@ async fn one_trace_leads_from_an_object_to_its_commits() {
     }
 }
 
-/// Sends a transaction with a trace context. Returns the status.
-async fn send(address: &str, traceparent: &str, id: &str) -> String {
-    let body = json!({
-        "id": id, "description": "Café", "amount": "-9.50", "timestamp": "2026-01-11T10:00:00Z",
-        "operation_type": "card_payment", "side": "debit",
-    })
-    .to_string();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!(
-        "POST /transactions?wait=10s HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntraceparent: {traceparent}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    stream.write_all((head + &body).as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer.split(' ').nth(1).unwrap().to_owned()
-}
-
 #[tokio::test]
 async fn a_live_transaction_continues_the_trace_of_its_client() {
     let (stack, collector) = (Stack::new(Script::Score).await, Collector::start().await);
     let stages = [collector.known_to(stack.predictor()).start(), collector.known_to(stack.writer()).start()];
     let streamer = stack.known_to(Program::new("streamer")).arg("serve").env("STREAMER_ADDR", "127.0.0.1:0");
     let mut streamer = collector.known_to(streamer).start();
-    streamer.says("are accepted at http://").await;
-    let log = streamer.log();
-    let address = log.split("are accepted at http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap();
+    let address = streamer.address_after("are accepted at http://").await;
     let (recorded, unrecorded) = ("a".repeat(32), "b".repeat(32));
     for (traceparent, id) in [
         (format!("00-{recorded}-00000000000000c1-01"), "till-7-1"),
         (format!("00-{unrecorded}-00000000000000c2-00"), "till-7-2"),
         ("4111111111111111".to_owned(), "till-7-3"),
     ] {
-        assert_eq!(send(address, &traceparent, id).await, "202");
+        let header = format!("\r\ntraceparent: {traceparent}");
+        let answer = post_with(&address, "/transactions?wait=10s", &header, &transaction(id)).await.unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
     }
     stack.database.until("SELECT count(*) = 3 FROM transactions").await;
     let [predictor, writer] = stages;

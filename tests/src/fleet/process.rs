@@ -45,7 +45,8 @@ impl Program {
         let programs = executable("assay").parent().map(|folder| folder.display().to_string()).unwrap_or_default();
         let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
         let mut command = Command::new("sh");
-        command.env_clear().env("HOME", assay.home.path()).env("PATH", path).args(["-c", line]);
+        command.env_clear().env("HOME", assay.home.path()).env("PATH", path).current_dir(assay.home.path());
+        command.args(["-c", line]);
         Self { name: "sh", command, ..assay }
     }
 
@@ -134,6 +135,14 @@ impl Running {
         let said = matches!(timeout(DEADLINE, self.stderr.wait_for(|log| log.contains(text))).await, Ok(Ok(_)));
         assert!(said, "{} never said `{text}`, but:\n{}", self.name, *self.stderr.borrow());
         self
+    }
+
+    /// The address after these words in its log, once they are there.
+    pub async fn address_after(&mut self, words: &str) -> String {
+        self.says(words).await;
+        let log = self.log();
+        let rest = log.split(words).nth(1).expect("it has just said it");
+        rest.split(['/', ' ', '\n']).next().unwrap_or_default().to_owned()
     }
 
     /// Waits until its log says something so many times, as each of its own processes does.

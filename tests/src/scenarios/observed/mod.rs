@@ -63,7 +63,7 @@ pub async fn observed() -> Figures {
         fleet.push(Shown::start(stage, program).await);
     }
     let streamer = fleet.last_mut().expect("the streamer was started last");
-    let transactions = streamer.address("are accepted at http://").await;
+    let transactions = streamer.program.address_after("are accepted at http://").await;
     let began = Instant::now();
     let prometheus = Prometheus::start(fleet.iter().map(|shown| (shown.stage, shown.metrics.as_str()))).await;
 
@@ -94,18 +94,9 @@ pub async fn observed() -> Figures {
 
 impl Shown {
     async fn start(stage: &'static str, program: Program) -> Self {
-        let program = program.env("METRICS_ADDR", "127.0.0.1:0").start();
-        let mut shown = Self { stage, program, metrics: String::new() };
-        shown.metrics = shown.address("health and metrics are at http://").await;
-        shown
-    }
-
-    /// The address after these words in its log.
-    async fn address(&mut self, words: &str) -> String {
-        self.program.says(words).await;
-        let log = self.program.log();
-        let rest = log.split(words).nth(1).expect("it has just said it");
-        rest.split(['/', ' ', '\n']).next().unwrap_or_default().to_owned()
+        let mut program = program.env("METRICS_ADDR", "127.0.0.1:0").start();
+        let metrics = program.address_after("health and metrics are at http://").await;
+        Self { stage, program, metrics }
     }
 }
 
