@@ -1,6 +1,7 @@
 //! A fleet in this process: predictor, writer and, unless ML_API_URL is set, the reference ML API, with one broker and one
 //! database. `assay run` adds a loader. Replays and repairs use it if no broker is set; else they publish to that fleet.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use assay_ml_api::{Model, ModelServerOptions};
 use assay_predictor::{LiveOptions, PredictProgress};
 use assay_queue::{Broker, BrokerOptions, InProcess, Route};
 use assay_scoring::{ApiOptions, Scorer};
-use assay_store::Store;
+use assay_store::{DatabaseOptions, Store};
 use assay_writer::{WriteProgress, WriterOptions};
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
@@ -23,7 +24,12 @@ const QUEUE_LENGTH: usize = 128;
 /// The database, unless another is set.
 pub(crate) const DEFAULT_DATABASE: &str = "sqlite://assay.db";
 /// The file of [`DEFAULT_DATABASE`].
-pub(crate) const DEFAULT_DATABASE_FILE: &str = "assay.db";
+const DEFAULT_DATABASE_FILE: &str = "assay.db";
+
+/// The database of the settings, else that which `assay run` made in this folder.
+pub(crate) fn existing_database(set: &DatabaseOptions) -> Option<DatabaseOptions> {
+    (set.is_set() || Path::new(DEFAULT_DATABASE_FILE).exists()).then(|| set.clone().or_default(DEFAULT_DATABASE))
+}
 
 /// The counters of the stages.
 #[derive(Debug, Clone, Default)]

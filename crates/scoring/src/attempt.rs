@@ -4,15 +4,13 @@
 //! Every attempt is measured once, whatever its outcome: for metrics, for the number of requests at a time (`concurrency`) and for the
 //! budget of retries.
 
-use std::sync::Arc;
-
 use assay_transaction::EncodedTransaction;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::api::health::HealthStatus;
 use crate::api::http::{PredictResponse, RequestError};
-use crate::api::protocol::{MISSING, Protocol, RowResult, is_storable};
+use crate::api::protocol::{MISSING, Protocol, RowResult, fill_versions, is_storable};
 use crate::canary::Tick;
 use crate::concurrency::AttemptOutcome;
 use crate::failure::Symptom;
@@ -105,13 +103,8 @@ impl RequestExecutor<'_> {
 
 /// Predictions that name no version of the model have that of the response's header.
 fn with_version(mut results: Vec<RowResult>, version: Option<&str>) -> Vec<RowResult> {
-    let version = version.filter(|version| is_storable(version)).map(Arc::from);
-    if version.is_some() {
-        for prediction in results.iter_mut().flatten() {
-            if prediction.model_version.is_none() {
-                prediction.model_version.clone_from(&version);
-            }
-        }
+    if let Some(version) = version.filter(|version| is_storable(version)) {
+        fill_versions(&mut results, &version.into());
     }
     results
 }

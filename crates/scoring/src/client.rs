@@ -35,15 +35,6 @@ use crate::{ApiOptions, ApiState, ScoreError, ScorerStats, ScoringError};
 /// How long the first health check at startup may take before the wait is logged.
 const QUIET_TIME: Duration = Duration::from_secs(1);
 
-/// How an API that does not answer is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// It may be starting: it is asked again, and a log says so.
-    Startup,
-    /// It is asked once, and nothing is said.
-    Once,
-}
-
 /// Scores transactions through an ML API. One serves a whole process: it bounds the requests in flight, and one circuit
 /// breaker holds back all callers.
 #[derive(Debug)]
@@ -106,7 +97,7 @@ impl Scorer {
     /// Waits up to `startup` for any HTTP response of the API, and logs what it waits for. Whether the API scores shows with
     /// the first transaction; trouble then is waited out, and fails no row.
     pub async fn wait_until_ready(&self, startup: Duration) -> Result<(), ScoringError> {
-        self.wait_for_response(startup, Patience::Startup).await?;
+        self.wait_for_response(startup).await?;
         // The first request tries again, and waits as for any outage.
         if let Err(RequestError { symptom, .. }) = self.shared.learn_model().await {
             let address = self.shared.http.address();
@@ -118,11 +109,10 @@ impl Scorer {
     }
 
     /// Waits up to `startup` for any HTTP response.
-    pub(crate) async fn wait_for_response(&self, startup: Duration, patience: Patience) -> Result<(), ScoringError> {
+    async fn wait_for_response(&self, startup: Duration) -> Result<(), ScoringError> {
         let ClientState { http, policy, .. } = &self.shared;
         let mut backoff = policy.outage.within(startup).started();
-        let url = || http.address().to_owned();
-        let mut is_logged = patience == Patience::Once;
+        let mut is_logged = false;
         let mut log_wait = |problem: &str| {
             if !std::mem::replace(&mut is_logged, true) {
                 let (url, limit) = (http.address(), startup.as_secs_f64().round());
@@ -130,55 +120,71 @@ impl Scorer {
             }
         };
         loop {
-            let asking = self.shared.health_check.ask(http, backoff.attempt_timeout(policy.health_timeout), 0);
-            let mut asking = std::pin::pin!(asking);
-            let health = tokio::select! {
-                health = &mut asking => health,
-                () = tokio::time::sleep(QUIET_TIME) => {
-                    log_wait("no response yet");
-                    asking.await
-                }
-            };
-            let error = match health {
-                HealthStatus::Healthy => return Ok(()),
-                HealthStatus::NoCheck(RequestError { symptom, .. }) => {
-                    if let Some(path) = http.health_path() {
-                        info!(
-                            "ML API at {} has no health check at GET {path} ({symptom}), and needs none",
-                            http.address()
-                        );
+            let response = {
+                let asking = self.first_response(|| backoff.attempt_timeout(policy.health_timeout));
+                let mut asking = std::pin::pin!(asking);
+                tokio::select! {
+                    response = &mut asking => response,
+                    () = tokio::time::sleep(QUIET_TIME) => {
+                        log_wait("no response yet");
+                        asking.await
                     }
-                    return Ok(());
                 }
-                HealthStatus::Unhealthy(RequestError { symptom, .. }) => {
-                    warn!(
-                        "ML API at {} responds to its health check with {symptom}: transactions wait until it scores",
-                        http.address()
-                    );
-                    return Ok(());
-                }
-                HealthStatus::NoAnswer(RequestError { symptom, .. })
-                    if http.predict_nothing(backoff.attempt_timeout(policy.health_timeout)).await.is_ok() =>
-                {
-                    info!(
-                        "ML API at {} does not respond to its health check ({symptom}), but does to POST {}",
-                        http.address(),
-                        http.predict_path()
-                    );
-                    return Ok(());
-                }
-                HealthStatus::NoAnswer(error) | HealthStatus::Unreachable(error) => error,
             };
-            if let Symptom::Tls(error) = error.symptom {
-                let (cause, remedy) = (error.cause(), error.remedy(TLS_PREFIX));
-                return Err(ScoringError::Tls { url: url(), cause, remedy });
-            }
-            let problem = error.symptom.to_string();
-            let Some(pause) = backoff.next_delay().filter(|_| patience == Patience::Startup) else {
-                return Err(ScoringError::Unreachable { url: url(), startup, problem });
+            let symptom = match response {
+                Ok(health) => {
+                    self.log_health(&health);
+                    return Ok(());
+                }
+                Err(symptom) => symptom,
             };
-            log_wait(&problem);
+            let pause = if matches!(symptom, Symptom::Tls(_)) { None } else { backoff.next_delay() };
+            let Some(pause) = pause else { return Err(self.no_response(symptom, startup)) };
+            log_wait(&symptom.to_string());
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Asks once for any HTTP response, each request for so long: the health check and, if that is not answered, a request about no
+    /// transaction. `Err` says why there is none.
+    pub(crate) async fn first_response(&self, time: impl Fn() -> Duration) -> Result<HealthStatus, Symptom> {
+        let ClientState { http, health_check, .. } = &self.shared;
+        match health_check.ask(http, time(), 0).await {
+            HealthStatus::NoAnswer(error) if http.predict_nothing(time()).await.is_err() => Err(error.symptom),
+            HealthStatus::Unreachable(error) => Err(error.symptom),
+            answered => Ok(answered),
+        }
+    }
+
+    /// The error of an API that gave no response within `startup`.
+    pub(crate) fn no_response(&self, symptom: Symptom, startup: Duration) -> ScoringError {
+        let url = self.shared.http.address().to_owned();
+        match symptom {
+            Symptom::Tls(error) => ScoringError::Tls { url, cause: error.cause(), remedy: error.remedy(TLS_PREFIX) },
+            symptom => ScoringError::Unreachable { url, startup, problem: symptom.to_string() },
+        }
+    }
+
+    /// Says what the first response shows of an API without a health check that is well.
+    fn log_health(&self, health: &HealthStatus) {
+        let http = &self.shared.http;
+        let address = http.address();
+        match health {
+            HealthStatus::Healthy | HealthStatus::Unreachable(_) => {}
+            HealthStatus::NoCheck(RequestError { symptom, .. }) => {
+                if let Some(path) = http.health_path() {
+                    info!("ML API at {address} has no health check at GET {path} ({symptom}), and needs none");
+                }
+            }
+            HealthStatus::Unhealthy(RequestError { symptom, .. }) => {
+                warn!(
+                    "ML API at {address} responds to its health check with {symptom}: transactions wait until it scores"
+                );
+            }
+            HealthStatus::NoAnswer(RequestError { symptom, .. }) => info!(
+                "ML API at {address} does not respond to its health check ({symptom}), but does to POST {}",
+                http.predict_path()
+            ),
         }
     }
 

@@ -12,7 +12,6 @@ use crate::api::health::HealthStatus;
 use crate::api::http::RequestError;
 use crate::attempt::symptom_of_rows;
 use crate::canary::Canary;
-use crate::client::Patience;
 use crate::failure::SymptomClass;
 use crate::model_version::shown;
 use crate::request::RequestExecutor;
@@ -44,13 +43,16 @@ pub fn made_up_transaction() -> Option<EncodedTransaction> {
 }
 
 async fn check(diagnosis: &mut Diagnosis, scorer: &Scorer, options: &ApiOptions, probe: bool, limit: Duration) {
-    if diagnosis.step("connection", scorer.wait_for_response(limit, Patience::Once)).await.is_none() {
-        return;
-    }
+    let time = limit.min(scorer.shared.policy.health_timeout);
+    let asking = async {
+        let response = scorer.first_response(|| time).await;
+        response.map_err(|symptom| scorer.no_response(symptom, time))
+    };
+    let Some(health) = diagnosis.step("connection", asking).await else { return };
     let encrypted = options.address().is_ok_and(|address| address.expose_secret().starts_with("https:"));
     let encrypted = if encrypted { "by TLS" } else { "without TLS" };
     diagnosis.add(Finding::ok("connection", format!("{} answers, {encrypted}", scorer.shared.http.address())));
-    check_health(diagnosis, scorer, limit).await;
+    diagnosis.add(judge_health(health, scorer.shared.http.health_path().unwrap_or("none")));
     if let Err(RequestError { symptom, .. }) = scorer.shared.learn_model().await {
         let found = format!("it does not describe its model as needed ({symptom})");
         diagnosis.add(Finding::failed("probe", found, symptom.remedy(scorer.shared.http.predict_path())));
@@ -71,11 +73,9 @@ fn protocol(scorer: &Scorer, options: &ApiOptions) -> Finding {
     Finding::ok("protocol", format!("{} by POST {path}{features}", options.ml_api_protocol))
 }
 
-async fn check_health(diagnosis: &mut Diagnosis, scorer: &Scorer, limit: Duration) {
+fn judge_health(health: HealthStatus, path: &str) -> Finding {
     const CHECK: &str = "health";
-    let http = &scorer.shared.http;
-    let path = http.health_path().unwrap_or("none");
-    diagnosis.add(match scorer.shared.health_check.ask(http, limit, 0).await {
+    match health {
         HealthStatus::Healthy => Finding::ok(CHECK, format!("GET {path} says that it is healthy")),
         HealthStatus::NoCheck(RequestError { symptom, .. }) => {
             Finding::ok(CHECK, format!("it has no health check at {path} ({symptom}), and needs none"))
@@ -91,7 +91,7 @@ async fn check_health(diagnosis: &mut Diagnosis, scorer: &Scorer, limit: Duratio
             format!("GET {path} has no answer ({symptom}), though the API answers elsewhere"),
             "set ML_API_HEALTH_PATH to its health check, or to none",
         ),
-    });
+    }
 }
 
 async fn check_probe(diagnosis: &mut Diagnosis, scorer: &Scorer, time_out: Duration) {

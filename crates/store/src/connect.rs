@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use assay_connect::{ExposeSecret as _, SecretString};
 use assay_transaction::IdScheme;
+use serde::Serialize;
 
 use crate::options::SQLITE;
 use crate::postgres::{Postgres, PostgresServer};
@@ -12,7 +13,7 @@ use crate::sqlite::Sqlite;
 use crate::{DatabaseOptions, Store, StoreError, postgres, sqlite};
 
 /// The result of [`migrate`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MigrationReport {
     /// How many migrations were missing and are applied now.
     pub applied: usize,

@@ -76,7 +76,7 @@ mod tests {
             FailureReport::new("there is no run 4111111111111111\u{1b}[2J: `assay runs` lists all runs", Exit::Usage);
         assert_eq!(
             serde_json::to_string(&report).unwrap(),
-            r#"{"error":"there is no run 411111******1111\\u{1b}[2J: `assay runs` lists all runs","hint":"`assay config` shows each setting and where it came from, and --help what is allowed; a retry changes nothing","exit_code":2}"#
+            r#"{"error":"there is no run ************1111\\u{1b}[2J: `assay runs` lists all runs","hint":"`assay config` shows each setting and where it came from, and --help what is allowed; a retry changes nothing","exit_code":2}"#
         );
     }
 

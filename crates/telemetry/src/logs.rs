@@ -43,7 +43,7 @@ pub(crate) fn init_logs(options: &LogOptions) -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// As [`init_logs`].
+/// The file cannot be opened; nothing is logged then.
 pub fn init_logs_to<W: std::io::Write + 'static>(
     options: &LogOptions,
     least: LevelFilter,

@@ -301,9 +301,11 @@ async fn status_error(response: Response, request: &[u8], signer: Option<&Signer
     let status = response.status();
     let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| retry_after(value, SystemTime::now()));
     let target = if status.is_redirection() { redirection_target(&response) } else { None };
-    let headers = response.headers().clone();
+    let with_headers = signer.map(|signer| (signer, response.headers().clone()));
     let body = read_start(response).await;
-    if let Some(symptom) = signer.and_then(|signer| signing::refused(signer, status.as_u16(), &headers, &body)) {
+    if let Some((signer, headers)) = with_headers
+        && let Some(symptom) = signing::refused(signer, status.as_u16(), &headers, &body)
+    {
         return RequestError { symptom, retry_after };
     }
     let detail = target.or_else(|| error_body::detail(&body, request));

@@ -53,6 +53,7 @@ fn error_type(symptom: &Symptom) -> &'static str {
         Symptom::Tls(_) => "tls",
         Symptom::TimedOutUnhealthy | Symptom::TimedOutHealthy => "timeout",
         Symptom::Status { .. } => "status",
+        Symptom::Unauthorized { .. } => "unauthorized",
         _ => "unusable_response",
     }
 }

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use assay_transaction::{Mapping, place_in_text};
+use assay_transaction::{Mapping, problem_in_text};
 
 use crate::error::io_cause;
 
 /// Reads a mapping; the error is one line with the position.
 pub(crate) fn read_mapping(path: &str) -> Result<Arc<Mapping>, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {path} ({})", io_cause(&error)))?;
-    let mapping: Mapping = toml::from_str(&text).map_err(|error| {
-        let place = place_in_text(&text, error.span().map_or(0, |span| span.start));
-        let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{path}, {place}: {what}")
-    })?;
+    let mapping: Mapping = toml::from_str(&text)
+        .map_err(|error| format!("{path}, {}", problem_in_text(&text, error.span(), error.message())))?;
     mapping.check().map_err(|what| format!("{path}: {what}"))?;
     Ok(Arc::new(mapping))
 }

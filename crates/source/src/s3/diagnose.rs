@@ -13,7 +13,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use crate::s3::S3Client;
 use crate::{S3Options, SourceError, Sources};
 
-/// The name of S3 as a dependency, in `/health/ready` and in `assay doctor`.
+/// The name of S3 as a dependency, in `assay doctor`.
 pub const DEPENDENCY: &str = "s3";
 /// The checks, in their order.
 const CHECKS: &[&str] = &["connection", "clock", "credentials", "bucket", "listing"];

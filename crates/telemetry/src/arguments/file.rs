@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use assay_transaction::place_in_text;
+use assay_transaction::{place_in_text, problem_in_text};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -76,10 +76,7 @@ impl SettingsFile {
 }
 
 fn settings_of(text: &str, program: &str) -> Result<BTreeMap<String, FileSetting>, String> {
-    let table = DeTable::parse(text).map_err(|error| {
-        let place = place_in_text(text, error.span().map_or(0, |span| span.start));
-        format!("{place}: {}", error.message().split_whitespace().collect::<Vec<_>>().join(" "))
-    })?;
+    let table = DeTable::parse(text).map_err(|error| problem_in_text(text, error.span(), error.message()))?;
     let (mut shared, mut own) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in table.get_ref() {
         let DeValue::Table(settings) = value.get_ref() else {

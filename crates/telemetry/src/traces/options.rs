@@ -21,7 +21,7 @@ pub struct TraceOptions {
     /// File to read OTEL_EXPORTER_OTLP_HEADERS from, such as a mounted secret
     #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS_FILE", value_name = "PATH")]
     pub otel_exporter_otlp_headers_file: Option<PathBuf>,
-    /// Name of the service in traces [default: assay-<program>]
+    /// Name of the service in traces [default: assay-PROGRAM]
     #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME")]
     pub otel_service_name: Option<String>,
     /// Which traces are recorded; with `parentbased_`, the first span of a trace decides for all programs

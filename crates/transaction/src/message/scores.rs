@@ -194,7 +194,8 @@ impl ChunkScores {
                 let label = usize::try_from(label).ok().and_then(|label| self.labels.get(label));
                 let ScoredLabel { prediction, model_version, endpoint } =
                     label.cloned().ok_or_else(|| refused("an answer has a label that it does not list"))?;
-                let reasons = reasons.remove(&entry.row).unwrap_or_default();
+                // Few rows have reasons, and mostly none.
+                let reasons = if reasons.is_empty() { None } else { reasons.remove(&entry.row) }.unwrap_or_default();
                 let prediction = Prediction { prediction, fraud_score, model_version, reasons, endpoint };
                 predicted.push(Predicted { entry, prediction });
             } else if let Some(prediction) = known.remove(&entry.row) {

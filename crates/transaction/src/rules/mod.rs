@@ -190,10 +190,10 @@ impl Rules {
     }
 
     /// The id of a row as its source has it, whatever else is wrong with the row. None if it has none, or cannot be read.
-    pub fn written_id(&self, number: u64, fields: &(impl FieldAccess + ?Sized)) -> Option<String> {
+    pub fn written_id<'a>(&'a self, number: u64, fields: &'a (impl FieldAccess + ?Sized)) -> Option<Cow<'a, str>> {
         let row = FieldReader { number, fields, decoder: self.decoder };
         let id = row.derive(&self.columns.id).ok().filter(|id| !is_blank(id))?;
-        Some(without_blanks(id).into_owned())
+        Some(without_blanks(id))
     }
 
     /// The identity of an id that [`Self::written_id`] returns.
@@ -206,9 +206,7 @@ impl Rules {
         if !self.columns.id.is_counted() || fields.count() != self.columns.count() {
             return None;
         }
-        let row = FieldReader { number, fields, decoder: self.decoder };
-        let text = row.derive(&self.columns.id).ok().filter(|text| !is_blank(text))?;
-        Some(self.namespace.identify(self.ids, text.trim()).0)
+        self.written_id(number, fields).map(|id| self.identity(&id))
     }
 
     fn read_amounts<F: FieldAccess + ?Sized>(&self, row: &FieldReader<'_, F>) -> Result<Amount, Rejection> {

@@ -16,5 +16,5 @@ pub use card_number::{mask_card_numbers, mask_card_numbers_in_bytes};
 pub use duration::{human_duration, parse_duration};
 pub use raw_text::RawText;
 pub use redact::{escaped, escaped_json, is_unprintable, json_problem, shape};
-pub use text::{place_in_text, quoted, trimmed};
+pub use text::{place_in_text, problem_in_text, quoted, trimmed};
 pub use timestamp::{TimeZone, Timestamp, TimestampError, TimestampFormat, TimestampPattern};

@@ -1,6 +1,7 @@
 //! Texts as people and programs write them: the white space and invisible marks around them, and how messages show them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::card_number::mask_card_numbers;
 
@@ -38,6 +39,12 @@ pub fn place_in_text(text: &str, offset: usize) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("line {line}, column {column}")
+}
+
+/// What a parser says of a file of settings, on one line, with its place: `line 2, column 8: missing field …`.
+pub fn problem_in_text(text: &str, span: Option<Range<usize>>, message: &str) -> String {
+    let place = place_in_text(text, span.map_or(0, |span| span.start));
+    format!("{place}: {}", message.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The start of a text between backticks, on one line, for messages. Invisible characters are escaped, such as `\u{200e}`.

@@ -10,7 +10,6 @@ pub(crate) mod state;
 pub(crate) mod tombstones;
 pub(crate) mod transactions;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use assay_store::{DatabaseOptions, Store};
@@ -19,7 +18,7 @@ use assay_transaction::{Run, RunId};
 use clap::Args;
 
 use crate::error::CommandError;
-use crate::local::{DEFAULT_DATABASE, DEFAULT_DATABASE_FILE};
+use crate::local::existing_database;
 
 /// The options of every command that reads the ledger.
 #[derive(Debug, Args)]
@@ -36,15 +35,11 @@ impl LedgerOptions {
     /// Opens the database of DATABASE_URL, else the file that `assay run` created in this folder.
     pub(crate) async fn open(&self, command: &str) -> Result<Arc<dyn Store>, CommandError> {
         let startup = self.startup.startup_timeout;
-        if self.database.is_set() {
-            return Ok(assay_store::connect(&self.database, command, startup).await?);
+        let database = existing_database(&self.database).ok_or(CommandError::NoDatabase)?;
+        if !self.database.is_set() {
+            // An earlier version may have created the file.
+            assay_store::migrate(&database, startup).await?;
         }
-        if !Path::new(DEFAULT_DATABASE_FILE).exists() {
-            return Err(CommandError::NoDatabase);
-        }
-        let database = self.database.clone().or_default(DEFAULT_DATABASE);
-        // An earlier version may have created the file.
-        assay_store::migrate(&database, startup).await?;
         Ok(assay_store::connect(&database, command, startup).await?)
     }
 }

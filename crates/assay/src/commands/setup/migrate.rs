@@ -2,9 +2,8 @@
 
 use assay_store::{DatabaseOptions, MigrationReport};
 use assay_telemetry::{LogOptions, StartupOptions};
-use assay_transaction::{Exit, IdScheme};
+use assay_transaction::Exit;
 use clap::Args;
-use serde::Serialize;
 use tracing::info;
 
 use crate::error::CommandError;
@@ -29,7 +28,7 @@ pub(crate) async fn migrate(arguments: &MigrateArguments) -> Result<Exit, Comman
     let migrated = assay_store::migrate(&arguments.database, arguments.startup.startup_timeout).await?;
     let MigrationReport { applied, version, ids } = migrated;
     if arguments.json {
-        print_json(&MigrateResult { applied, version, ids })?;
+        print_json(&migrated)?;
         return Ok(Exit::Done);
     }
     match applied {
@@ -41,20 +40,14 @@ pub(crate) async fn migrate(arguments: &MigrateArguments) -> Result<Exit, Comman
     Ok(Exit::Done)
 }
 
-/// The state of the tables.
-#[derive(Debug, Serialize)]
-struct MigrateResult {
-    applied: usize,
-    version: i64,
-    ids: IdScheme,
-}
-
 #[cfg(test)]
 mod tests {
+    use assay_transaction::IdScheme;
+
     use super::*;
 
     #[test]
     fn its_json_is_pinned() {
-        crate::output::pin_json("migrate", &MigrateResult { applied: 2, version: 9, ids: IdScheme::V8 });
+        crate::output::pin_json("migrate", &MigrationReport { applied: 2, version: 9, ids: IdScheme::V8 });
     }
 }

@@ -42,6 +42,13 @@ pub(crate) const MISSING: &str = "missing from the response";
 /// The prediction for a row of the request, or why there is none.
 pub(crate) type RowResult = Result<Prediction, Reason>;
 
+/// Predictions that name no version of the model have this one.
+pub(crate) fn fill_versions(results: &mut [RowResult], version: &Arc<str>) {
+    for prediction in results.iter_mut().flatten() {
+        prediction.model_version.get_or_insert_with(|| Arc::clone(version));
+    }
+}
+
 /// Why nothing of a response is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResponseError {

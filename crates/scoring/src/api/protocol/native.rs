@@ -21,7 +21,7 @@ use uuid::Uuid;
 use self::answers::{Answers, EntryId};
 use self::envelope::Envelope;
 use self::object::Object;
-use super::{MISSING, ResponseError, RowResult, reasons};
+use super::{MISSING, ResponseError, RowResult, fill_versions, reasons};
 
 pub use self::answers::{Matching, ReadOptions};
 
@@ -100,9 +100,7 @@ fn read_any(text: &str, asked: &[Uuid], options: ReadOptions) -> Result<Vec<RowR
     };
     if let Some(version) = model_version {
         let version = read_text(version, &mut Texts::default()).ok_or(NO_VERSION)?;
-        for prediction in results.iter_mut().flatten() {
-            prediction.model_version.get_or_insert_with(|| Arc::clone(&version));
-        }
+        fill_versions(&mut results, &version);
     }
     Ok(results)
 }

@@ -1,6 +1,7 @@
 //! Finds where the wanted ids are: by their identities in the tables, by what the raw text of invalid rows parses to, and in the
 //! bodies of dead letters.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use assay_source::RowReader;
@@ -256,7 +257,7 @@ impl ReadingOfRun {
         let mut reader = RowReader::of_row(record.raw, settings);
         let batch = reader.next_batch(1).await.ok()??;
         let row = batch.rows().next().filter(|row| row.malformed.is_none())?;
-        rules.written_id(record.row, &row.fields)
+        rules.written_id(record.row, &row.fields).map(Cow::into_owned)
     }
 
     fn identity(&self, id: &str) -> Option<Uuid> {

@@ -17,7 +17,7 @@ use assay_loader::{
 };
 use assay_predictor::LiveOptions;
 use assay_source::{NamedSource, SourceUrl, Sources};
-use assay_store::Store;
+use assay_store::{DatabaseOptions, Store};
 use assay_telemetry::Health;
 use assay_transaction::Exit;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,7 @@ pub(crate) async fn run(
     let began = Instant::now();
     let progress = StageCounters::default();
     let startup = arguments.common.startup.startup_timeout;
+    let database = arguments.database.clone().or_default(DEFAULT_DATABASE);
     let sources = Sources::new(&arguments.s3)?;
     let settings = StageSettings {
         broker: &arguments.broker,
@@ -58,7 +59,7 @@ pub(crate) async fn run(
         if let ([NamedSource { url: file @ SourceUrl::File(_), .. }], []) = (&found.0[..], &found.1[..]) {
             sources.identify(file).await?;
         }
-        let store = open(arguments).await?;
+        let store = open(&database, startup).await?;
         let selected = select_sources(&sources, &*store, found, &arguments.load, &arguments.many).await?;
         let stages = RunningStages::start(store, settings, "run", &progress).await?;
         Ok::<_, CommandError>((stages, selected))
@@ -71,8 +72,7 @@ pub(crate) async fn run(
     let (store, broker) = (Arc::clone(stages.store()), Arc::clone(stages.broker()));
     describe_metrics();
     health.depend_on(assay_queue::DEPENDENCY, assay_queue::health_check(&broker));
-    let database = arguments.database.clone().or_default(DEFAULT_DATABASE).dependency();
-    health.depend_on(database, assay_store::health_check(&store));
+    health.depend_on(database.dependency(), assay_store::health_check(&store));
     if let Some(scorer) = stages.scorer().map(Arc::clone) {
         health.depend_on(assay_scoring::DEPENDENCY, move || std::future::ready(scorer.health()));
     }
@@ -112,14 +112,12 @@ pub(crate) async fn run(
     Ok(worst_exit(&ended))
 }
 
-/// Opens the database of DATABASE_URL, or the file in this folder, which is created if it is missing.
-async fn open(arguments: &RunArguments) -> Result<Arc<dyn Store>, CommandError> {
-    let startup = arguments.common.startup.startup_timeout;
-    let database = arguments.database.clone().or_default(DEFAULT_DATABASE);
+/// Opens a database. A file is created if it is missing.
+async fn open(database: &DatabaseOptions, startup: Duration) -> Result<Arc<dyn Store>, CommandError> {
     if database.is_file() {
-        assay_store::migrate(&database, startup).await?;
+        assay_store::migrate(database, startup).await?;
     }
-    Ok(assay_store::connect(&database, "run", startup).await?)
+    Ok(assay_store::connect(database, "run", startup).await?)
 }
 
 /// Live transactions on an external broker are read with the settings of this command.

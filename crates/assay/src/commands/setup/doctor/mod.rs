@@ -27,7 +27,7 @@ use self::measure::{Measured, Measurement};
 use self::report::DoctorReport;
 use super::watch_setup::{BucketPrefix, parse_bucket_prefix};
 use crate::error::CommandError;
-use crate::local::{DEFAULT_DATABASE, DEFAULT_DATABASE_FILE};
+use crate::local::existing_database;
 use crate::output::print;
 
 /// Find out which dependency is broken, and what to do about it
@@ -97,7 +97,7 @@ fn parse_timeout(text: &str) -> Result<Duration, String> {
 
 /// Checks everything, and prints what was found.
 pub(crate) async fn doctor(arguments: &DoctorArguments) -> Result<Exit, CommandError> {
-    let database = arguments.database_in(Path::new("."));
+    let database = existing_database(&arguments.database).unwrap_or_else(|| arguments.database.clone());
     if !arguments.has_subject(&database) {
         return Err(CommandError::NothingToCheck);
     }
@@ -114,12 +114,6 @@ fn skipped(why: impl Into<String>) -> Vec<Finding> {
 }
 
 impl DoctorArguments {
-    /// The database of the settings, else that which `assay run` made in this folder.
-    fn database_in(&self, folder: &Path) -> DatabaseOptions {
-        let database = self.database.clone();
-        if folder.join(DEFAULT_DATABASE_FILE).exists() { database.or_default(DEFAULT_DATABASE) } else { database }
-    }
-
     fn has_subject(&self, database: &DatabaseOptions) -> bool {
         self.role.is_some()
             || self.broker.is_set()

@@ -1,6 +1,6 @@
 //! The form of the features file: TOML, strict. An unknown key, an unknown source or a wrong default is refused with its position.
 
-use assay_transaction::place_in_text;
+use assay_transaction::problem_in_text;
 use serde::{Deserialize, Deserializer};
 
 use super::answer::AnswerSpec;
@@ -21,11 +21,7 @@ pub(super) struct FeaturesFile {
 
 /// Parses a file; the error is one line that begins with the position.
 pub(super) fn parse(text: &str) -> Result<FeaturesFile, String> {
-    toml::from_str(text).map_err(|error| {
-        let place = place_in_text(text, error.span().map_or(0, |span| span.start));
-        let what = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-        format!(", {place}: {what}")
-    })
+    toml::from_str(text).map_err(|error| format!(", {}", problem_in_text(text, error.span(), error.message())))
 }
 
 /// An input as it is written.
