@@ -144,9 +144,10 @@ mod tests {
     fn in_script(role: &str) -> Vec<(String, String)> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/postgres/roles.sql");
         let script = std::fs::read_to_string(path).unwrap();
-        let lines = script.split_once("INSERT INTO assay_grants VALUES").unwrap().1.split_once(';').unwrap().0;
+        let from = script.split_once("INSERT INTO assay_grants VALUES").unwrap().1;
+        let statements: String = from.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+        let lines = statements.split_once(';').unwrap().0;
         let texts: Vec<&str> = lines.split('\'').skip(1).step_by(2).collect();
-        // A comment of the script may hold no quote, or the texts shift.
         assert_eq!(texts.len() % 3, 0, "{texts:?}");
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let of = texts.chunks(3).filter(|entry| entry[0].split(", ").any(|granted| granted == role));
