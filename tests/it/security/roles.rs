@@ -479,7 +479,7 @@ async fn the_doctor_knows_what_each_user_may_do(restricted: &Restricted) {
     let rights = doctor("writer", "assay_loader", Some("assay_streamer")).await;
     let missing = [
         ["read from queue bank.predictions.batch", "write to exchange bank.assay.scored.delay"],
-        ["INSERT on transactions", "DELETE on chunks"],
+        ["INSERT and UPDATE on predictions", "DELETE and INSERT and SELECT and UPDATE on chunks"],
     ];
     for ((verdict, found), words) in rights.iter().zip(missing) {
         assert!(verdict == "failed" && words.iter().all(|word| found.contains(word)), "{verdict}: {found}");

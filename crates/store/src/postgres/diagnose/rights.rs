@@ -64,11 +64,16 @@ struct Right {
     privilege: String,
 }
 
-impl Right {
-    fn describe(&self) -> String {
-        let column = self.column.as_ref().map(|column| format!(" ({column})")).unwrap_or_default();
-        format!("{}{column} on {}", self.privilege, self.table)
-    }
+/// Sorted rights for a person, those on one table or column together: there may be dozens.
+fn describe(rights: &[&Right]) -> Vec<String> {
+    let together = rights.chunk_by(|one, next| (&one.table, &one.column) == (&next.table, &next.column));
+    let described = together.filter_map(|rights| {
+        let Right { table, column, .. } = rights.first()?;
+        let privileges: Vec<_> = rights.iter().map(|right| right.privilege.as_str()).collect();
+        let column = column.as_ref().map(|column| format!(" ({column})")).unwrap_or_default();
+        Some(format!("{}{column} on {table}", privileges.join(" and ")))
+    });
+    described.collect()
 }
 
 /// Each right of these grants alone.
@@ -124,8 +129,9 @@ pub(super) async fn check(
                 .bind(column(|right| right.privilege.clone()))
                 .fetch_all(&mut *reading)
                 .await?;
-            let at = |place: i64| needed.get(usize::try_from(place).ok()?.checked_sub(1)?).map(Right::describe);
-            missing.push((role, places.into_iter().filter_map(at).collect()));
+            let at = |place: i64| needed.get(usize::try_from(place).ok()?.checked_sub(1)?);
+            let lacking: Vec<_> = places.into_iter().filter_map(at).collect();
+            missing.push((role, describe(&lacking)));
         }
         reading.commit().await?;
         Ok::<_, StoreError>(RightsReport { missing })
@@ -167,11 +173,12 @@ mod tests {
 
     #[test]
     fn a_grant_is_taken_apart() {
-        let described: Vec<_> = single(&[("SELECT, INSERT", "a b"), ("SELECT (x, y)", "c")]);
-        let described: Vec<_> = described.iter().skip(2).map(Right::describe).collect();
+        let rights = single(&[("SELECT, INSERT", "a b"), ("SELECT (x, y)", "c")]);
+        let own: Vec<_> = rights.iter().skip(2).collect();
+        assert_eq!(own.len(), 6);
         assert_eq!(
-            described,
-            ["SELECT on a", "INSERT on a", "SELECT on b", "INSERT on b", "SELECT (x) on c", "SELECT (y) on c"]
+            describe(&own),
+            ["SELECT and INSERT on a", "SELECT and INSERT on b", "SELECT (x) on c", "SELECT (y) on c"]
         );
     }
 }
