@@ -67,8 +67,8 @@ not_running() { ! kill -0 "$1"; }
 run_units() {
   local s3=$SERVICES_DIR/s3.log ml_api stage setting name command=()
   STARTED=()
-  cargo build --quiet --locked --release -p assay-testkit --example s3
-  start_process INT s3 "$s3" "${CARGO_TARGET_DIR:-target}/release/examples/s3" transactions examples/transactions.csv
+  cargo build --quiet --locked --profile "${PROFILE:-release}" -p assay-testkit --example s3
+  start_process INT s3 "$s3" "${CARGO_TARGET_DIR:-target}/${PROFILE:-release}/examples/s3" transactions examples/transactions.csv
   wait_until "$START_SECONDS_OF_UNIT" s3 "$LAST_PID" grep -q SECRET "$s3"
   ml_api=$(free_port)
   start_process TERM ml-api "$SERVICES_DIR/ml-api.log" env ML_API_PORT="$ml_api" chroot --userspec=65534:65534 "$root" /usr/bin/ml-api

@@ -13,7 +13,7 @@ impl Signer {
     /// Always an error: without signing, an endpoint that asks for it refuses everything.
     pub(super) fn new(_endpoint: Option<&str>) -> Result<Self, ScoringError> {
         Err(ScoringError::Setting(
-            "ML_API_AUTH=sigv4 needs a build with the feature `sigv4`, which the image has: \
+            "ML_API_AUTH=sigv4 needs a build with the feature `sigv4`, which the image and the packages have: \
              cargo build --release --features sigv4"
                 .to_owned(),
         ))
