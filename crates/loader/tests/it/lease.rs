@@ -68,7 +68,9 @@ async fn a_loader_that_has_lost_its_run_leaves_it_alone() {
         taken = Some(take(&process, LEASE).await);
     };
     let error = process.load_and(500, take_it).await.unwrap_err();
-    assert!(matches!(&error, LoadError::TakenOver { by: Some(by), .. } if by == OTHER), "{error}");
+    // It may notice that it was evicted before the other has taken the run.
+    let LoadError::TakenOver { by, .. } = &error else { panic!("{error}") };
+    assert!(by.as_deref().is_none_or(|by| by == OTHER), "{error}");
     assert_eq!(assay_telemetry::Failure::exit(&error), Exit::DependencyUnavailable);
     let open = store.open_runs().await.unwrap();
     assert_eq!((open[0].run.state, open[0].held_by.as_deref()), (RunState::Loading, Some(OTHER)));
