@@ -495,6 +495,14 @@ install_package() {
   say "$name: installed in $((SECONDS - began)) s"
 }
 
+# Whether debootstrap is there; installs it if that can be.
+have_debootstrap() {
+  command -v debootstrap >/dev/null && return
+  { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; } || return
+  say 'installing Debian package debootstrap'
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debootstrap; } >/dev/null
+}
+
 may_install() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 
