@@ -73,7 +73,7 @@ INSERT INTO assay_grants VALUES
 
     ('assay_writer', 'SELECT, INSERT, UPDATE', 'runs transactions predictions replay_parts live_runs'),
     ('assay_writer', 'SELECT, INSERT, UPDATE, DELETE', 'chunks failed_transactions'),
-    ('assay_writer', 'SELECT, INSERT, DELETE', 'invalid_transactions'),
+    ('assay_writer', 'SELECT, INSERT, DELETE', 'invalid_transactions run_statistics'),
     ('assay_writer', 'SELECT, INSERT, UPDATE', 'dead_letters'),
     ('assay_writer', 'SELECT, INSERT', 'live_messages row_history model_endpoints run_models'),
     ('assay_writer', 'INSERT', 'operations transaction_history'),
@@ -90,7 +90,7 @@ INSERT INTO assay_grants VALUES
     ('assay_remover', 'SELECT, UPDATE, DELETE', 'transactions transaction_history'),
     ('assay_remover', 'SELECT, INSERT, UPDATE, DELETE', 'predictions'),
     ('assay_remover', 'SELECT, INSERT, UPDATE', 'failed_transactions'),
-    ('assay_remover', 'SELECT, DELETE', 'invalid_transactions row_history'),
+    ('assay_remover', 'SELECT, DELETE', 'invalid_transactions row_history run_statistics'),
     ('assay_remover', 'SELECT', 'replay_parts'),
     ('assay_remover', 'INSERT', 'operations'),
 
@@ -111,7 +111,8 @@ INSERT INTO assay_grants VALUES
 
     ('assay_desk, assay_reader', 'SELECT',
         'runs chunks transactions predictions transaction_history invalid_transactions failed_transactions dead_letters
-         operations replays replay_parts row_history live_runs live_messages live_counts model_endpoints run_models');
+         operations replays replay_parts row_history live_runs live_messages live_counts model_endpoints run_models
+         run_statistics');
 
 DO $$
 DECLARE

@@ -45,6 +45,7 @@ pub use operations::records::{
     TransactionRecord,
 };
 pub use operations::removal::{RemovalCounts, RemovalPlan, RemovalStart, RemovalStep};
+pub use operations::statistics::{HIGHEST, HighestScore, RecordedMoment, RunStatistics, SCORE_BINS, ScoreHistogram};
 pub use options::{DatabaseEndpoint, DatabaseOptions};
 pub use store::{Store, health_check};
 pub use write::{ChunkOutcome, ChunkWriter, IdConflict, WriteReport};

@@ -21,6 +21,7 @@ const POSTGRES: Embedded = &[
     (9, "rows", include_str!("../../../migrations/postgres/0009_rows.sql")),
     (10, "models", include_str!("../../../migrations/postgres/0010_models.sql")),
     (11, "privacy", include_str!("../../../migrations/postgres/0011_privacy.sql")),
+    (12, "statistics", include_str!("../../../migrations/postgres/0012_statistics.sql")),
 ];
 const SQLITE: Embedded = &[
     (1, "tables", include_str!("../../../migrations/sqlite/0001_tables.sql")),
@@ -34,6 +35,7 @@ const SQLITE: Embedded = &[
     (9, "predictions", include_str!("../../../migrations/sqlite/0009_predictions.sql")),
     (10, "models", include_str!("../../../migrations/sqlite/0010_models.sql")),
     (11, "privacy", include_str!("../../../migrations/sqlite/0011_privacy.sql")),
+    (12, "statistics", include_str!("../../../migrations/sqlite/0012_statistics.sql")),
 ];
 
 /// The versions of the applied migrations, in ascending order.

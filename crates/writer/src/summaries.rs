@@ -1,4 +1,5 @@
-//! Has the database summarise written rows, so that counts and removals find the rows of a run. No result depends on it.
+//! Has the database summarise written rows, so that counts and removals find the rows of a run, and sum up by the minute what commits
+//! noted. No result depends on it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(crate) async fn summarise(store: &dyn Store, progress: &WriteProgress) -> In
     let (mut summarised, mut seen, mut is_warned) = (0, 0, false);
     loop {
         tokio::time::sleep(INTERVAL).await;
+        sum_up(store).await;
         let written = progress.transactions();
         let is_idle = written == std::mem::replace(&mut seen, written);
         if written == summarised || !is_idle && written - summarised < MOST_WAITING {
@@ -33,6 +35,17 @@ pub(crate) async fn summarise(store: &dyn Store, progress: &WriteProgress) -> In
                 is_warned = true;
                 summarised = written;
             }
+        }
+    }
+}
+
+/// Sums up all that is old. Another writer may do so too.
+async fn sum_up(store: &dyn Store) {
+    loop {
+        match store.sum_up_statistics().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return debug!("statistics are summed up later: {error}"),
         }
     }
 }

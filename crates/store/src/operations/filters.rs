@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use assay_transaction::RunState;
+
 use crate::StoreError;
 use crate::values::{signed, storable, to_json};
 
@@ -14,9 +16,17 @@ pub struct RunFilter {
     pub source: Option<String>,
     /// Only runs with failed transactions.
     pub has_failed: bool,
+    /// States of the ledger.
+    pub states: Vec<RunState>,
 }
 
 impl RunFilter {
+    /// The states as JSON, each a list of its own; none for all.
+    pub(crate) fn states_json(&self) -> Result<Option<String>, StoreError> {
+        let states: Vec<_> = self.states.iter().map(|state| [state.as_str()]).collect();
+        if states.is_empty() { Ok(None) } else { to_json(&states).map(Some) }
+    }
+
     /// The source as a LIKE pattern with the escape character `!`.
     pub(crate) fn pattern(&self) -> Option<String> {
         let source = self.source.as_deref()?.to_lowercase();

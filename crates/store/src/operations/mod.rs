@@ -5,6 +5,7 @@
 //! - `audit`: what an audit finds, and whether that is lawful
 //! - `privacy`: what a purge and an erasure take, and what they leave
 //! - `removal`: how a finished run is removed, step by step
+//! - `statistics`: what each commit notes of its rows
 
 pub(crate) mod audit;
 pub(crate) mod filters;
@@ -12,6 +13,7 @@ pub(crate) mod overview;
 pub(crate) mod privacy;
 pub(crate) mod records;
 pub(crate) mod removal;
+pub(crate) mod statistics;
 
 use assay_transaction::{Run, RunId, RunState, StopKind, Tally};
 use async_trait::async_trait;
@@ -20,7 +22,8 @@ use uuid::Uuid;
 use crate::{
     Audit, AuditContext, DeadLetterRecord, EarlierFailure, FailedRecord, FailedRowSelection, InvalidRecord,
     OpenDeadLetter, OpenRun, OperationRecord, PredictionCount, RemovalCounts, RemovalPlan, RemovalStart, RemovalStep,
-    ReplayCounts, RowOutcome, RunFilter, RunOverview, StopOutcome, StoreError, Strays, TallySource, TransactionRecord,
+    ReplayCounts, RowOutcome, RunFilter, RunOverview, RunStatistics, StopOutcome, StoreError, Strays, TallySource,
+    TransactionRecord,
 };
 
 /// What operators ask and order. Every method is one transaction, or a read.
@@ -57,6 +60,15 @@ pub trait Operations: Send + Sync {
         window_seconds: u32,
         counting: TallySource,
     ) -> Result<Option<RunOverview>, StoreError>;
+
+    /// How many runs match a filter.
+    async fn count_runs(&self, filter: &RunFilter) -> Result<u64, StoreError>;
+
+    /// The outcomes of these runs' rows as their chunks record them, in the given order.
+    async fn tallies_by_chunk(&self, runs: &[RunId]) -> Result<Vec<Tally>, StoreError>;
+
+    /// What commits noted of a run. It takes as long for ten million rows as for ten thousand.
+    async fn statistics(&self, run_id: &RunId) -> Result<RunStatistics, StoreError>;
 
     /// The outcomes of a run's rows as its chunks record them, for lists. [`Operations::tally`] counts the rows.
     async fn tally_by_chunk(&self, run_id: &RunId) -> Result<Tally, StoreError>;

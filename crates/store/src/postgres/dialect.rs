@@ -110,6 +110,12 @@ macro_rules! now {
         "now()"
     };
 }
+/// The time now: Unix time in seconds.
+macro_rules! unix_now {
+    () => {
+        "CAST(floor(extract(epoch FROM now())) AS bigint)"
+    };
+}
 /// The time now, even if the transaction has waited for a lock.
 macro_rules! clock {
     () => {
@@ -200,5 +206,5 @@ macro_rules! as_amount {
 pub(super) use {
     as_amount, as_id, as_json, as_time, clock, for_update, forget_ids, hour_before, if_rows_are_indexed, is_any_of,
     json_collect, json_elements, json_length, millis_since, millis_until, now, of_either_type, seconds_ago,
-    seconds_ahead,
+    seconds_ahead, unix_now,
 };

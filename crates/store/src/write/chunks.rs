@@ -22,6 +22,7 @@ use crate::write::erased::ErasedIds;
 use crate::write::known_rows::{KnownRows, UNSCORED};
 use crate::write::resolve_ids::{IdResolver, Resolution};
 use crate::write::run_models::RunModels;
+use crate::write::statistics::CommitStatistics;
 use crate::write::transaction::{
     ChunkAmendment, FailureRow, StagedRow, StoredTransaction, WriteTransaction, write_duplicates,
 };
@@ -74,6 +75,11 @@ pub(crate) async fn write_chunks<T: WriteTransaction>(
     if !models.is_empty() {
         tx.note_models(&models).await?;
     }
+    let mut statistics = CommitStatistics::of(&rows, &resolutions);
+    statistics.add_invalid(&invalid);
+    statistics.add_failed(&failed);
+    statistics.add_kept(kept.iter().map(|(run_id, _)| *run_id));
+    tx.note_statistics(statistics).await?;
     tx.commit().await?;
     let count =
         |is_one: fn(&Resolution) -> bool| resolutions.iter().filter(|resolution| is_one(resolution)).count() as u64;

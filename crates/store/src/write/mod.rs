@@ -5,6 +5,7 @@
 //! - `erased`: rows whose ids must not come back
 //! - `known_rows`: rows that were not scored because they were stored already
 //! - `run_models`: which models scored a run
+//! - `statistics`: what a commit notes of its rows
 //! - `replay`: how replayed rows trade their failure for a new outcome
 //! - `transaction`: the statements behind it, which `postgres::write` and `sqlite::write` implement
 
@@ -15,6 +16,7 @@ pub(crate) mod replay;
 pub(crate) mod resolve_ids;
 pub(crate) mod run_models;
 pub(crate) mod same_content;
+pub(crate) mod statistics;
 pub(crate) mod transaction;
 pub(crate) mod validate;
 
@@ -98,6 +100,9 @@ pub trait ChunkWriter: Send + Sync {
 
     /// Makes rows that were written lately quick to find by their runs. Every query finds them before too, but takes longer.
     async fn summarise_rows(&self) -> Result<(), StoreError>;
+
+    /// Sums up by the minute what commits noted more than two minutes ago, some of it; returns whether more is left.
+    async fn sum_up_statistics(&self) -> Result<bool, StoreError>;
 
     /// Records a dead letter; returns whether it was new. A known one that comes again is unresolved again, whatever was done
     /// about it.

@@ -15,6 +15,7 @@ use crate::write::chunks::{failure_row, storage_failure, store_rows};
 use crate::write::erased::ErasedIds;
 use crate::write::resolve_ids::Resolution;
 use crate::write::run_models::RunModels;
+use crate::write::statistics::CommitStatistics;
 use crate::write::transaction::{ChunkAmendment, ChunkCounts, StagedRow, WriteTransaction, write_duplicates};
 use crate::write::validate::stage_row;
 use crate::{IdConflict, ReplayCounts, StoreError};
@@ -110,10 +111,11 @@ pub(crate) async fn write_replay<T: WriteTransaction>(
     let (taken, failed) = (taken.len() as u64, failures.len() as u64);
     let done = ReplayCounts { is_new: true, stored: taken - failed, failed, gone: part.given as u64 - taken };
     tx.record_part(part.id, &done).await?;
-    let models = RunModels::of(rows.into_iter());
+    let models = RunModels::of(rows.iter().copied());
     if !models.is_empty() {
         tx.note_models(&models).await?;
     }
+    tx.note_statistics(CommitStatistics::of(&rows, &resolutions)).await?;
     tx.commit().await?;
     Ok(done)
 }

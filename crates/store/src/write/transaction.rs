@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::ledger::sealing::RunEnd;
 use crate::values::{to_json, unsigned};
 use crate::write::run_models::RunModels;
+use crate::write::statistics::CommitStatistics;
 use crate::{ReplayCounts, StoreError};
 
 /// A scored row, which borrows from the message that brought it.
@@ -210,6 +211,9 @@ pub(crate) trait SharedStatements: Send {
 
     /// Notes which models a run's predictions come from; what is known changes nothing.
     async fn note_models(&mut self, models: &RunModels<'_>) -> Result<(), StoreError>;
+
+    /// Notes what this transaction records of its runs.
+    async fn note_statistics(&mut self, statistics: CommitStatistics<'_>) -> Result<(), StoreError>;
 
     /// Records a part of a replay; returns whether it was new.
     async fn claim_part(&mut self, id: &ReplayId) -> Result<bool, StoreError>;

@@ -69,7 +69,7 @@ pub(crate) async fn failures(arguments: &FailuresArguments) -> Result<Exit, Comm
         vec![resolve_run(&*store, run).await?.0]
     } else {
         let seconds = Some(arguments.since.seconds());
-        store.list_runs(&RunFilter { seconds, has_failed: true, source: None }, 0, MAX_RUNS).await?
+        store.list_runs(&RunFilter { seconds, has_failed: true, ..RunFilter::default() }, 0, MAX_RUNS).await?
     };
     let run_id = arguments.run.as_ref().and_then(|_| runs.first()).map(|run| run.run_id.clone());
     let mut failures = FailureReport { runs: Vec::new(), dead_letters: Vec::new() };

@@ -70,7 +70,7 @@ async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<RunL
     let filter = RunFilter {
         seconds: arguments.since.map(SinceArgument::seconds),
         source: arguments.source.clone(),
-        has_failed: false,
+        ..RunFilter::default()
     };
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
     let (mut lines, mut skip) = (Vec::new(), 0);

@@ -24,7 +24,7 @@ const LOADER: Grants = &[
 const WRITER: Grants = &[
     ("SELECT, INSERT, UPDATE", "runs transactions predictions replay_parts live_runs"),
     ("SELECT, INSERT, UPDATE, DELETE", "chunks failed_transactions"),
-    ("SELECT, INSERT, DELETE", "invalid_transactions"),
+    ("SELECT, INSERT, DELETE", "invalid_transactions run_statistics"),
     ("SELECT, INSERT, UPDATE", "dead_letters"),
     ("SELECT, INSERT", "live_messages row_history model_endpoints run_models"),
     ("INSERT", "operations transaction_history"),
@@ -42,7 +42,8 @@ const DESK: Grants = &[
     (
         "SELECT",
         "runs chunks transactions predictions transaction_history invalid_transactions failed_transactions dead_letters \
-         operations replays replay_parts row_history live_runs live_messages live_counts model_endpoints run_models",
+         operations replays replay_parts row_history live_runs live_messages live_counts model_endpoints run_models \
+         run_statistics",
     ),
 ];
 

@@ -33,14 +33,17 @@ pub(crate) async fn tally_by(
     run_id: &RunId,
     query: &'static str,
 ) -> Result<Tally, StoreError> {
-    let (predicted, invalid, failed, duplicate): (i64, i64, i64, i64) =
-        sqlx::query_as(query).bind(run_id.as_str()).fetch_one(connection).await?;
-    Ok(Tally {
+    Ok(tally(sqlx::query_as(query).bind(run_id.as_str()).fetch_one(connection).await?))
+}
+
+/// The tally of such a row.
+pub(crate) fn tally((predicted, invalid, failed, duplicate): (i64, i64, i64, i64)) -> Tally {
+    Tally {
         predicted: unsigned(predicted),
         invalid: unsigned(invalid),
         failed: unsigned(failed),
         duplicate: unsigned(duplicate),
-    })
+    }
 }
 
 /// All outcomes, counted from the data rows, and the predictions by label, the most frequent first.

@@ -9,6 +9,7 @@ pub(crate) mod privacy;
 pub(crate) mod records;
 mod removal;
 mod replays;
+pub(crate) mod statistics;
 pub(crate) mod stop_orders;
 mod strays;
 
@@ -22,8 +23,8 @@ use super::{ask, bounded, fragments, rows};
 use crate::{
     Audit, AuditContext, DeadLetterRecord, EarlierFailure, FailedRecord, FailedRowSelection, InvalidRecord,
     OpenDeadLetter, OpenRun, OperationRecord, Operations, PredictionCount, RemovalCounts, RemovalPlan, RemovalStart,
-    RemovalStep, ReplayCounts, RowOutcome, RunFilter, RunOverview, StopOutcome, StoreError, Strays, TallySource,
-    TransactionRecord,
+    RemovalStep, ReplayCounts, RowOutcome, RunFilter, RunOverview, RunStatistics, StopOutcome, StoreError, Strays,
+    TallySource, TransactionRecord,
 };
 
 #[async_trait]
@@ -66,6 +67,18 @@ impl Operations for Database {
             TallySource::Rows => overview.await,
             TallySource::Chunks => bounded(overview).await,
         }
+    }
+
+    async fn count_runs(&self, filter: &RunFilter) -> Result<u64, StoreError> {
+        bounded(overview::count(self.reading(), filter)).await
+    }
+
+    async fn tallies_by_chunk(&self, runs: &[RunId]) -> Result<Vec<Tally>, StoreError> {
+        bounded(ask(self.reading(), READING, async |reading| overview::all_booked(reading, runs).await)).await
+    }
+
+    async fn statistics(&self, run_id: &RunId) -> Result<RunStatistics, StoreError> {
+        bounded(statistics::read(self.reading(), run_id)).await
     }
 
     async fn tally_by_chunk(&self, run_id: &RunId) -> Result<Tally, StoreError> {

@@ -4,13 +4,15 @@ use assay_transaction::{Run, RunId, Tally};
 use sqlx::Row as _;
 
 use super::dead_letters::BLOCKING;
-use super::dialect::{COUNTING, Connection, Pool, READING, Row, clock, json_length, millis_since, seconds_ago};
+use super::dialect::{
+    COUNTING, Connection, Pool, READING, Row, as_json, clock, json_elements, json_length, millis_since, seconds_ago,
+};
 use super::records::{read_endpoint, read_time};
 use super::run_row::{self, run_columns};
 use super::runs;
 use super::{ask, counts, rows};
 use crate::StoreError;
-use crate::values::unsigned;
+use crate::values::{to_json, unsigned};
 use crate::{RunFilter, RunModel, RunOverview, TallySource};
 
 const RUN: &str = concat!(
@@ -31,15 +33,40 @@ const BOOKED: &str = concat!(
     json_length!("duplicate_rows"),
     " END), 0) AS bigint) FROM chunks WHERE run_id = $1"
 );
+/// The same of each run of a JSON list.
+const ALL_BOOKED: &str = concat!(
+    "SELECT CAST(coalesce(sum(c.predicted), 0) AS bigint),
+        (SELECT count(*) FROM invalid_transactions i WHERE i.run_id = listed.run_id),
+        (SELECT count(*) FROM failed_transactions f WHERE f.run_id = listed.run_id),
+        CAST(coalesce(sum(CASE WHEN c.duplicate_rows IS NOT NULL THEN ",
+    json_length!("c.duplicate_rows"),
+    " END), 0) AS bigint)
+    FROM (SELECT element.value->>0 AS run_id, CAST(element.value->>1 AS bigint) AS place FROM ",
+    json_elements!(as_json!("$1")),
+    ") AS listed LEFT JOIN chunks c ON c.run_id = listed.run_id GROUP BY listed.run_id, listed.place ORDER BY listed.place"
+);
+/// $4 is a JSON list of states.
+macro_rules! is_selected {
+    () => {
+        concat!(
+            "(CAST($1 AS double precision) IS NULL OR started_at >= ",
+            seconds_ago!("coalesce($1, 0)"),
+            ") AND (CAST($2 AS text) IS NULL OR lower(source_location) LIKE $2 ESCAPE '!') ",
+            "AND ($3 = 0 OR EXISTS (SELECT 1 FROM failed_transactions f WHERE f.run_id = runs.run_id)) ",
+            "AND (CAST($4 AS text) IS NULL OR state IN (SELECT element.value->>0 FROM ",
+            json_elements!(as_json!("$4")),
+            "))"
+        )
+    };
+}
 const LISTED: &str = concat!(
     "SELECT ",
     run_columns!(),
-    " FROM runs WHERE (CAST($1 AS double precision) IS NULL OR started_at >= ",
-    seconds_ago!("coalesce($1, 0)"),
-    ") AND (CAST($2 AS text) IS NULL OR lower(source_location) LIKE $2 ESCAPE '!') ",
-    "AND ($3 = 0 OR EXISTS (SELECT 1 FROM failed_transactions f WHERE f.run_id = runs.run_id)) ",
-    "ORDER BY started_at DESC, run_id DESC LIMIT $4 OFFSET $5"
+    " FROM runs WHERE ",
+    is_selected!(),
+    " ORDER BY started_at DESC, run_id DESC LIMIT $5 OFFSET $6"
 );
+const COUNTED: &str = concat!("SELECT count(*) FROM runs WHERE ", is_selected!());
 
 /// The models of a run, as far as a person reads.
 const MODELS: &str = "
@@ -109,12 +136,36 @@ pub(crate) async fn booked(connection: &mut Connection, run_id: &RunId) -> Resul
     counts::tally_by(connection, run_id, BOOKED).await
 }
 
+/// The same of several runs, in their order.
+pub(crate) async fn all_booked(connection: &mut Connection, runs: &[RunId]) -> Result<Vec<Tally>, StoreError> {
+    let listed: Vec<(&str, usize)> = runs.iter().enumerate().map(|(place, run)| (run.as_str(), place)).collect();
+    let tallies: Vec<(i64, i64, i64, i64)> =
+        sqlx::query_as(ALL_BOOKED).bind(to_json(&listed)?).fetch_all(connection).await?;
+    Ok(tallies.into_iter().map(counts::tally).collect())
+}
+
 pub(crate) async fn list(pool: &Pool, filter: &RunFilter, skip: u32, limit: u32) -> Result<Vec<Run>, StoreError> {
     let query = sqlx::query(LISTED)
         .bind(filter.seconds)
         .bind(filter.pattern())
         .bind(i64::from(filter.has_failed))
+        .bind(filter.states_json()?)
         .bind(i64::from(limit))
         .bind(i64::from(skip));
     Ok(rows(pool, READING, query).await?.iter().filter_map(run_row::readable).collect())
+}
+
+pub(crate) async fn count(pool: &Pool, filter: &RunFilter) -> Result<u64, StoreError> {
+    let states = filter.states_json()?;
+    let counting = async |reading: &mut Connection| {
+        sqlx::query_scalar(COUNTED)
+            .bind(filter.seconds)
+            .bind(filter.pattern())
+            .bind(i64::from(filter.has_failed))
+            .bind(states)
+            .fetch_one(reading)
+            .await
+    };
+    let count: i64 = ask(pool, READING, counting).await?;
+    Ok(unsigned(count))
 }

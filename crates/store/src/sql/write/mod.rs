@@ -11,7 +11,7 @@ use self::traced::traced;
 use super::bounded;
 use super::dialect::{self, Database};
 use super::ledger::live;
-use super::operations::{dead_letters, privacy::refusals};
+use super::operations::{dead_letters, privacy::refusals, statistics};
 use crate::write::Attempt;
 use crate::write::chunks::write_chunks;
 use crate::write::replay::{StagedReplay, write_replay};
@@ -116,6 +116,10 @@ impl ChunkWriter for Database {
 
     async fn summarise_rows(&self) -> Result<(), StoreError> {
         self.summarise().await
+    }
+
+    async fn sum_up_statistics(&self) -> Result<bool, StoreError> {
+        bounded(statistics::sum_up(self.writing())).await
     }
 
     async fn record_dead_letter(&self, letter: &DeadLetter) -> Result<bool, StoreError> {

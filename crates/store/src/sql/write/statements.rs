@@ -6,10 +6,11 @@ use assay_transaction::{ReplayId, ScoredChunk};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::dialect::{OpenTransaction, as_json, json_elements, now};
+use super::dialect::{OpenTransaction, as_json, json_elements, now, unix_now};
 use super::refusals;
 use crate::values::signed;
 use crate::write::run_models::RunModels;
+use crate::write::statistics::CommitStatistics;
 use crate::write::transaction::SharedStatements;
 use crate::{ReplayCounts, StoreError};
 
@@ -34,6 +35,14 @@ const NOTE_MODELS: &str = concat!(
     " FROM ",
     json_elements!(as_json!("$1")),
     " WHERE true ON CONFLICT (run_id, model_version, endpoint) DO NOTHING"
+);
+/// In the order of the runs, of which the transaction has a lock each.
+const NOTE_STATISTICS: &str = concat!(
+    "INSERT INTO run_statistics (run_id, at, seconds, predicted, invalid, failed, duplicate, facts) SELECT element.value->>0, ",
+    unix_now!(),
+    ", 1, CAST(element.value->>1 AS bigint), CAST(element.value->>2 AS bigint), CAST(element.value->>3 AS bigint), ",
+    "CAST(element.value->>4 AS bigint), element.value->5 FROM ",
+    json_elements!(as_json!("$1"))
 );
 const RECORD_PART: &str = "
     UPDATE replay_parts SET stored = $4, failed = $5, gone = $6 WHERE run_id = $1 AND replay = $2 AND part = $3";
@@ -74,6 +83,13 @@ impl SharedStatements for OpenTransaction {
         // The transaction that noted a model noted its endpoint too.
         if noted.rows_affected() > 0 {
             sqlx::query(NOTE_ENDPOINTS).bind(models.endpoints_json()?).execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_statistics(&mut self, statistics: CommitStatistics<'_>) -> Result<(), StoreError> {
+        if let Some(lines) = statistics.into_json()? {
+            sqlx::query(NOTE_STATISTICS).bind(lines).execute(&mut *self.transaction).await?;
         }
         Ok(())
     }

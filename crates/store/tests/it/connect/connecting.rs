@@ -10,7 +10,7 @@ use crate::database::{
     Database, STARTUP, address, empty_postgres, empty_sqlite, options, postgres_url, server, unique_name,
 };
 
-const MIGRATED: MigrationReport = MigrationReport { applied: 11, version: 11, ids: IdScheme::V8 };
+const MIGRATED: MigrationReport = MigrationReport { applied: 12, version: 12, ids: IdScheme::V8 };
 
 /// The exit code and the one line of a failed connection.
 async fn refusal(url: &str, startup: Duration) -> (Exit, String) {

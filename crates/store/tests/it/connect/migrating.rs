@@ -75,7 +75,7 @@ const OLDER: [&str; 4] = [
     "INSERT INTO dead_letters (queue, reason, attempt, body) SELECT queue, reason, attempt, body FROM dead_letters",
     "INSERT INTO chunks (run_id, chunk, first_row, rows, predicted) VALUES ('d', 0, 1, 1, 0) ON CONFLICT (run_id, chunk) DO NOTHING",
 ];
-const NEWEST: MigrationReport = MigrationReport { applied: 10, version: 11, ids: IdScheme::V5 };
+const NEWEST: MigrationReport = MigrationReport { applied: 11, version: 12, ids: IdScheme::V5 };
 
 #[tokio::test]
 async fn postgres_is_migrated_with_its_data() {

@@ -9,3 +9,4 @@ mod malformed_input;
 mod models;
 mod refused_data;
 mod replays;
+mod statistics;

@@ -13,7 +13,7 @@ use super::dialect::{
 use super::fragments::{self, failed_columns, has_content, or_replace_prediction, prediction_columns};
 use super::run_row::{self, run_columns};
 use super::runs;
-use super::{journal, live, stop_orders};
+use super::{journal, live, statistics, stop_orders};
 use crate::operations::removal::{CONFLICT_GONE, MAX_REPLACED, MAX_ROWS, REMOVALS, TOMBSTONE};
 use crate::values::{NO_BYTES, signed, storable, to_json, unsigned};
 use crate::{AuditContext, RemovalCounts, RemovalPlan, RemovalStart, RemovalStep, StoreError};
@@ -364,6 +364,7 @@ async fn restore(connection: &mut Connection, run_id: &RunId) -> Result<u64, Sto
 /// The last step.
 async fn end(connection: &mut Connection, run_id: &RunId) -> Result<Option<RemovalStep>, StoreError> {
     sqlx::query(FORGET_DEAD_LETTERS).bind(run_id.as_str()).bind(NO_BYTES).execute(&mut *connection).await?;
+    sqlx::query(statistics::FORGET).bind(run_id.as_str()).execute(&mut *connection).await?;
     sqlx::query(END).bind(run_id.as_str()).execute(connection).await?;
     Ok(None)
 }
