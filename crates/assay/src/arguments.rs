@@ -17,12 +17,14 @@ use crate::commands::query::audit::AuditArguments;
 use crate::commands::query::failures::FailuresArguments;
 use crate::commands::query::invalid::InvalidArguments;
 use crate::commands::query::operations::OperationsArguments;
+use crate::commands::query::report::ReportArguments;
 use crate::commands::query::row::RowArguments;
 use crate::commands::query::runs::RunsArguments;
 use crate::commands::query::status::StatusArguments;
 use crate::commands::query::transaction::TransactionArguments;
 use crate::commands::setup::completions::CompletionsArguments;
 use crate::commands::setup::config::ConfigArguments;
+use crate::commands::setup::console::ConsoleArguments;
 use crate::commands::setup::declare::DeclareArguments;
 use crate::commands::setup::doctor::DoctorArguments;
 use crate::commands::setup::health::HealthArguments;
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Purge(PurgeArguments),
     Erase(EraseArguments),
     Operations(OperationsArguments),
+    Report(ReportArguments),
+    Console(Box<ConsoleArguments>),
     Generate(GenerateArguments),
     Migrate(MigrateArguments),
     Declare(DeclareArguments),

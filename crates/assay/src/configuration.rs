@@ -203,10 +203,10 @@ fn no_program_takes_the_setting_of_another_for_a_mistyped_one() {
 
 #[test]
 fn every_command_prints_json() {
-    // What completions and man print is a file of another form.
-    const FILES: [&str; 2] = ["completions", "man"];
+    // What completions, man and report print is a file of another form; the console prints nothing.
+    const OTHERS: [&str; 4] = ["completions", "console", "man", "report"];
     let [.., assay] = command_lines();
-    for command in assay.get_subcommands().filter(|command| !FILES.contains(&command.get_name())) {
+    for command in assay.get_subcommands().filter(|command| !OTHERS.contains(&command.get_name())) {
         let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
         assert!(has_json, "`assay {}` lacks --json: docs/json.md", command.get_name());
     }

@@ -1,5 +1,6 @@
 //! Why a command ends early.
 
+use assay_console::ConsoleError;
 use assay_generator::GenerateError;
 use assay_loader::LoadError;
 use assay_predictor::PredictError;
@@ -28,6 +29,8 @@ pub(crate) enum CommandError {
     Scoring(#[from] ScoringError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
     #[error("cannot start the reference ML API on loopback: {0}; set ML_API_URL to use another")]
@@ -134,7 +137,7 @@ impl Failure for CommandError {
             Self::Source(error) => error.exit(),
             Self::Broker(error) => error.exit(),
             Self::Scoring(error) => error.exit(),
-            Self::Store(error) => error.exit(),
+            Self::Store(error) | Self::Console(ConsoleError::Store(error)) => error.exit(),
             Self::Generate(error) => error.exit(),
             Self::MlApi(_)
             | Self::Stage(_)
@@ -147,7 +150,8 @@ impl Failure for CommandError {
             | Self::ErasureStopped
             | Self::RepairTimeout { .. } => Exit::DependencyUnavailable,
             Self::RowAccounting { .. } => Exit::FailedRows,
-            Self::NoHealthTarget(_)
+            Self::Console(ConsoleError::Setting(_) | ConsoleError::Listen { .. })
+            | Self::NoHealthTarget(_)
             | Self::NothingToCheck
             | Self::Print(_)
             | Self::Output { .. }

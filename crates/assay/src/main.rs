@@ -17,8 +17,8 @@ use assay_trace::TARGET;
 use assay_transaction::Exit;
 use commands::change::{cancel, erase, purge, remove, repair, replay};
 use commands::load::{generate, inspect, put, run};
-use commands::query::{audit, failures, invalid, operations, row, runs, status, transaction};
-use commands::setup::{completions, config, declare, doctor, health, man, migrate, watch_setup};
+use commands::query::{audit, failures, invalid, operations, report, row, runs, status, transaction};
+use commands::setup::{completions, config, console, declare, doctor, health, man, migrate, watch_setup};
 use error::CommandError;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, trace_span};
@@ -54,6 +54,14 @@ fn main() -> ExitCode {
         Command::Purge(args) => execute(&args.ledger.log, async |shutdown| purge::purge(&args, &shutdown).await),
         Command::Erase(args) => execute(&args.ledger.log, async |shutdown| erase::erase(&args, &shutdown).await),
         Command::Operations(args) => execute(&args.ledger.log, async |_| operations::operations(&args).await),
+        Command::Report(args) => execute(&args.ledger.log, async |_| report::report(&args).await),
+        Command::Console(args) => {
+            let (log, traces) = (args.ledger.log.clone(), TraceOptions::default());
+            let process = ProcessArgs { metrics: args.metrics.clone(), log, traces };
+            assay_telemetry::run_program("assay", &process, async |shutdown, health| {
+                console::console(&args, file.as_deref(), shutdown, &health).await
+            })
+        }
         Command::Generate(args) => execute(&args.log, async |_| generate::generate(&args)),
         Command::Migrate(args) => execute(&args.log, async |_| migrate::migrate(&args).await),
         Command::Declare(args) => execute(&args.log, async |_| declare::declare(&args).await),

@@ -37,22 +37,25 @@ pub async fn get(address: &str, path: &str) -> io::Result<Answer> {
 
 /// Gets a path; returns the status and the text.
 pub async fn get_text(address: &str, path: &str) -> io::Result<(u16, String)> {
-    exchange(address, &format!("GET {path} HTTP/1.1"), "").await
+    let (status, _, text) = exchange(address, &format!("GET {path} HTTP/1.1"), "").await?;
+    Ok((status, text))
 }
 
 async fn request(address: &str, head: &str, body: &str) -> io::Result<Answer> {
-    let (status, body) = exchange(address, head, body).await?;
+    let (status, _, body) = exchange(address, head, body).await?;
     Ok(Answer { status, body: serde_json::from_str(&body).unwrap_or_default() })
 }
 
-async fn exchange(address: &str, head: &str, body: &str) -> io::Result<(u16, String)> {
+/// Sends a request line with headers, each begun by `\r\n`, and a body. Returns status, head and body as they came.
+pub async fn exchange(address: &str, head: &str, body: &str) -> io::Result<(u16, String, String)> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("{head}\r\nhost: {address}\r\nconnection: close\r\n\r\n{body}");
+    let host = if head.contains("\r\nhost: ") { String::new() } else { format!("\r\nhost: {address}") };
+    let request = format!("{head}{host}\r\nconnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let cut_off = || io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut_off)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(cut_off)?;
-    Ok((status, body.to_owned()))
+    Ok((status, head.to_owned(), body.to_owned()))
 }

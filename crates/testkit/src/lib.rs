@@ -20,7 +20,7 @@ mod tls;
 pub mod topology;
 
 pub use dice::Dice;
-pub use http::{Answer, get, get_text, post, post_with};
+pub use http::{Answer, exchange, get, get_text, post, post_with};
 pub use ml_api::{MlApi, Script};
 pub use ports::{ClosedPort, free_port};
 pub use proxy::Proxy;

@@ -4,6 +4,7 @@ mod audit;
 mod cancel;
 mod comparison;
 mod completions_and_man;
+mod console;
 mod doctor;
 mod invalid;
 mod obstacles;

@@ -16,6 +16,7 @@ pub(crate) mod query {
     pub(crate) mod failures;
     pub(crate) mod invalid;
     pub(crate) mod operations;
+    pub(crate) mod report;
     pub(crate) mod row;
     pub(crate) mod runs;
     pub(crate) mod status;
@@ -38,6 +39,7 @@ pub(crate) mod change {
 pub(crate) mod setup {
     pub(crate) mod completions;
     pub(crate) mod config;
+    pub(crate) mod console;
     pub(crate) mod declare;
     pub(crate) mod doctor;
     pub(crate) mod health;

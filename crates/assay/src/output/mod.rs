@@ -3,11 +3,8 @@
 //! Guarantee: no text from outside reaches a terminal unchanged. [`one_line`] masks card numbers and escapes control
 //! characters; what is printed is checked once more as a whole.
 
-mod audience;
 #[cfg(test)]
 mod pinned;
-mod table;
-mod text;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
@@ -17,14 +14,11 @@ use serde::Serialize;
 
 use crate::error::CommandError;
 
-pub(crate) use self::audience::{Tone, find_audience, grouped, toned, with_separators};
 #[cfg(test)]
 pub(crate) use self::pinned::pin_json;
-pub(crate) use assay_transaction::human_duration;
-
-pub(crate) use self::table::{FieldList, Table};
-pub(crate) use self::text::{
-    counted, harmless, list_counts, masked_labels, moment, one_line, per_second, ranges, seconds_between, unmasked_line,
+pub(crate) use assay_report::{
+    FieldList, Table, Tone, counted, find_audience, grouped, harmless, human_duration, list_counts, masked_labels,
+    moment, one_line, per_second, ranges, seconds_between, toned, unmasked_line, with_separators,
 };
 
 /// Prints a result, as JSON or as text.

@@ -9,12 +9,12 @@ use crate::{AmountError, TimestampError};
 
 /// An enum of stable codes with text form, parsing, and the list of all.
 macro_rules! codes {
-    ($(#[$docs:meta])* $name:ident { $($(#[$variant_docs:meta])* $variant:ident = $code:literal,)* }) => {
+    ($(#[$docs:meta])* $name:ident { $($(#[doc = $meaning:literal])* $variant:ident = $code:literal,)* }) => {
         $(#[$docs])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name {
-            $($(#[$variant_docs])* $variant,)*
+            $($(#[doc = $meaning])* $variant,)*
             /// A code of a newer version.
             Other(String),
         }
@@ -28,6 +28,14 @@ macro_rules! codes {
                 match self {
                     $(Self::$variant => $code,)*
                     Self::Other(code) => code,
+                }
+            }
+
+            /// What it means, for a person.
+            pub fn meaning(&self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($meaning),*).trim_ascii(),)*
+                    Self::Other(_) => "A code of a newer version.",
                 }
             }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use assay_report::describe_removal;
 use assay_store::{RemovalCounts, RemovalPlan, RemovalStart, RemovalStep, Store};
 use assay_transaction::{Exit, Run, RunId, RunRemoval, Tally};
 use clap::Args;
@@ -13,7 +14,7 @@ use super::steps;
 use crate::commands::ledger::operator::ConfirmOptions;
 use crate::commands::ledger::{LedgerOptions, find_run, rows_read};
 use crate::error::CommandError;
-use crate::output::{FieldList, counted, grouped, moment, one_line, print};
+use crate::output::{FieldList, counted, grouped, one_line, print};
 
 /// Progress is logged after this many rows.
 const LOG_EVERY_ROWS: u64 = 100_000;
@@ -143,13 +144,6 @@ impl RemovalReport {
     }
 }
 
-/// `removed by ada, 2026-01-11 10:00:00 UTC: the wrong file`, or `being removed by …`.
-pub(crate) fn describe_removal(removal: &RunRemoval) -> String {
-    let RunRemoval { by, reason, began_at, ended_at } = removal;
-    let (word, at) = ended_at.map_or(("being removed", began_at), |_| ("removed", began_at));
-    format!("{word} by {}, {} UTC: {}", one_line(by, 40), moment(*at), one_line(reason, 500))
-}
-
 impl fmt::Display for RemovalReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { run_id, source, rows_read, outcome } = self;
@@ -196,7 +190,7 @@ impl fmt::Display for RemovalReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::{at, example};
+    use assay_report::fixture::{at, example};
 
     #[test]
     fn the_report_shows_what_was_removed() {

@@ -233,7 +233,7 @@ impl fmt::Display for RepairReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use assay_report::fixture::example;
     use assay_transaction::{SealedTotals, StopOrder};
 
     fn report(chunks_missing: u64, is_published: bool, is_recorded: bool) -> String {

@@ -1,14 +1,8 @@
 //! What commands share: opening the ledger, finding a run, and the parts that several of them show.
 
-pub(crate) mod control_totals;
-pub(crate) mod live_counts;
 pub(crate) mod operator;
-pub(crate) mod queues;
 pub(crate) mod run_argument;
 pub(crate) mod since;
-pub(crate) mod state;
-pub(crate) mod tombstones;
-pub(crate) mod transactions;
 
 use std::sync::Arc;
 

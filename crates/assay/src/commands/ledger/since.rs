@@ -54,7 +54,7 @@ impl FromStr for SinceArgument {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::at;
+    use assay_report::fixture::at;
 
     #[test]
     fn spans_days_and_times_are_accepted() {

@@ -264,8 +264,8 @@ fn letter_table(letters: &[DeadLetterGroup]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::at;
-    use crate::commands::ledger::transactions::tests::failed;
+    use assay_report::fixture::at;
+    use assay_report::fixture::failed;
     use assay_store::{DeadLetter, DeadLetterOutcome};
 
     fn letter(id: u64, outcome: DeadLetterOutcome) -> DeadLetterRecord {

@@ -76,7 +76,7 @@ impl fmt::Display for OperationList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::at;
+    use assay_report::fixture::at;
 
     #[test]
     fn reads_as_a_table() {

@@ -2,16 +2,15 @@
 
 use std::fmt;
 
+use assay_report::{LiveCounts, ShownState, blocking_letters, rows_so_far};
 use assay_store::{RunFilter, Store};
 use assay_transaction::{Exit, Run, RunId, Tally, Timestamp};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde::Serialize;
 
-use crate::commands::ledger::live_counts::LiveCounts;
+use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::since::SinceArgument;
-use crate::commands::ledger::state::{ShownState, blocking_letters};
-use crate::commands::ledger::{LedgerOptions, rows_read};
 use crate::error::CommandError;
 use crate::output::{Table, grouped, human_duration, moment, one_line, print, seconds_between};
 
@@ -78,14 +77,20 @@ async fn select(store: &dyn Store, arguments: &RunsArguments) -> Result<Vec<RunL
         let page = store.list_runs(&filter, skip, PAGE).await?;
         skip += PAGE;
         let is_last = page.len() < PAGE as usize;
+        let mut chosen = Vec::new();
         for run in page {
             let state = ShownState::of(&run, blocking_letters(store, &run).await?);
-            if lines.len() < limit
+            if lines.len() + chosen.len() < limit
                 && (arguments.states.is_empty() || arguments.states.iter().any(|asked| asked == state.as_str()))
             {
-                let (tally, live) = (store.tally_by_chunk(&run.run_id).await?, LiveCounts::of(store, &run).await?);
-                lines.push(RunLine::new(run, state, tally, live));
+                chosen.push((run, state));
             }
+        }
+        let names: Vec<_> = chosen.iter().map(|(run, _)| run.run_id.clone()).collect();
+        let tallies = store.tallies_by_chunk(&names).await?;
+        for ((run, state), tally) in chosen.into_iter().zip(tallies) {
+            let live = LiveCounts::of(store, &run).await?;
+            lines.push(RunLine::new(run, state, tally, live));
         }
         if is_last {
             break;
@@ -119,14 +124,9 @@ struct RunLine {
 
 impl RunLine {
     fn new(run: Run, state: ShownState, tally: Tally, live: Option<LiveCounts>) -> Self {
-        let arrived = live.as_ref().map_or(0, LiveCounts::rows_numbered);
         Self {
             state,
-            // An unfinished run has confirmed, recorded or arrived rows: the most of these.
-            rows_read: match run.sealed {
-                Some(sealed) => sealed.rows_read,
-                None => rows_read(&run).max(tally.total()).max(arrived),
-            },
+            rows_read: rows_so_far(&run, tally, live.as_ref()),
             tally,
             live,
             run_id: run.run_id,
@@ -194,7 +194,7 @@ impl fmt::Display for RunList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use assay_report::fixture::{example, live_counts};
     use assay_transaction::{Checkpoint, Position, RunState, SourceIdentity};
 
     #[test]
@@ -235,7 +235,7 @@ batch_20260111_100000_3f9a1c: not one\\nof 1000 rows is valid
         let source = SourceIdentity { location: "live:shop".into(), version: "2026-01-11".into() };
         let live = Run { state: RunState::Loading, sealed: None, checkpoint: Checkpoint::START, source, ..example() };
         let tally = Tally { predicted: 180, ..Tally::default() };
-        let shown = RunLine::new(live, ShownState::Loading, tally, Some(LiveCounts::example(200, 190)));
+        let shown = RunLine::new(live, ShownState::Loading, tally, Some(live_counts(200, 190)));
         assert_eq!((shown.rows_read, shown.source_text().as_str()), (190, "live:shop, 200 accepted"));
     }
 

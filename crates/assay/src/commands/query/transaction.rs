@@ -1,18 +1,12 @@
 //! `assay transaction`: shows a transaction.
 
-use std::collections::BTreeSet;
-use std::fmt;
-
-use assay_store::Store;
-use assay_transaction::{Exit, Namespace};
+use assay_report::find_transactions;
+use assay_transaction::Exit;
 use clap::Args;
-use serde::Serialize;
-use uuid::Uuid;
 
 use crate::commands::ledger::LedgerOptions;
-use crate::commands::ledger::transactions::{FailedTransactionView, StoredTransactionView};
 use crate::error::CommandError;
-use crate::output::{FieldList, grouped, print};
+use crate::output::print;
 
 /// Show a transaction by its id
 ///
@@ -38,71 +32,24 @@ pub(crate) struct TransactionArguments {
 /// Shows all transactions with the id.
 pub(crate) async fn transaction(arguments: &TransactionArguments) -> Result<Exit, CommandError> {
     let store = arguments.ledger.open("transaction").await?;
-    let found = look_up(&*store, arguments.id.trim()).await?;
+    let found = find_transactions(&*store, arguments.id.trim()).await?;
     store.close().await;
-    if found.stored.is_empty() && found.failed.is_empty() {
+    if found.is_empty() {
         return Err(CommandError::NoTransaction(arguments.id.clone()));
     }
     print(&found, arguments.json)?;
     Ok(Exit::Done)
 }
 
-async fn look_up(store: &dyn Store, id: &str) -> Result<TransactionReport, CommandError> {
-    let mut candidates = BTreeSet::new();
-    // A UUID in any notation.
-    if let Ok(uuid) = Uuid::try_parse(id) {
-        candidates.insert(uuid);
-    }
-    for namespace in store.namespaces().await? {
-        candidates.insert(Namespace::new(&namespace.to_string()).identify(store.ids(), id).0);
-    }
-    let mut found = TransactionReport { stored: Vec::new(), failed: Vec::new() };
-    for candidate in candidates {
-        found.stored.extend(store.transaction(candidate).await?.map(StoredTransactionView::from));
-        found.failed.extend(store.failed_with_id(candidate).await?.into_iter().map(FailedTransactionView::from));
-    }
-    Ok(found)
-}
-
-/// The transactions with an id.
-#[derive(Debug, Serialize)]
-struct TransactionReport {
-    stored: Vec<StoredTransactionView>,
-    failed: Vec<FailedTransactionView>,
-}
-
-impl fmt::Display for TransactionReport {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut gap = "";
-        for stored in &self.stored {
-            writeln!(out, "{gap}predicted: {}", stored.prediction_line())?;
-            let mut fields = FieldList::default();
-            fields.add("from", format!("row {} of run {}", grouped(stored.row), stored.run_id));
-            stored.show(&mut fields);
-            fields.fmt(out)?;
-            gap = "\n";
-        }
-        for unstored in &self.failed {
-            writeln!(out, "{gap}failed: {}", unstored.class)?;
-            let mut fields = FieldList::default();
-            fields.add("from", format!("row {} of run {}", grouped(unstored.row), unstored.run_id));
-            unstored.show(&mut fields);
-            fields.fmt(out)?;
-            gap = "\n";
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::commands::ledger::transactions::tests::{failed, record};
+    use assay_report::FoundTransactions;
+    use assay_report::fixture::{failed, record};
 
     #[test]
     fn all_transactions_with_the_id_are_shown() {
         let replaced = assay_store::TransactionRecord { replaced: 2, ..record() };
-        let found = TransactionReport { stored: vec![replaced.into()], failed: vec![failed().into()] };
+        let found = FoundTransactions { stored: vec![replaced.into()], failed: vec![failed().into()] };
         assert_eq!(
             found.to_string(),
             "\
@@ -141,7 +88,7 @@ failed: rejected
 
     #[test]
     fn its_json_is_pinned() {
-        let found = TransactionReport { stored: vec![record().into()], failed: vec![failed().into()] };
+        let found = FoundTransactions { stored: vec![record().into()], failed: vec![failed().into()] };
         crate::output::pin_json("transaction", &found);
     }
 }

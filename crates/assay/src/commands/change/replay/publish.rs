@@ -3,6 +3,7 @@
 //! Guarantee: memory is bounded however many rows failed, and a part counts as sent only once the broker has confirmed it.
 
 use assay_queue::{Broker, ConfirmError, Message, PublishWindow, QueueKind, Route, publish_until_confirmed};
+use assay_report::replayable_entry;
 use assay_store::{FailedRowSelection, Store};
 use assay_transaction::{Entry, FailureClass, IdScheme, Lane, ReplayId, ReplayPart, Run, RunSettings};
 use futures_util::StreamExt as _;
@@ -10,7 +11,6 @@ use futures_util::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::commands::ledger::transactions::replayable_entry;
 use crate::error::CommandError;
 
 /// Bytes of unconfirmed parts at which publishing pauses.
@@ -164,7 +164,7 @@ impl PartBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::transactions::tests::failed;
+    use assay_report::fixture::failed;
 
     fn rows(part: &ReplayPart) -> (u64, usize) {
         (part.id.part, part.transactions.len())

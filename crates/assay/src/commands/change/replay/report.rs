@@ -149,7 +149,7 @@ impl fmt::Display for ReplayReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use assay_report::fixture::example;
 
     fn plan(selected: &[(&str, u64)]) -> ReplayPlan {
         let selected: Vec<_> = selected.iter().map(|(class, count)| ((*class).to_owned(), *count)).collect();

@@ -6,6 +6,7 @@ mod strays;
 use std::fmt;
 
 use assay_queue::BrokerOptions;
+use assay_report::{describe_removal, show_tombstones};
 use assay_store::{Audit, AuditBreach, Store, Tombstones};
 use assay_transaction::{Exit, Run, RunId, RunRemoval, RunState, Tally};
 use clap::Args;
@@ -13,15 +14,13 @@ use serde::Serialize;
 
 use self::stranded::{MissingChunks, find_missing_chunks};
 use self::strays::StrayFindings;
-use crate::commands::change::remove::describe_removal;
 use crate::commands::ledger::LedgerOptions;
-use crate::commands::ledger::control_totals::ControlTotals;
-use crate::commands::ledger::live_counts::LiveCounts;
-use crate::commands::ledger::queues::QueueProbe;
 use crate::commands::ledger::run_argument::resolve_run;
-use crate::commands::ledger::tombstones;
 use crate::error::CommandError;
 use crate::output::{FieldList, Tone, counted, grouped, one_line, print, print_json, print_text, ranges, toned};
+use assay_report::ControlTotals;
+use assay_report::LiveCounts;
+use assay_report::QueueProbe;
 
 /// Verify that every row of a run has exactly one outcome
 ///
@@ -252,7 +251,7 @@ impl fmt::Display for AuditFinding {
             let resume = if removal.ended_at.is_some() { "" } else { "; `assay remove` resumes it" };
             fields.add("removal", format!("{}{resume}", describe_removal(removal)));
         }
-        tombstones::show(&self.tombstones, &mut fields);
+        show_tombstones(&self.tombstones, &mut fields);
         for breach in &self.breaches {
             fields.add("breach", describe(breach));
         }
@@ -319,7 +318,7 @@ fn describe(breach: &AuditBreach) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use assay_report::fixture::example;
 
     fn whole() -> Audit {
         Audit {

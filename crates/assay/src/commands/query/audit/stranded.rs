@@ -7,8 +7,8 @@ use assay_store::{Audit, Store};
 use assay_transaction::Lane;
 use tokio::time::sleep;
 
-use crate::commands::ledger::queues::{QueueProbe, QueueSnapshot};
 use crate::error::CommandError;
+use assay_report::{QueueProbe, QueueSnapshot};
 
 /// Probes of queues and ledger, and the time between them. One of them sees a chunk that moves from stage to stage.
 const PROBES: u32 = 5;

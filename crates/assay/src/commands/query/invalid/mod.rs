@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
+use assay_report::raw_text;
 use assay_store::{InvalidRecord, Store};
 use assay_transaction::{Exit, Run, RunId, mask_card_numbers};
 use clap::Args;
@@ -16,7 +17,6 @@ use tracing::{info, warn};
 use crate::commands::ledger::LedgerOptions;
 use crate::commands::ledger::operator::OperatorOptions;
 use crate::commands::ledger::run_argument::resolve_run;
-use crate::commands::query::row::raw_text;
 use crate::error::CommandError;
 use crate::output::{counted, grouped, one_line, print_json, print_text, unmasked_line};
 
@@ -231,7 +231,7 @@ impl<'a> InvalidPages<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use assay_report::fixture::example;
 
     #[test]
     fn a_row_is_shown_masked_on_two_lines() {

@@ -8,15 +8,14 @@ use std::fmt;
 use std::time::Duration;
 
 use assay_loader::{LoadError, LoadProgress, RereadRow};
+use assay_report::{raw_text, replayable_entry};
 use assay_source::Sources;
 use assay_store::{InvalidRecord, RowOutcome};
 use assay_transaction::{Columns, Entry, Run, Transaction, mask_card_numbers};
 use serde::Serialize;
 use tracing::info;
 
-use super::raw_text;
 use crate::commands::ledger::rows_read;
-use crate::commands::ledger::transactions::replayable_entry;
 use crate::error::CommandError;
 use crate::output::{Table, grouped, one_line};
 
@@ -278,8 +277,7 @@ impl fmt::Display for SourceComparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
-    use crate::commands::ledger::transactions::tests::{failed, record};
+    use assay_report::fixture::{example, failed, record};
     use assay_transaction::{RejectReason, RejectedRow};
 
     const HEADER: [&str; 8] =

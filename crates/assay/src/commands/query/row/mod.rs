@@ -1,33 +1,27 @@
 //! `assay row`: what became of row 4,711?
 //!
-//! `location` finds a row without an outcome; `comparison` compares the recorded values with the source.
+//! `comparison` compares the recorded values with the source.
 
 mod comparison;
-mod location;
 
 use std::fmt;
 
 use assay_queue::BrokerOptions;
+use assay_report::{EarlierAttempt, QueueProbe, RowFate, is_tombstone};
 use assay_source::{S3Options, Sources};
-use assay_store::{EarlierFailure, FailedRecord, InvalidRecord, OperationRecord, RowOutcome, Store};
-use assay_transaction::{Exit, FailureClass, Run, RunId, RunRemoval, mask_card_numbers};
+use assay_store::RowOutcome;
+use assay_transaction::{Exit, RunId};
 use clap::Args;
 use serde::Serialize;
-use uuid::Uuid;
 
 use self::comparison::SourceComparison;
-use self::location::RowLocation;
-use crate::commands::change::remove::describe_removal;
 use crate::commands::ledger::LedgerOptions;
-use crate::commands::ledger::queues::{QueueProbe, QueueSnapshot};
 use crate::commands::ledger::run_argument::resolve_run;
-use crate::commands::ledger::tombstones::describe_operation;
-use crate::commands::ledger::transactions::{FailedTransactionView, StoredTransactionView};
 use crate::error::CommandError;
-use crate::output::{FieldList, counted, grouped, moment, one_line, print};
+use crate::output::{grouped, one_line, print};
 
-/// Longest text of an invalid row that is shown.
-const RAW: usize = 2_000;
+/// Longest location that is shown.
+const SOURCE: usize = 2_000;
 
 /// Show what became of one row
 ///
@@ -75,7 +69,7 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
         return Err(CommandError::RunRemoved(run.run_id, "compared with its source"));
     }
     let recorded = store.row(&run.run_id, arguments.row).await?;
-    if arguments.source && matches!(&recorded, RowOutcome::Failed(record) if class_of(record).is_tombstone()) {
+    if arguments.source && matches!(&recorded, RowOutcome::Failed(record) if is_tombstone(record)) {
         return Err(CommandError::RowGone(arguments.row));
     }
     let comparison = if arguments.source {
@@ -85,7 +79,13 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
         None
     };
     let earlier = store.earlier_failures(&run.run_id, arguments.row).await?;
-    let outcome = outcome(&*store, &run, recorded, arguments).await?;
+    let queues = async || {
+        let probe = QueueProbe::connect(&arguments.broker, "row", arguments.ledger.startup.startup_timeout).await;
+        let queues = probe.snapshot().await;
+        probe.close().await;
+        queues
+    };
+    let outcome = RowFate::of(&*store, &run, arguments.row, recorded, queues).await?;
     store.close().await;
     let report = RowReport {
         run_id: run.run_id,
@@ -98,53 +98,7 @@ pub(crate) async fn row(arguments: &RowArguments) -> Result<Exit, CommandError> 
     };
     print(&report, arguments.json)?;
     let differs = report.comparison.as_ref().is_some_and(|comparison| !comparison.is_same);
-    Ok(if differs || matches!(report.outcome, ShownOutcome::Lost) { Exit::FailedRows } else { Exit::Done })
-}
-
-async fn outcome(
-    store: &dyn Store,
-    run: &Run,
-    recorded: RowOutcome,
-    arguments: &RowArguments,
-) -> Result<ShownOutcome, CommandError> {
-    let row = arguments.row;
-    Ok(match recorded {
-        RowOutcome::Predicted(record) => ShownOutcome::Predicted { transaction: Box::new((*record).into()) },
-        RowOutcome::Invalid(record) => ShownOutcome::invalid(&record, run),
-        RowOutcome::Failed(record) if class_of(&record) == FailureClass::Removed => {
-            ShownOutcome::Removed { removal: run.removal.clone() }
-        }
-        RowOutcome::Failed(record) if class_of(&record).is_tombstone() => {
-            let operation = match record.operation {
-                Some(operation) => store.operation(operation).await?.map(Box::new),
-                None => None,
-            };
-            if class_of(&record) == FailureClass::Purged {
-                ShownOutcome::Purged { was: record.reason, operation }
-            } else {
-                ShownOutcome::Erased { operation }
-            }
-        }
-        RowOutcome::Failed(record) => ShownOutcome::Failed(Box::new(record.into())),
-        RowOutcome::Duplicate { of, transaction_id } => {
-            ShownOutcome::Duplicate { transaction_id, of: of.map(|record| Box::new((*record).into())) }
-        }
-        RowOutcome::Unrecorded => match location::locate(store, run, row).await? {
-            RowLocation::Lost => ShownOutcome::Lost,
-            RowLocation::NeverRead { why } => ShownOutcome::NeverRead { why },
-            RowLocation::OnItsWay(stage) => {
-                let startup = arguments.ledger.startup.startup_timeout;
-                let probe = QueueProbe::connect(&arguments.broker, "row", startup).await;
-                let queues = probe.snapshot().await;
-                probe.close().await;
-                ShownOutcome::OnItsWay { stage, queues }
-            }
-        },
-    })
-}
-
-fn class_of(record: &FailedRecord) -> FailureClass {
-    FailureClass::from(record.class.as_str())
+    Ok(if differs || matches!(report.outcome, RowFate::Lost) { Exit::FailedRows } else { Exit::Done })
 }
 
 /// What became of a row.
@@ -155,7 +109,7 @@ struct RowReport {
     is_latest_of_source: bool,
     row: u64,
     #[serde(flatten)]
-    outcome: ShownOutcome,
+    outcome: RowFate,
     /// Its failures before each replay.
     #[serde(rename = "failed_before", skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<EarlierAttempt>,
@@ -164,142 +118,16 @@ struct RowReport {
     comparison: Option<SourceComparison>,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-enum ShownOutcome {
-    Predicted {
-        transaction: Box<StoredTransactionView>,
-    },
-    Invalid {
-        reason: String,
-        message: String,
-        line: u64,
-        /// Its text, masked.
-        raw: String,
-    },
-    Failed(Box<FailedTransactionView>),
-    /// Its content was deleted, with that of the run or alone.
-    Removed {
-        removal: Option<RunRemoval>,
-    },
-    /// Its content was deleted, as it was old.
-    Purged {
-        /// Says what it was.
-        was: String,
-        operation: Option<Box<OperationRecord>>,
-    },
-    /// Its content was deleted, as its id was erased.
-    Erased {
-        operation: Option<Box<OperationRecord>>,
-    },
-    Duplicate {
-        transaction_id: Uuid,
-        of: Option<Box<StoredTransactionView>>,
-    },
-    OnItsWay {
-        #[serde(flatten)]
-        stage: location::TransitStage,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        queues: Option<QueueSnapshot>,
-    },
-    NeverRead {
-        why: String,
-    },
-    Lost,
-}
-
-/// A failure before a replay.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-struct EarlierAttempt(EarlierFailure);
-
-impl From<EarlierFailure> for EarlierAttempt {
-    fn from(failure: EarlierFailure) -> Self {
-        let reason = mask_card_numbers(&failure.reason).into_owned();
-        Self(EarlierFailure { reason, ..failure })
-    }
-}
-
-impl fmt::Display for EarlierAttempt {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EarlierFailure { replay, class, reason, attempts, replayed_at } = &self.0;
-        let attempts = counted(*attempts, "attempt", "attempts");
-        let (class, reason, at) = (one_line(class, 40), one_line(reason, RAW), moment(*replayed_at));
-        write!(out, "{class}, after {attempts}: {reason}; replay {replay}, {at} UTC")
-    }
-}
-
-impl ShownOutcome {
-    fn invalid(record: &InvalidRecord, run: &Run) -> Self {
-        let text = raw_text(record, run);
-        Self::Invalid {
-            reason: record.reason.clone(),
-            message: mask_card_numbers(&record.message).into_owned(),
-            line: record.line,
-            raw: mask_card_numbers(&text).into_owned(),
-        }
-    }
-}
-
-/// The text of an invalid row, decoded from the encoding of its source.
-pub(crate) fn raw_text(record: &InvalidRecord, run: &Run) -> String {
-    let decoded = run.settings.encoding_of_rows().decode(&record.raw);
-    decoded.unwrap_or_else(|| String::from_utf8_lossy(&record.raw)).into_owned()
-}
-
 impl fmt::Display for RowReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latest = if self.is_latest_of_source { ", the latest run of that source" } else { "" };
         writeln!(out, "row {} of run {}{latest}", grouped(self.row), self.run_id)?;
-        writeln!(out, "{}\n", one_line(&self.source, RAW))?;
-        let mut fields = FieldList::default();
-        match &self.outcome {
-            ShownOutcome::Predicted { transaction } => {
-                writeln!(out, "predicted: {}", transaction.prediction_line())?;
-                transaction.show(&mut fields);
-            }
-            ShownOutcome::Invalid { reason, message, line, raw } => {
-                writeln!(out, "invalid: {reason}")?;
-                fields.add("rule", one_line(message, RAW));
-                fields.add("line", grouped(*line));
-                fields.add("raw text", one_line(raw, RAW));
-            }
-            ShownOutcome::Failed(unstored) => {
-                writeln!(out, "failed: {}", unstored.class)?;
-                unstored.show(&mut fields);
-            }
-            ShownOutcome::Removed { removal } => {
-                let why = removal.as_ref().map_or_else(|| "removed".to_owned(), describe_removal);
-                writeln!(out, "{why}\nits content was deleted, and it cannot be replayed")?;
-            }
-            ShownOutcome::Purged { was, operation } => {
-                let by = operation.as_deref().map(describe_operation).unwrap_or_default();
-                writeln!(out, "purged{by}\nits content was deleted, and it cannot be replayed")?;
-                fields.add("was", one_line(was, RAW));
-            }
-            ShownOutcome::Erased { operation } => {
-                let by = operation.as_deref().map(describe_operation).unwrap_or_default();
-                writeln!(out, "erased{by}\nits content was deleted, and it cannot be replayed")?;
-            }
-            ShownOutcome::Duplicate { of: Some(of), .. } => {
-                writeln!(out, "duplicate: row {} of run {} stored this transaction", grouped(of.row), of.run_id)?;
-                fields.add("prediction", of.prediction_line());
-                of.show(&mut fields);
-            }
-            ShownOutcome::Duplicate { of: None, transaction_id } => {
-                writeln!(out, "duplicate: of transaction {transaction_id}, which was deleted")?;
-            }
-            ShownOutcome::OnItsWay { stage, queues } => {
-                writeln!(out, "on its way: {stage}")?;
-                if let Some(queues) = queues {
-                    write!(out, "\n{queues}")?;
-                }
-            }
-            ShownOutcome::NeverRead { why } => writeln!(out, "never read: {why}")?,
-            ShownOutcome::Lost => {
-                writeln!(out, "lost: its run is finished, but it has no outcome; run `assay audit {}`", self.run_id)?;
-            }
+        writeln!(out, "{}\n", one_line(&self.source, SOURCE))?;
+        writeln!(out, "{}", self.outcome.headline(&self.run_id))?;
+        if let RowFate::OnItsWay { queues: Some(queues), .. } = &self.outcome {
+            write!(out, "\n{queues}")?;
         }
+        let mut fields = self.outcome.fields();
         for earlier in &self.earlier {
             fields.add("failed before", earlier.to_string());
         }
@@ -311,11 +139,12 @@ impl fmt::Display for RowReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::{at, example};
-    use crate::commands::ledger::tombstones::tests::erasure;
-    use crate::commands::ledger::transactions::tests::{failed, record};
+    use assay_report::StoredTransactionView;
+    use assay_report::fixture::{at, erasure, example, failed, record};
+    use assay_store::{EarlierFailure, InvalidRecord};
+    use assay_transaction::RunRemoval;
 
-    fn row_report(outcome: ShownOutcome, earlier: Vec<EarlierAttempt>) -> RowReport {
+    fn row_report(outcome: RowFate, earlier: Vec<EarlierAttempt>) -> RowReport {
         RowReport {
             run_id: "second".parse().unwrap(),
             source: "/data/a.csv".into(),
@@ -327,7 +156,7 @@ mod tests {
         }
     }
 
-    fn report(outcome: ShownOutcome) -> String {
+    fn report(outcome: RowFate) -> String {
         row_report(outcome, Vec::new()).to_string()
     }
 
@@ -340,8 +169,7 @@ mod tests {
             attempts: 8,
             replayed_at: at("10:00:00"),
         };
-        let report =
-            row_report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
+        let report = row_report(RowFate::Predicted { transaction: Box::new(record().into()) }, vec![failure.into()]);
         assert!(
             report.to_string().ends_with(
                 "  failed before   rejected, after 8 attempts: HTTP status 422: ************1111; replay 2, \
@@ -357,30 +185,30 @@ mod tests {
     fn a_removed_row() {
         let removal = RunRemoval { by: "ada".into(), reason: "wrong".into(), began_at: at("10:00:00"), ended_at: None };
         assert!(
-            report(ShownOutcome::Removed { removal: Some(removal) }).ends_with(
+            report(RowFate::Removed { removal: Some(removal) }).ends_with(
                 "\n\nbeing removed by ada, 2026-01-11 10:00:00 UTC: wrong\nits content was deleted, and it cannot be replayed\n"
             )
         );
-        assert!(report(ShownOutcome::Removed { removal: None }).contains("\n\nremoved\nits content was deleted"));
+        assert!(report(RowFate::Removed { removal: None }).contains("\n\nremoved\nits content was deleted"));
     }
 
     #[test]
     fn a_purged_and_an_erased_row() {
         let by = " by ada, 2026-01-11 10:00:00 UTC: as asked\\u{1b}[2J (operation 7)\nits content was deleted, and it cannot be replayed\n";
         let operation = || Some(Box::new(erasure()));
-        let erased = report(ShownOutcome::Erased { operation: operation() });
+        let erased = report(RowFate::Erased { operation: operation() });
         assert!(erased.ends_with(&format!("\n\nerased{by}")), "{erased}");
         let was = "purged; it was invalid: amount_scale".to_owned();
-        let purged = report(ShownOutcome::Purged { was, operation: operation() });
+        let purged = report(RowFate::Purged { was, operation: operation() });
         assert!(purged.ends_with(&format!("\n\npurged{by}  was  purged; it was invalid: amount_scale\n")), "{purged}");
-        let json = serde_json::to_value(ShownOutcome::Erased { operation: operation() }).unwrap();
+        let json = serde_json::to_value(RowFate::Erased { operation: operation() }).unwrap();
         assert_eq!((&json["outcome"], &json["operation"]["id"]), (&"erased".into(), &7.into()));
     }
 
     #[test]
     fn a_predicted_row() {
         assert_eq!(
-            report(ShownOutcome::Predicted { transaction: Box::new(record().into()) }),
+            report(RowFate::Predicted { transaction: Box::new(record().into()) }),
             "\
 row 4,711 of run second, the latest run of that source
 /data/a.csv
@@ -413,7 +241,7 @@ predicted: fraud, score 0.9700, by model demo-1
             message: "`amount` has more than 4 decimals: `1.00001`".into(),
             raw: b"7;4111111111111111;1.00001".to_vec(),
         };
-        assert!(report(ShownOutcome::invalid(&record, &example())).ends_with(
+        assert!(report(RowFate::invalid(&record, &example())).ends_with(
             "
 invalid: amount_scale
   rule      `amount` has more than 4 decimals: `1.00001`
@@ -425,7 +253,7 @@ invalid: amount_scale
 
     #[test]
     fn a_failed_row() {
-        assert!(report(ShownOutcome::Failed(Box::new(failed().into()))).ends_with(
+        assert!(report(RowFate::Failed(Box::new(failed().into()))).ends_with(
             "
 failed: rejected
   reason          HTTP status 422
@@ -446,16 +274,16 @@ failed: rejected
     fn a_duplicate_names_the_row_that_stored_it() {
         let stored = StoredTransactionView::from(record());
         let transaction_id = record().transaction.id;
-        let text = report(ShownOutcome::Duplicate { transaction_id, of: Some(Box::new(stored)) });
+        let text = report(RowFate::Duplicate { transaction_id, of: Some(Box::new(stored)) });
         assert!(text.contains("\nduplicate: row 3 of run first stored this transaction\n  prediction "), "{text}");
     }
 
     #[test]
     fn rows_without_an_outcome() {
-        let text = report(ShownOutcome::NeverRead { why: "the source has 10 rows".into() });
+        let text = report(RowFate::NeverRead { why: "the source has 10 rows".into() });
         assert!(text.ends_with("\n\nnever read: the source has 10 rows\n"), "{text}");
-        assert!(report(ShownOutcome::Lost).contains("run `assay audit second`"));
-        let json = serde_json::to_value(ShownOutcome::NeverRead { why: String::new() }).unwrap();
+        assert!(report(RowFate::Lost).contains("run `assay audit second`"));
+        let json = serde_json::to_value(RowFate::NeverRead { why: String::new() }).unwrap();
         assert_eq!(json["outcome"], "never_read");
     }
 
@@ -468,9 +296,9 @@ failed: rejected
             attempts: 8,
             replayed_at: at("10:00:00"),
         };
-        let predicted = ShownOutcome::Predicted { transaction: Box::new(record().into()) };
+        let predicted = RowFate::Predicted { transaction: Box::new(record().into()) };
         crate::output::pin_json("row", &row_report(predicted, vec![failure.into()]));
-        let failed = ShownOutcome::Failed(Box::new(failed().into()));
+        let failed = RowFate::Failed(Box::new(failed().into()));
         crate::output::pin_json("row failed", &row_report(failed, Vec::new()));
     }
 }

@@ -1,16 +1,17 @@
 //! `assay status`: the progress of a run.
 //!
-//! Reads the database at one point in time, then the broker. `progress` computes rate and time left, `obstacles` finds what
-//! is in the way, and `view` shows it.
+//! Reads the database at one point in time, then the broker. `assay_report` judges what they say, and `view` shows it.
 
 mod models;
-mod obstacles;
-mod progress;
 mod view;
 
 use std::time::Duration;
 
 use assay_queue::BrokerOptions;
+use assay_report::{
+    ControlTotals, LiveCounts, QueueProbe, QueueState, ShownState, blocking_count, obstacles, rate, read_progress,
+    store_progress, time_left,
+};
 use assay_store::{OperationRecord, PredictionCount, RunOverview, Store, StoreError, TallySource};
 use assay_transaction::{Exit, Run, RunId};
 use clap::Args;
@@ -18,15 +19,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::obstacles::{QueueState, obstacles};
 pub(in crate::commands) use self::view::outcome_name;
 use self::view::{DeadLetterCounts, OutcomeCounts, ReplayProgress, Status};
 use crate::commands::ledger::LedgerOptions;
-use crate::commands::ledger::control_totals::ControlTotals;
-use crate::commands::ledger::live_counts::LiveCounts;
-use crate::commands::ledger::queues::QueueProbe;
 use crate::commands::ledger::run_argument::resolve_run;
-use crate::commands::ledger::state::{ShownState, blocking_count};
 use crate::error::CommandError;
 use crate::output::{clear_screen, masked_labels, print, print_json_line, print_text};
 
@@ -182,12 +178,12 @@ impl StatusQuery<'_> {
             finished_at: run.finished_at,
             error: run.error.clone(),
             stop: run.stop.clone(),
-            read: progress::read_progress(run, overview.progress),
-            stored: progress::store_progress(run, overview.progress),
+            read: read_progress(run, overview.progress),
+            stored: store_progress(run, overview.progress),
             control_totals: ControlTotals::of(run),
             live: LiveCounts::of(store, run).await?,
-            rows_per_second: pace.map(progress::rate),
-            left: pace.and_then(|pace| progress::time_left(run, overview.progress, pace)),
+            rows_per_second: pace.map(rate),
+            left: pace.and_then(|pace| time_left(run, overview.progress, pace)),
             in_the_way: obstacles(&overview, QueueState { queues: queues.as_ref(), full_at }),
             models: overview.models.into(),
             tombstones: store.tombstones(run_id).await?,

@@ -75,7 +75,7 @@ mod tests {
     use assay_transaction::ModelEndpoint;
 
     use super::*;
-    use crate::commands::ledger::state::tests::at;
+    use assay_report::fixture::at;
 
     fn model(version: Option<&str>, url: &str, time: &str) -> RunModel {
         let endpoint = ModelEndpoint::new(url.into(), None);

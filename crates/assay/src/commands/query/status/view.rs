@@ -8,16 +8,13 @@ use assay_transaction::{RunId, StopOrder, Tally, Timestamp};
 use serde::Serialize;
 
 use super::models::Models;
-use super::progress::{ReadProgress, StoreProgress, TimeLeft};
 use super::rows_selected;
-use crate::commands::ledger::control_totals::ControlTotals;
-use crate::commands::ledger::live_counts::LiveCounts;
-use crate::commands::ledger::queues::QueueSnapshot;
-use crate::commands::ledger::state::ShownState;
-use crate::commands::ledger::tombstones;
 use crate::output::{
     FieldList, Table, Tone, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, toned,
     unmasked_line,
+};
+use assay_report::{
+    ControlTotals, LiveCounts, QueueSnapshot, ReadProgress, ShownState, StoreProgress, TimeLeft, show_tombstones,
 };
 
 /// Longest text from outside that is shown.
@@ -202,7 +199,7 @@ impl Status {
         for (name, count, detail) in counts {
             fields.add(name, format!("{:>width$}  {detail}", grouped(count)).trim_end());
         }
-        tombstones::show(&self.tombstones, &mut fields);
+        show_tombstones(&self.tombstones, &mut fields);
         fields
     }
 
@@ -256,8 +253,8 @@ impl fmt::Display for Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::queues::QueueDepth;
-    use crate::commands::ledger::state::tests::at;
+    use assay_report::QueueDepth;
+    use assay_report::fixture::at;
     use assay_transaction::StopKind;
 
     fn loading() -> Status {

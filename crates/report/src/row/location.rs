@@ -6,7 +6,7 @@ use assay_store::{DeadLetterOutcome, RecordedChunk, Store, StoreError};
 use assay_transaction::{Checkpoint, Run, RunId};
 use serde::Serialize;
 
-use crate::output::{grouped, one_line};
+use crate::{grouped, one_line};
 
 /// Dead letters of a run that are searched.
 const MAX_LETTERS: u32 = 1_000;
@@ -22,7 +22,7 @@ pub(super) enum RowLocation {
 /// The stage of a row on its way.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
-pub(super) enum TransitStage {
+pub enum TransitStage {
     /// Beyond the checkpoint: not read yet, or not confirmed by the broker.
     Unconfirmed { checkpoint_row: u64, is_stopping: bool },
     /// Its chunk was confirmed by the broker, but is not recorded.
@@ -33,7 +33,7 @@ pub(super) enum TransitStage {
 
 /// The first and the last chunk that may hold the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct ChunkRange(u64, u64);
+pub struct ChunkRange(u64, u64);
 
 impl fmt::Display for ChunkRange {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

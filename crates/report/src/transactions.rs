@@ -1,4 +1,4 @@
-//! Transactions as commands show them, in text and JSON. Card numbers are masked here.
+//! Transactions as they are shown, in text and JSON. Card numbers are masked here.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use assay_transaction::{Entry, ModelEndpoint, ReasonCode, RunId, Timestamp, Tran
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::output::{FieldList, counted, moment, one_line};
+use crate::{FieldList, counted, moment, one_line};
 
 /// Longest value that is shown.
 const VALUE: usize = 1_000;
 
 /// The content of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct TransactionView {
+pub struct TransactionView {
     id: Uuid,
     external_id: Option<String>,
     description: String,
@@ -47,7 +47,7 @@ impl TransactionView {
     }
 
     /// Adds its fields.
-    pub(crate) fn show(&self, fields: &mut FieldList) {
+    pub fn show(&self, fields: &mut FieldList) {
         let shown = |text: &str| one_line(text, VALUE);
         fields.add("transaction", self.id.to_string());
         fields.add_some("external id", self.external_id.as_deref().map(shown));
@@ -71,11 +71,13 @@ fn display_amount(amount: &str) -> String {
 
 /// A stored transaction, with its prediction.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct StoredTransactionView {
+pub struct StoredTransactionView {
     #[serde(flatten)]
     content: TransactionView,
-    pub(crate) run_id: RunId,
-    pub(crate) row: u64,
+    /// The run whose row stored it.
+    pub run_id: RunId,
+    /// That row.
+    pub row: u64,
     processing_type: String,
     stored_at: Timestamp,
     prediction: Option<PredictionView>,
@@ -145,7 +147,7 @@ impl From<TransactionRecord> for StoredTransactionView {
 
 impl StoredTransactionView {
     /// `fraud, score 0.9700, by model demo-1`.
-    pub(crate) fn prediction_line(&self) -> String {
+    pub fn prediction_line(&self) -> String {
         let Some(answer) = &self.prediction else {
             return "no prediction: it was deleted, so the audit of its run fails".to_owned();
         };
@@ -155,7 +157,7 @@ impl StoredTransactionView {
     }
 
     /// Adds its fields.
-    pub(crate) fn show(&self, fields: &mut FieldList) {
+    pub fn show(&self, fields: &mut FieldList) {
         self.content.show(fields);
         if let Some(answer) = &self.prediction {
             let run_id = Some(&answer.run_id).filter(|run_id| **run_id != self.run_id);
@@ -182,12 +184,16 @@ fn endpoint_text(endpoint: &ModelEndpoint) -> String {
 
 /// A transaction that could not be scored or stored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct FailedTransactionView {
-    pub(crate) run_id: RunId,
-    pub(crate) row: u64,
+pub struct FailedTransactionView {
+    /// The run.
+    pub run_id: RunId,
+    /// The row in its source.
+    pub row: u64,
     transaction_id: Uuid,
-    pub(crate) class: String,
-    pub(crate) reason: String,
+    /// The class's code.
+    pub class: String,
+    /// Why, for a person; masked.
+    pub reason: String,
     attempts: u64,
     /// Whether a replay can send it.
     replayable: bool,
@@ -216,7 +222,7 @@ impl From<FailedRecord> for FailedTransactionView {
 
 impl FailedTransactionView {
     /// Adds its fields.
-    pub(crate) fn show(&self, fields: &mut FieldList) {
+    pub fn show(&self, fields: &mut FieldList) {
         fields.add("reason", one_line(&self.reason, VALUE));
         fields.add("attempts", self.attempts.to_string());
         let replay = if self.replayable {
@@ -233,59 +239,14 @@ impl FailedTransactionView {
 }
 
 /// A failed transaction as a replay sends it; none if its payload cannot be read.
-pub(crate) fn replayable_entry(record: &FailedRecord) -> Option<Entry> {
+pub fn replayable_entry(record: &FailedRecord) -> Option<Entry> {
     serde_json::from_slice(&record.payload).ok()
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::at;
-
-    /// A transaction with card numbers in its texts.
-    pub(crate) fn record() -> TransactionRecord {
-        let json = r#"{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"CB 4111111111111111 EDF","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":"EDF","operation_type":"refund","side":"debit","attributes":{"card":"4111111111111111"}}"#;
-        let run_id: RunId = "first".parse().unwrap();
-        TransactionRecord {
-            transaction: serde_json::from_str(json).unwrap(),
-            external_id: Some("4711".into()),
-            run_id: run_id.clone(),
-            row: 3,
-            processing_type: "batch".into(),
-            created_at: at("10:00:02"),
-            prediction: Some(PredictionRecord {
-                prediction: "fraud".into(),
-                fraud_score: Some(0.97),
-                model_version: Some("demo-1".into()),
-                reasons: vec![
-                    ReasonCode::Contribution { feature: "amount".into(), contribution: 0.25 },
-                    ReasonCode::Code("R07 4111111111111111".into()),
-                ],
-                endpoint: Some(ModelEndpoint::new(
-                    "http://ml-api:8000/predict".into(),
-                    Some("0123456789abcdef".into()),
-                )),
-                run_id,
-                predicted_at: at("10:00:01"),
-            }),
-            replaced: 0,
-        }
-    }
-
-    /// One that failed.
-    pub(crate) fn failed() -> FailedRecord {
-        let json = r#"{"row":7,"external_id":"4711","transaction":{"id":"67e55044-10b1-426f-9247-bb680e5fe0c8","description":"CB 4111111111111111 EDF","amount":-952.40,"timestamp":"2023-11-28T06:35:12Z","merchant":null,"operation_type":"refund","side":"debit"}}"#;
-        FailedRecord {
-            run_id: "first".parse().unwrap(),
-            row: 7,
-            transaction_id: "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap(),
-            class: "rejected".into(),
-            reason: "HTTP status 422".into(),
-            attempts: 2,
-            payload: json.into(),
-            operation: None,
-        }
-    }
+    use crate::fixture::{failed, record};
 
     #[test]
     fn an_amount_is_shown_alike_everywhere() {

@@ -1,37 +1,42 @@
 //! Progress, rate and time left of a run: exact once it is sealed, estimated from bytes while its source is read. No I/O.
 
 use assay_store::{RecordedProgress, RunPace};
-use assay_transaction::{Format, Run};
+use assay_transaction::{Format, Run, Tally};
 use serde::Serialize;
+
+use crate::LiveCounts;
 
 /// What is read of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct ReadProgress {
+pub struct ReadProgress {
     /// Rows that are known to be published; all rows, once the run is sealed.
-    pub(super) rows: u64,
+    pub rows: u64,
     /// Their share of the source, in per cent.
-    pub(super) percent: Option<u64>,
+    pub percent: Option<u64>,
 }
 
 /// What is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct StoreProgress {
-    pub(super) rows: u64,
-    pub(super) chunks: u64,
+pub struct StoreProgress {
+    /// Recorded rows.
+    pub rows: u64,
+    /// Recorded chunks.
+    pub chunks: u64,
     /// Known once the run is sealed.
-    pub(super) chunks_total: Option<u64>,
+    pub chunks_total: Option<u64>,
 }
 
 /// The time left at the present rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct TimeLeft {
-    pub(super) seconds: u64,
+pub struct TimeLeft {
+    /// Seconds from now.
+    pub seconds: u64,
     /// Whether the number of rows is estimated.
-    pub(super) is_estimated: bool,
+    pub is_estimated: bool,
 }
 
 /// What is read of the source.
-pub(super) fn read_progress(run: &Run, progress: RecordedProgress) -> ReadProgress {
+pub fn read_progress(run: &Run, progress: RecordedProgress) -> ReadProgress {
     if let Some(sealed) = run.sealed {
         // A stopped run is sealed before the end of its source.
         return ReadProgress { rows: sealed.rows_read, percent: run.error.is_none().then_some(100) };
@@ -43,8 +48,17 @@ pub(super) fn read_progress(run: &Run, progress: RecordedProgress) -> ReadProgre
     ReadProgress { rows, percent }
 }
 
+/// Rows that a list shows as read. An unfinished run has confirmed, recorded or arrived rows: the most of these.
+pub fn rows_so_far(run: &Run, tally: Tally, live: Option<&LiveCounts>) -> u64 {
+    let arrived = live.map_or(0, LiveCounts::rows_numbered);
+    match run.sealed {
+        Some(sealed) => sealed.rows_read,
+        None => run.checkpoint.rows_before().max(tally.total()).max(arrived),
+    }
+}
+
 /// What is recorded.
-pub(super) fn store_progress(run: &Run, progress: RecordedProgress) -> StoreProgress {
+pub fn store_progress(run: &Run, progress: RecordedProgress) -> StoreProgress {
     StoreProgress {
         rows: progress.rows_recorded,
         chunks: progress.chunks_recorded,
@@ -53,13 +67,13 @@ pub(super) fn store_progress(run: &Run, progress: RecordedProgress) -> StoreProg
 }
 
 /// Rows a second.
-pub(super) fn rate(pace: RunPace) -> u64 {
+pub fn rate(pace: RunPace) -> u64 {
     // Over a second at least, as a first chunk would yield any rate.
     pace.rows * 1_000 / pace.millis.max(1_000)
 }
 
 /// The time left, if it can be estimated.
-pub(super) fn time_left(run: &Run, progress: RecordedProgress, pace: RunPace) -> Option<TimeLeft> {
+pub fn time_left(run: &Run, progress: RecordedProgress, pace: RunPace) -> Option<TimeLeft> {
     let rate = Some(rate(pace)).filter(|rate| *rate > 0)?;
     let (rows, is_estimated) = match run.sealed {
         Some(sealed) => (sealed.rows_read, false),
@@ -92,7 +106,7 @@ fn share(part: u64, all: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use crate::fixture::example;
     use assay_transaction::{Checkpoint, Compression, Position, RunState, StopKind, StopOrder};
 
     fn loading(row: u64, offset: u64) -> Run {

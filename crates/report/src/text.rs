@@ -6,15 +6,15 @@ use std::time::Duration;
 use assay_store::PredictionCount;
 use assay_transaction::{Timestamp, is_unprintable, mask_card_numbers};
 
-use super::grouped;
+use crate::grouped;
 
 /// `1 row`, `1,000 rows`.
-pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
 /// `amount_scale 600, id_empty 300, 2 others 7`: the first counts by name, and the sum of the rest.
-pub(crate) fn list_counts(counts: &[(String, u64)]) -> String {
+pub fn list_counts(counts: &[(String, u64)]) -> String {
     const NAMED: usize = 6;
     const MAX_NAME: usize = 60;
     let (named, rest) = counts.split_at(counts.len().min(NAMED));
@@ -25,12 +25,12 @@ pub(crate) fn list_counts(counts: &[(String, u64)]) -> String {
 }
 
 /// `2026-01-11 10:00:00`, in UTC.
-pub(crate) fn moment(at: Timestamp) -> String {
+pub fn moment(at: Timestamp) -> String {
     at.to_string().chars().take(19).map(|character| if character == 'T' { ' ' } else { character }).collect()
 }
 
 /// `7-9, 12`.
-pub(crate) fn ranges(ranges: &[(u64, u64)]) -> String {
+pub fn ranges(ranges: &[(u64, u64)]) -> String {
     let range = |(first, last): &(u64, u64)| {
         if first == last { first.to_string() } else { format!("{first}-{last}") }
     };
@@ -38,17 +38,17 @@ pub(crate) fn ranges(ranges: &[(u64, u64)]) -> String {
 }
 
 /// Whole seconds between two moments.
-pub(crate) fn seconds_between(from: Timestamp, to: Timestamp) -> u64 {
+pub fn seconds_between(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from((to.as_datetime() - from.as_datetime()).num_seconds()).unwrap_or_default()
 }
 
 /// Text from outside on one line: card numbers masked, control characters escaped, cut after `limit` characters.
-pub(crate) fn one_line(text: &str, limit: usize) -> String {
+pub fn one_line(text: &str, limit: usize) -> String {
     unmasked_line(&mask_card_numbers(text), limit)
 }
 
 /// As [`one_line`], without masking: for text that holds no card numbers, such as the version of a source.
-pub(crate) fn unmasked_line(text: &str, limit: usize) -> String {
+pub fn unmasked_line(text: &str, limit: usize) -> String {
     let mut line = String::with_capacity(text.len().min(limit));
     for (index, character) in text.chars().enumerate() {
         if index == limit {
@@ -67,7 +67,7 @@ pub(crate) fn unmasked_line(text: &str, limit: usize) -> String {
 
 /// A whole result for a terminal: what would steer it is escaped, but for line ends, tabs and colours. Each text from outside was
 /// made one line before, so that only our own colours are left.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+pub fn harmless(text: &str) -> Cow<'_, str> {
     let steers = |character: char| !matches!(character, '\n' | '\t') && is_unprintable(character);
     if !text.contains(steers) {
         return Cow::Borrowed(text);
@@ -94,7 +94,7 @@ fn colour(text: &str) -> Option<usize> {
 }
 
 /// Labels with card numbers masked, as a model may repeat its input.
-pub(crate) fn masked_labels(counts: Vec<PredictionCount>) -> Vec<PredictionCount> {
+pub fn masked_labels(counts: Vec<PredictionCount>) -> Vec<PredictionCount> {
     let masked = |count: PredictionCount| PredictionCount {
         prediction: mask_card_numbers(&count.prediction).into_owned(),
         ..count
@@ -103,7 +103,7 @@ pub(crate) fn masked_labels(counts: Vec<PredictionCount>) -> Vec<PredictionCount
 }
 
 /// A rate in whole numbers.
-pub(crate) fn per_second(count: u64, elapsed: Duration) -> u64 {
+pub fn per_second(count: u64, elapsed: Duration) -> u64 {
     let rate = u128::from(count) * 1_000_000 / elapsed.as_micros().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
 }

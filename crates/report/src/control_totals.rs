@@ -5,11 +5,11 @@ use std::fmt;
 use assay_transaction::{AmountSum, Run};
 use serde::Serialize;
 
-use crate::output::grouped;
+use crate::grouped;
 
 /// Expected and actual totals of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ControlTotals {
+pub struct ControlTotals {
     rows_expected: Option<u64>,
     amount_expected: Option<AmountSum>,
     rows_read: Option<u64>,
@@ -20,7 +20,7 @@ pub(crate) struct ControlTotals {
 
 impl ControlTotals {
     /// The totals of a run, if any were expected. A stopped run is not compared.
-    pub(crate) fn of(run: &Run) -> Option<Self> {
+    pub fn of(run: &Run) -> Option<Self> {
         let expected = run.settings.expected;
         let sealed = run.sealed.filter(|_| run.stop.is_none());
         (!expected.is_nothing()).then(|| Self {
@@ -33,7 +33,7 @@ impl ControlTotals {
     }
 
     /// Whether the totals are known to differ.
-    pub(crate) fn differ(&self) -> bool {
+    pub fn differ(&self) -> bool {
         self.differ == Some(true)
     }
 }
@@ -58,7 +58,7 @@ impl fmt::Display for ControlTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use crate::fixture::example;
     use assay_transaction::{ExpectedTotals, RunSettings, SealedTotals};
 
     fn shown(expected: ExpectedTotals, sealed: Option<SealedTotals>) -> Option<(String, bool)> {

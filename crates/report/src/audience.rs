@@ -20,7 +20,7 @@ fn audience() -> Audience {
 }
 
 /// Finds out who reads the output.
-pub(crate) fn find_audience(color: ColorOption) {
+pub fn find_audience(color: ColorOption) {
     let (is_terminal, is_json) = (std::io::stdout().is_terminal(), is_json());
     let audience = Audience { is_grouped: is_terminal && !is_json, is_colored: color.is_on(is_terminal) && !is_json };
     // Only a second call can fail.
@@ -28,12 +28,12 @@ pub(crate) fn find_audience(color: ColorOption) {
 }
 
 /// `1,000,000` for people, `1000000` for programs.
-pub(crate) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     if audience().is_grouped { with_separators(number) } else { number.to_string() }
 }
 
 /// `1,000,000`, where only people read it.
-pub(crate) fn with_separators(number: u64) -> String {
+pub fn with_separators(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -47,12 +47,14 @@ pub(crate) fn with_separators(number: u64) -> String {
 
 /// What a word tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tone {
+pub enum Tone {
     /// The head of a table.
     Head,
+    /// All is well.
     Good,
     /// Something is under way, or ended early on purpose.
     Open,
+    /// Somebody has to act.
     Bad,
 }
 
@@ -69,7 +71,7 @@ impl Tone {
 }
 
 /// Text in a colour, if colours are on.
-pub(crate) fn toned(tone: Tone, text: &str) -> Cow<'_, str> {
+pub fn toned(tone: Tone, text: &str) -> Cow<'_, str> {
     painted(tone, text, audience().is_colored)
 }
 

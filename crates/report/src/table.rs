@@ -2,23 +2,23 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::{Tone, toned};
+use crate::{Tone, toned};
 
 /// Rows under a header, in aligned columns.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// An empty table. A column whose name begins with `>` is aligned to the right.
-    pub(crate) fn new<const N: usize>(columns: [&'static str; N]) -> Self {
+    pub fn new<const N: usize>(columns: [&'static str; N]) -> Self {
         Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row.
-    pub(crate) fn add<const N: usize>(&mut self, cells: [String; N]) {
+    pub fn add<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
     }
 }
@@ -48,16 +48,21 @@ impl Display for Table {
 
 /// Named values, one a line, indented.
 #[derive(Debug, Default)]
-pub(crate) struct FieldList(Vec<(String, String)>);
+pub struct FieldList(Vec<(String, String)>);
 
 impl FieldList {
     /// Adds a value.
-    pub(crate) fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
+    pub fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
         self.0.push((name.into(), value.into()));
     }
 
+    /// The names and values, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Adds a value, if present.
-    pub(crate) fn add_some(&mut self, name: &str, value: Option<impl Into<String>>) {
+    pub fn add_some(&mut self, name: &str, value: Option<impl Into<String>>) {
         if let Some(value) = value {
             self.add(name, value);
         }
@@ -77,7 +82,7 @@ impl Display for FieldList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::grouped;
+    use crate::grouped;
 
     #[test]
     fn a_table_is_aligned() {

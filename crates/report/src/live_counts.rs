@@ -7,14 +7,14 @@ use assay_transaction::{LiveRun, Run};
 use chrono::{TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::output::{counted, grouped};
+use crate::{counted, grouped};
 
 /// Accepted rows that arrive later than this after their day are overdue: the wait of the writer, and some minutes.
 const OVERDUE: TimeDelta = TimeDelta::minutes(70);
 
 /// The counts of a live run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct LiveCounts {
+pub struct LiveCounts {
     producer: String,
     day: String,
     /// Rows that the producer has accepted; none if it does not count.
@@ -35,14 +35,14 @@ pub(crate) struct LiveCounts {
 
 impl LiveCounts {
     /// The counts of a run, if it is live.
-    pub(crate) async fn of(store: &(impl LiveLedger + ?Sized), run: &Run) -> Result<Option<Self>, StoreError> {
+    pub async fn of(store: &(impl LiveLedger + ?Sized), run: &Run) -> Result<Option<Self>, StoreError> {
         if !run.source.is_live() {
             return Ok(None);
         }
         Ok(store.live_run(&run.run_id).await?.map(|live| Self::at(&live, Utc::now())))
     }
 
-    fn at(live: &LiveRun, now: chrono::DateTime<Utc>) -> Self {
+    pub(crate) fn at(live: &LiveRun, now: chrono::DateTime<Utc>) -> Self {
         let is_overdue = now > live.day.end() + OVERDUE;
         Self {
             producer: live.producer.to_string(),
@@ -59,17 +59,17 @@ impl LiveCounts {
     }
 
     /// Rows that the producer has accepted, if it counts.
-    pub(crate) fn rows_accepted(&self) -> Option<u64> {
+    pub fn rows_accepted(&self) -> Option<u64> {
         self.rows_accepted
     }
 
     /// Rows that have arrived.
-    pub(crate) fn rows_numbered(&self) -> u64 {
+    pub fn rows_numbered(&self) -> u64 {
         self.rows_numbered
     }
 
     /// Whether accepted rows are overdue, or rows arrived that no producer sent.
-    pub(crate) fn is_breach(&self) -> bool {
+    pub fn is_breach(&self) -> bool {
         self.rows_missing > 0 || self.rows_unexplained > 0
     }
 }
@@ -110,27 +110,10 @@ impl fmt::Display for LiveCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    impl LiveCounts {
-        /// Counts of the current day.
-        pub(crate) fn example(accepted: u64, numbered: u64) -> Self {
-            Self::at(&live(Some(accepted), numbered), "2026-01-11T12:00:00Z".parse().unwrap())
-        }
-    }
+    use crate::fixture;
 
     fn live(accepted: Option<u64>, numbered: u64) -> LiveRun {
-        LiveRun {
-            run_id: "live_shop_20260111".parse().unwrap(),
-            producer: "shop".parse().unwrap(),
-            day: "2026-01-11".parse().unwrap(),
-            counted: accepted.is_some(),
-            accepted,
-            doubtful: 0,
-            late: 0,
-            numbered,
-            messages: numbered,
-            open_counts: 0,
-        }
+        LiveRun { counted: accepted.is_some(), accepted, ..fixture::live_run(0, numbered) }
     }
 
     #[test]

@@ -4,9 +4,9 @@ use assay_queue::{QueueKind, Route};
 use assay_store::RunOverview;
 use assay_transaction::{Lane, RunState};
 
-use crate::commands::ledger::queues::{QueueDepth, QueueSnapshot};
-use crate::commands::ledger::state::blocking_count;
-use crate::output::{counted, grouped, human_duration, one_line};
+use crate::blocking_count;
+use crate::{QueueDepth, QueueSnapshot};
+use crate::{counted, grouped, human_duration, one_line};
 
 /// A run without stored rows for this long has an obstacle. Requests to a slow ML API take nearly as long.
 const QUIET_MILLIS: u64 = 30_000;
@@ -15,15 +15,15 @@ const TEXT: usize = 300;
 
 /// The state of the queues.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct QueueState<'a> {
+pub struct QueueState<'a> {
     /// None if no broker is set.
-    pub(super) queues: Option<&'a QueueSnapshot>,
+    pub queues: Option<&'a QueueSnapshot>,
     /// Length at which a queue is full (`QUEUE_MAX_LENGTH`).
-    pub(super) full_at: u64,
+    pub full_at: u64,
 }
 
 /// The obstacles of an unfinished run.
-pub(super) fn obstacles(overview: &RunOverview, seen: QueueState<'_>) -> Vec<String> {
+pub fn obstacles(overview: &RunOverview, seen: QueueState<'_>) -> Vec<String> {
     let RunOverview { run, held_by, progress, .. } = overview;
     if run.state.is_finished() {
         return Vec::new();
@@ -128,7 +128,7 @@ fn in_the_queues(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::ledger::state::tests::example;
+    use crate::fixture::example;
     use assay_store::{RecordedProgress, RunPace};
     use assay_transaction::{Run, RunSettings, SourceIdentity, Tally};
 

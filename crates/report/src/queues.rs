@@ -7,33 +7,41 @@ use assay_queue::{Broker, BrokerError, BrokerOptions, QueueKind, Route};
 use assay_transaction::Lane;
 use serde::Serialize;
 
-use crate::output::{Table, grouped};
+use crate::{Table, grouped};
 
 /// Longest wait for a broker, as a command works without its answer too.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The messages of all runs in a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct QueueDepth {
-    pub(crate) queue: String,
-    pub(crate) waiting: u64,
-    pub(crate) consumers: u32,
+pub struct QueueDepth {
+    /// Its name.
+    pub queue: String,
+    /// Messages that wait.
+    pub waiting: u64,
+    /// Programs that consume it.
+    pub consumers: u32,
 }
 
 /// The messages in the queues, or why they are not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum QueueSnapshot {
+pub enum QueueSnapshot {
+    /// Each queue.
     Known(Vec<QueueDepth>),
-    Unknown { error: String },
+    /// The broker does not answer.
+    Unknown {
+        /// Why.
+        error: String,
+    },
 }
 
 /// A connection that only reads the length of queues.
-pub(crate) struct QueueProbe(Option<Result<Arc<dyn Broker>, BrokerError>>);
+pub struct QueueProbe(Option<Result<Arc<dyn Broker>, BrokerError>>);
 
 impl QueueProbe {
     /// Connects, if a broker is set.
-    pub(crate) async fn connect(options: &BrokerOptions, command: &str, startup: Duration) -> Self {
+    pub async fn connect(options: &BrokerOptions, command: &str, startup: Duration) -> Self {
         if !options.is_set() {
             return Self(None);
         }
@@ -41,7 +49,7 @@ impl QueueProbe {
     }
 
     /// The messages now; none if no broker is set.
-    pub(crate) async fn snapshot(&self) -> Option<QueueSnapshot> {
+    pub async fn snapshot(&self) -> Option<QueueSnapshot> {
         let unknown = |error: &BrokerError| QueueSnapshot::Unknown { error: error.to_string() };
         Some(match self.0.as_ref()? {
             Ok(broker) => depths(&**broker).await.map_or_else(|error| unknown(&error), QueueSnapshot::Known),
@@ -50,7 +58,7 @@ impl QueueProbe {
     }
 
     /// Disconnects.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         if let Some(Ok(broker)) = &self.0 {
             broker.close().await;
         }

@@ -4,13 +4,15 @@ use assay_store::{Operations, StoreError};
 use assay_transaction::{Run, RunState, StopKind};
 use serde::Serialize;
 
-use crate::output::Tone;
+use crate::Tone;
 
 /// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum ShownState {
+pub enum ShownState {
+    /// Its source is read.
     Loading,
+    /// Its source is read; rows are still on their way.
     Sealed,
     /// An unresolved dead letter keeps it from being complete.
     Stalled,
@@ -18,8 +20,11 @@ pub(crate) enum ShownState {
     Cancelling,
     /// It is being aborted, as it exceeded a limit.
     Aborting,
+    /// Every row has its outcome.
     Complete,
+    /// Its source could not be read to the end.
     Failed,
+    /// An operator ended it.
     Cancelled,
     /// Its removal is going on, or was interrupted.
     Removing,
@@ -29,7 +34,7 @@ pub(crate) enum ShownState {
 
 impl ShownState {
     /// The states that runs can be filtered by.
-    pub(crate) const ALL: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::Loading,
         Self::Sealed,
         Self::Stalled,
@@ -41,7 +46,7 @@ impl ShownState {
     ];
 
     /// The state of a run that is blocked by this many dead letters.
-    pub(crate) fn of(run: &Run, blocking: u64) -> Self {
+    pub fn of(run: &Run, blocking: u64) -> Self {
         if let Some(removal) = &run.removal {
             return if removal.ended_at.is_some() { Self::Removed } else { Self::Removing };
         }
@@ -59,7 +64,7 @@ impl ShownState {
     }
 
     /// Whether it is good, bad or still open.
-    pub(crate) fn tone(self) -> Tone {
+    pub fn tone(self) -> Tone {
         match self {
             Self::Complete => Tone::Good,
             Self::Failed | Self::Stalled => Tone::Bad,
@@ -68,7 +73,7 @@ impl ShownState {
     }
 
     /// The word for it.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Loading => "loading",
             Self::Sealed => "sealed",
@@ -91,13 +96,13 @@ impl std::fmt::Display for ShownState {
 }
 
 /// Dead letters that keep a run from being complete; zero for a finished run.
-pub(crate) async fn blocking_letters(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
+pub async fn blocking_letters(store: &(impl Operations + ?Sized), run: &Run) -> Result<u64, StoreError> {
     let letters = if can_be_blocked(run) { store.blocking_dead_letters(&run.run_id).await? } else { 0 };
     Ok(blocking_count(run, letters))
 }
 
 /// As [`blocking_letters`], of letters that were counted already.
-pub(crate) fn blocking_count(run: &Run, letters: u64) -> u64 {
+pub fn blocking_count(run: &Run, letters: u64) -> u64 {
     if can_be_blocked(run) { letters } else { 0 }
 }
 
@@ -107,37 +112,11 @@ fn can_be_blocked(run: &Run) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use assay_transaction::{
-        Checkpoint, Position, RunSettings, SealedTotals, SourceIdentity, StopOrder, TimeZone, Timestamp,
-    };
+    use assay_transaction::StopOrder;
 
-    /// A moment on the day of the examples.
-    pub(crate) fn at(time: &str) -> Timestamp {
-        Timestamp::parse(format!("2026-01-11 {time}").as_bytes(), TimeZone::UTC).unwrap()
-    }
-
-    /// A complete run of 1,000 rows in 10 chunks.
-    pub(crate) fn example() -> Run {
-        Run {
-            run_id: "batch_20260111_100000_3f9a1c".parse().unwrap(),
-            source: SourceIdentity { location: "s3://transactions/2026.csv".into(), version: "\"etag\"".into() },
-            state: RunState::Complete,
-            settings: RunSettings::example(),
-            checkpoint: Checkpoint {
-                chunk: 10,
-                ..Checkpoint::first(Position { row: 1_001, line: 1_002, offset: 100_000 })
-            },
-            sealed: Some(SealedTotals { rows_read: 1_000, chunks_total: 10, amount: None }),
-            error: None,
-            stop: None,
-            source_bytes: Some(100_000),
-            started_at: at("10:00:00"),
-            finished_at: Some(at("10:00:50")),
-            removal: None,
-        }
-    }
+    use crate::fixture::{at, example};
 
     #[test]
     fn the_state_shows_what_is_going_on() {

@@ -1,0 +1,93 @@
+//! What is known of a run. It takes as long for ten million rows as for ten thousand.
+
+use assay_queue::BrokerOptions;
+use assay_report::{LiveCounts, QueueSnapshot, QueueState, ShownState, blocking_count, obstacles};
+use assay_store::{OperationRecord, RunOverview, RunStatistics, Store, StoreError, TallySource, Tombstones};
+use assay_transaction::{Run, RunId};
+
+use super::show;
+use crate::error::PageError;
+use crate::live::Part;
+use crate::pages::find_run;
+use crate::pages::runs::problems;
+use crate::server::Console;
+
+/// Period of the rate, in seconds.
+const WINDOW: u32 = 60;
+/// Operations of a run that are shown.
+const OPERATIONS: u32 = 50;
+
+/// What is known of a run.
+pub(crate) struct Facts {
+    pub(super) overview: RunOverview,
+    pub(super) statistics: RunStatistics,
+    pub(super) live: Option<LiveCounts>,
+    pub(super) tombstones: Vec<Tombstones>,
+    pub(super) operations: Vec<OperationRecord>,
+    /// Why it stands out, and what is in its way.
+    pub(super) problems: Vec<String>,
+}
+
+impl Facts {
+    /// Those of the run of an address.
+    pub(crate) async fn read(console: &Console, name: &str) -> Result<Self, PageError> {
+        let run = find_run(console, name).await?;
+        let queues = if run.state.is_finished() { None } else { console.queues.snapshot().await };
+        let facts = Self::of(&*console.store, &run.run_id, queues.as_ref(), console.queues.full_at()).await?;
+        facts.ok_or_else(|| PageError::Missing(format!("There is no run {} any more.", run.run_id)))
+    }
+
+    /// Those of a run for a report, without the queues of the moment.
+    pub(crate) async fn for_report(store: &dyn Store, run_id: &RunId) -> Result<Option<Self>, StoreError> {
+        Self::of(store, run_id, None, BrokerOptions::default().queue_max_length.into()).await
+    }
+
+    async fn of(
+        store: &dyn Store,
+        run_id: &RunId,
+        queues: Option<&QueueSnapshot>,
+        full_at: u64,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(overview) = store.overview(run_id, WINDOW, TallySource::Chunks).await? else { return Ok(None) };
+        let live = LiveCounts::of(store, &overview.run).await?;
+        let mut problems = problems(&overview.run, overview.tally, live.as_ref());
+        problems.extend(obstacles(&overview, QueueState { queues, full_at }));
+        Ok(Some(Self {
+            statistics: store.statistics(run_id).await?,
+            tombstones: store.tombstones(run_id).await?,
+            operations: store.operations(Some(run_id), OPERATIONS).await?,
+            live,
+            problems,
+            overview,
+        }))
+    }
+
+    pub(crate) fn run(&self) -> &Run {
+        &self.overview.run
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.overview.run.state.is_finished()
+    }
+
+    pub(super) fn state(&self) -> ShownState {
+        ShownState::of(self.run(), blocking_count(self.run(), self.overview.blocking))
+    }
+
+    /// The parts of the page that change.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        [
+            ("head", show::head(self)),
+            ("law", show::law_part(self)),
+            ("speed", show::speed(self)),
+            ("reasons", show::reasons(self, true)),
+            ("scores", show::scores(self)),
+            ("labels", show::labels(self)),
+            ("highest", show::highest(self, true)),
+            ("models", show::models(self)),
+            ("done", show::operations(self)),
+        ]
+        .map(|(id, content)| Part { id, content })
+        .into()
+    }
+}
