@@ -1,10 +1,11 @@
 //! `scripts/bench`: measures the real programs on a real PostgreSQL, RabbitMQ and S3 server, compares them with baselines of
 //! the same run, and audits every measured run.
 //!
-//! Each measurement has a module: [`end_to_end`], [`baseline`], [`stages`], [`scale_out`], [`start_up`], [`growth`], [`peers`]. They
+//! Each measurement has a module: [`end_to_end`], [`baseline`], [`stages`], [`scale_out`], [`start_up`], [`growth`], [`console`], [`peers`]. They
 //! share a [`fleet`] of programs, one [`load`] through it, and the [`usage`] of each process. The [`report`] collects the results.
 
 mod baseline;
+mod console;
 mod copy;
 mod durability;
 mod end_to_end;
@@ -43,6 +44,7 @@ async fn main() -> std::io::Result<()> {
             Measurement::Memory => end_to_end::measure(&options, &mut sources, &mut report, false).await,
             Measurement::StartUp => start_up::measure(&options, &mut sources, &mut report).await,
             Measurement::Growth => growth::measure(&options, &mut sources, &mut report).await,
+            Measurement::Console => console::measure(&options, &mut sources, &mut report).await,
             Measurement::Peers => peers::measure(&options, &mut sources, &mut report).await,
         }
     }

@@ -16,7 +16,7 @@ const LARGEST: u64 = 10_000_000;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scripts/bench")]
 pub(crate) struct Options {
-    /// Measure only this; may be repeated [default: all but `memory`, which `end-to-end` includes, `growth` and `peers`]
+    /// Measure only this; may be repeated [default: all but `memory`, which `end-to-end` includes, `growth`, `console` and `peers`]
     #[arg(long, value_enum, value_name = "MEASUREMENT")]
     only: Vec<Measurement>,
     /// Use a tenth of every size
@@ -32,8 +32,8 @@ pub(crate) struct Options {
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(crate) settings: Vec<(String, String)>,
 
-    /// end-to-end, memory, growth, peers: rows of the object; several sizes separated by commas [default: 100000,1000000; growth:
-    /// 1000000,10000000; peers: 2000,1000000]
+    /// end-to-end, memory, growth, console, peers: rows of the object; several sizes separated by commas [default: 100000,1000000;
+    /// growth: 1000000,10000000; console: 10000000; peers: 2000,1000000]
     #[arg(long, value_delimiter = ',')]
     rows: Vec<u64>,
     /// end-to-end, memory, baseline, peers: number of predictors, with one loader and one writer
@@ -91,6 +91,8 @@ pub(crate) enum Measurement {
     StartUp,
     /// `assay run` into PostgreSQL beside COPY of the same rows, in a large file and a larger one.
     Growth,
+    /// Pages of the console, with ten thousand runs and ten million rows.
+    Console,
     /// Next to what somebody would write instead: a Polars script, Celery, Dramatiq, in turns.
     Peers,
 }
@@ -108,7 +110,10 @@ impl Options {
     /// Returns the chosen measurements, in order.
     pub(crate) fn measurements(&self) -> Vec<Measurement> {
         let chosen = |measurement: &Measurement| match self.only.as_slice() {
-            [] => !matches!(measurement, Measurement::Memory | Measurement::Growth | Measurement::Peers),
+            [] => !matches!(
+                measurement,
+                Measurement::Memory | Measurement::Growth | Measurement::Console | Measurement::Peers
+            ),
             only => only.contains(measurement),
         };
         Measurement::value_variants().iter().copied().filter(chosen).collect()
