@@ -29,7 +29,7 @@ pub use self::audience::{Tone, find_audience, grouped, toned, with_separators};
 pub use self::control_totals::ControlTotals;
 pub use self::live_counts::LiveCounts;
 pub use self::lookup::{FoundTransactions, find_transactions};
-pub use self::obstacles::{QueueState, obstacles};
+pub use self::obstacles::{QueueState, obstacles, slowest_stage};
 pub use self::progress::{
     ReadProgress, StoreProgress, TimeLeft, rate, read_progress, rows_so_far, store_progress, time_left,
 };

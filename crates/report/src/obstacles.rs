@@ -2,7 +2,7 @@
 
 use assay_queue::{QueueKind, Route};
 use assay_store::RunOverview;
-use assay_transaction::{Lane, RunState};
+use assay_transaction::{Lane, Run, RunState};
 
 use crate::blocking_count;
 use crate::{QueueDepth, QueueSnapshot};
@@ -73,6 +73,35 @@ pub fn obstacles(overview: &RunOverview, seen: QueueState<'_>) -> Vec<String> {
     found
 }
 
+/// The stage that an unfinished run waits for at the moment, by what waits in the queues; none if they are not known. A predictor and a writer take some
+/// messages ahead, so a message that waits has found all of them busy.
+pub fn slowest_stage(run: &Run, queues: Option<&QueueSnapshot>) -> Option<String> {
+    let Some(QueueSnapshot::Known(queues)) = queues else { return None };
+    if run.state.is_finished() || run.source.is_live() || !run.settings.durable_broker {
+        return None;
+    }
+    let waiting = |kind| {
+        let name = Route { kind, lane: Lane::Batch }.to_string();
+        queues.iter().find(|depth| depth.queue == name).map_or(0, |depth| depth.waiting)
+    };
+    let (transactions, scored) = (waiting(QueueKind::Transactions), waiting(QueueKind::Scored));
+    Some(if scored > transactions {
+        format!(
+            "writing: {} for a writer; the database, or another writer, would make it faster",
+            counted(scored, "chunk waits", "chunks wait")
+        )
+    } else if transactions > 0 {
+        format!(
+            "scoring: {} for a predictor; more predictors, or a faster ML API, would make it faster",
+            counted(transactions, "chunk waits", "chunks wait")
+        )
+    } else if run.state == RunState::Loading {
+        "reading: no chunk waits, so predictors and writers are faster than the loader".to_owned()
+    } else {
+        return None;
+    })
+}
+
 /// The program that resumes the run.
 fn program(overview: &RunOverview) -> &'static str {
     if overview.run.settings.durable_broker { "loader" } else { "assay run" }
@@ -130,7 +159,7 @@ mod tests {
     use super::*;
     use crate::fixture::example;
     use assay_store::{RecordedProgress, RunPace};
-    use assay_transaction::{Run, RunSettings, SourceIdentity, Tally};
+    use assay_transaction::{RunSettings, SourceIdentity, Tally};
 
     fn overview(run: Run) -> RunOverview {
         RunOverview {
@@ -211,6 +240,31 @@ mod tests {
         }
         let letters = found(&RunOverview { blocking: 1, ..loading() }, None);
         assert!(letters[0].starts_with("1 dead letter keeps the run from being complete: `assay failures batch_"));
+    }
+
+    #[test]
+    fn the_slowest_stage_is_the_one_that_others_wait_for() {
+        let loading = loading().run;
+        let sealed = Run { state: RunState::Sealed, ..loading.clone() };
+        let in_process = RunSettings { durable_broker: false, ..RunSettings::example() };
+        let in_process = Run { settings: in_process, ..loading.clone() };
+        for (run, waiting, expected) in [
+            (&loading, Some((20, 3)), Some("scoring: 20 chunks wait for a predictor")),
+            (&loading, Some((2, 9)), Some("writing: 9 chunks wait for a writer")),
+            (&loading, Some((0, 0)), Some("reading: no chunk waits")),
+            (&sealed, Some((1, 0)), Some("scoring: 1 chunk waits")),
+            (&sealed, Some((0, 0)), None),
+            (&loading, None, None),
+            (&in_process, Some((5, 0)), None),
+            (&example(), Some((5, 0)), None),
+        ] {
+            let queues = waiting.map(|(transactions, scored)| queues((transactions, 2), (scored, 1)));
+            let found = slowest_stage(run, queues.as_ref());
+            match expected {
+                Some(words) => assert!(found.as_ref().is_some_and(|line| line.starts_with(words)), "{found:?} {words}"),
+                None => assert_eq!(found, None),
+            }
+        }
     }
 
     #[test]

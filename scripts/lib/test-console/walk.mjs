@@ -187,6 +187,8 @@ async function live(browser, base, vic, settings) {
     return data && Number(data.value) > before;
   }, before);
   checks += 1;
+  await one.getByText("Slowest now: ").waitFor();
+  checks += 1;
   await picture(list, "runs-live");
   await picture(one, "run-live");
   await readme(one);

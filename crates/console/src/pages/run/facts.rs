@@ -1,7 +1,7 @@
 //! What is known of a run. It takes as long for ten million rows as for ten thousand.
 
 use assay_queue::BrokerOptions;
-use assay_report::{LiveCounts, QueueSnapshot, QueueState, ShownState, blocking_count, obstacles};
+use assay_report::{LiveCounts, QueueSnapshot, QueueState, ShownState, blocking_count, obstacles, slowest_stage};
 use assay_store::{OperationRecord, RunOverview, RunStatistics, Store, StoreError, TallySource, Tombstones};
 use assay_transaction::{Run, RunId};
 
@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     pub(super) live: Option<LiveCounts>,
     pub(super) tombstones: Vec<Tombstones>,
     pub(super) operations: Vec<OperationRecord>,
+    /// What it waits for at the moment.
+    pub(super) slowest: Option<String>,
     /// Why it stands out, and what is in its way.
     pub(super) problems: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl Facts {
             statistics: store.statistics(run_id).await?,
             tombstones: store.tombstones(run_id).await?,
             operations: store.operations(Some(run_id), OPERATIONS).await?,
+            slowest: slowest_stage(&overview.run, queues),
             live,
             problems,
             overview,

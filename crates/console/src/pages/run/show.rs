@@ -48,6 +48,7 @@ pub(super) fn head(facts: &Facts) -> Markup {
             @if let Some(end) = run.finished_at { ", finished " (time(end)) }
             @else { " · " (progress(&facts.overview, facts.overview.tally)) }
         }
+        @if let Some(slowest) = &facts.slowest { p { "Slowest now: " (slowest) "." } }
         @if !facts.problems.is_empty() {
             div.problem role="status" { ul { @for problem in &facts.problems { li { (problem) } } } }
         }
