@@ -97,6 +97,8 @@ async fn every_page_shows_the_run_and_masks_its_rows() {
             ],
         ),
         ("/runs/first/invalid", &["id_empty", MASKED, "&lt;b&gt;"]),
+        ("/runs/first/invalid?reason=id_empty", &["Invalid rows: id_empty", MASKED]),
+        ("/runs/first/invalid?reason=amount_empty", &["No row has this reason"]),
         ("/runs/first/failed?class=rejected", &["Row <data class=\"number\" value=\"7\">", MASKED]),
         ("/runs/first/failed?class=suspect", &["No transaction is like this"]),
         ("/runs/first/rows/1", &["predicted: ", "by model scripted-1"]),

@@ -24,14 +24,16 @@ const PAGE: u32 = 50;
 /// Longest text of a row that is shown.
 const TEXT: usize = 500;
 
-/// Where a page begins.
+/// The rows of a page, as the address has them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct From {
+pub(crate) struct RowFilter {
     /// The first row.
     from: u64,
     /// Only this class of failed rows; all, if it is empty.
     class: String,
+    /// Only this reason of invalid rows; all, if it is empty.
+    reason: String,
 }
 
 /// Invalid rows, masked.
@@ -39,10 +41,10 @@ pub(crate) async fn invalid(
     State(console): State<Shared>,
     Extension(user): Extension<User>,
     Path(name): Path<String>,
-    Query(from): Query<From>,
+    Query(from): Query<RowFilter>,
 ) -> Result<Markup, PageError> {
     let run = find_run(&console, &name).await?;
-    invalid_page(&console, &user, &run, from.from, false).await
+    invalid_page(&console, &user, &run, &from, false).await
 }
 
 /// Why somebody sees rows unmasked.
@@ -50,6 +52,9 @@ pub(crate) async fn invalid(
 pub(crate) struct Unmasking {
     #[serde(default)]
     from: u64,
+    /// Only invalid rows with this reason code.
+    #[serde(default)]
+    code: String,
     reason: String,
 }
 
@@ -65,7 +70,8 @@ pub(crate) async fn unmasked(
     let context = AuditContext { operator: auditor.to_owned(), reason: Some(reason(&unmasking.reason)?.to_owned()) };
     let details = serde_json::json!({ "by": "console", "form": "page", "from_row": unmasking.from, "rows": PAGE });
     console.store.record_operation("unmask", Some(&run.run_id), Some(&details), &context).await?;
-    invalid_page(&console, &user, &run, unmasking.from, true).await
+    let from = RowFilter { from: unmasking.from, class: String::new(), reason: unmasking.code };
+    invalid_page(&console, &user, &run, &from, true).await
 }
 
 fn auditor(user: &User) -> Result<&str, PageError> {
@@ -88,18 +94,22 @@ async fn invalid_page(
     console: &Console,
     user: &User,
     run: &Run,
-    from: u64,
+    from: &RowFilter,
     is_unmasked: bool,
 ) -> Result<Markup, PageError> {
-    let records = console.store.invalid_rows(&run.run_id, from, PAGE).await?;
+    let code = from.reason.trim();
+    let reason = (!code.is_empty()).then_some(code);
+    let records = console.store.invalid_rows(&run.run_id, reason, from.from, PAGE).await?;
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("reason", code).finish();
     let path = run_path(&run.run_id);
     let title = format!("Invalid rows of {}", run.run_id);
     let content = html! {
         nav.crumbs aria-label="Where this is" { a href="/" { "Runs" } " / " a href=(path) { (run.run_id) } }
-        h1 { "Invalid rows" }
+        h1 { "Invalid rows" @if let Some(code) = reason { ": " (one_line(code, 60)) } }
+        @if reason.is_some() { p { a href=(format!("{path}/invalid")) { "All invalid rows" } } }
         @if is_unmasked { p.problem role="status" { "Card numbers are shown. It is recorded that you saw them." } }
         @if records.is_empty() {
-            p.empty { @if from > 0 { "No invalid row comes after this. " a href=(format!("{path}/invalid")) { "From the first" } } @else { "No row is invalid." } }
+            p.empty { @if from.from > 0 { "No invalid row comes after this. " a href=(format!("{path}/invalid")) { "From the first" } } @else if reason.is_some() { "No row has this reason." } @else { "No row is invalid." } }
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Invalid rows" {
                 table {
@@ -109,7 +119,7 @@ async fn invalid_page(
                     tbody { @for record in &records { (invalid_row(record, run, is_unmasked)) } }
                 }
             }
-            (next_page(&format!("{path}/invalid"), "", records.len(), records.last().map(|record| record.row)))
+            (next_page(&format!("{path}/invalid"), &format!("&{query}"), records.len(), records.last().map(|record| record.row)))
         }
         h2 { "Correct and load them again" }
         p { "This file has the header and the rows of the source, to be corrected and loaded as a file of its own. Card numbers are masked; only an auditor has them unmasked." }
@@ -117,7 +127,8 @@ async fn invalid_page(
             (command(&format!("assay invalid {} --csv --output rejected.csv", run.run_id))) }
         @if user.role == Role::Auditor {
             form.confirm method="post" action=(format!("{path}/invalid")) {
-                input type="hidden" name="from" value=(from);
+                input type="hidden" name="from" value=(from.from);
+                input type="hidden" name="code" value=(code);
                 label { "Why? It is recorded with your name. " input name="reason" required; }
                 button { "Show card numbers" } " "
                 button formaction=(format!("{path}/rejected.csv")) { "File with card numbers" }
@@ -154,7 +165,7 @@ pub(crate) async fn failed(
     State(console): State<Shared>,
     Extension(user): Extension<User>,
     Path(name): Path<String>,
-    Query(from): Query<From>,
+    Query(from): Query<RowFilter>,
 ) -> Result<Markup, PageError> {
     let run = find_run(&console, &name).await?;
     let classes: Vec<String> =

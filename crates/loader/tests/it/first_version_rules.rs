@@ -55,7 +55,7 @@ async fn outcomes(process: &LoaderProcess, run: &Run) -> Vec<String> {
         let note = it.attributes.get("note").map_or("none", String::as_str);
         rows.push((failed.row, format!("{:?} {} {} {:?} {note:?}", it.description, it.amount, it.timestamp, it.side)));
     }
-    for invalid in store.invalid_rows(&run.run_id, 1, 100).await.unwrap() {
+    for invalid in store.invalid_rows(&run.run_id, None, 1, 100).await.unwrap() {
         rows.push((invalid.row, format!("line {} {}", invalid.line, invalid.reason)));
     }
     rows.sort();

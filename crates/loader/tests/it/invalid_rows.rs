@@ -78,7 +78,7 @@ async fn a_repeated_header_costs_one_row() {
     let ended = process.load().await.unwrap();
     let tally = ended.tally.unwrap();
     assert_eq!((tally.invalid, tally.failed, ended.run.state), (2, 4, RunState::Complete));
-    let invalid = process.dependencies.store.invalid_rows(&ended.run.run_id, 1, 10).await.unwrap();
+    let invalid = process.dependencies.store.invalid_rows(&ended.run.run_id, None, 1, 10).await.unwrap();
     let found: Vec<_> = invalid.iter().map(|row| (row.row, row.line, row.reason.as_str())).collect();
     assert_eq!(found, [(3, 4, "header_repeated"), (6, 7, "header_repeated")]);
 }

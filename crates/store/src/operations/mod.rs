@@ -94,8 +94,14 @@ pub trait Operations: Send + Sync {
     /// The namespaces of all runs' ids, to look up an external id.
     async fn namespaces(&self) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Invalid rows of a run from `from_row` on, in order, at most `limit` of them.
-    async fn invalid_rows(&self, run_id: &RunId, from_row: u64, limit: u32) -> Result<Vec<InvalidRecord>, StoreError>;
+    /// Invalid rows of a run from `from_row` on, in order, at most `limit` of them; only those with this reason code, if given.
+    async fn invalid_rows(
+        &self,
+        run_id: &RunId,
+        reason: Option<&str>,
+        from_row: u64,
+        limit: u32,
+    ) -> Result<Vec<InvalidRecord>, StoreError>;
 
     /// Selected failed transactions of a run from `from_row` on, in order, at most `limit` of them.
     async fn failed_rows(

@@ -140,6 +140,7 @@ pub(super) fn reasons(facts: &Facts, has_links: bool) -> Markup {
     let path = run_path(&facts.run().run_id);
     let table = |title: &str, kind: &str, key: &str, counts: &[(String, u64)], meaning: &dyn Fn(&str) -> String| {
         let all: u64 = counts.iter().map(|(_, count)| count).sum();
+        let parameter = key.to_lowercase();
         html! {
             h3 { (title) ": " (number(all)) }
             @if !counts.is_empty() {
@@ -148,8 +149,8 @@ pub(super) fn reasons(facts: &Facts, has_links: bool) -> Markup {
                     tbody { @for (code, count) in counts {
                         tr {
                             th scope="row" {
-                                @if has_links && kind == "failed" {
-                                    a href=(format!("{path}/{kind}?class={}", escaped(code))) { (one_line(code, 60)) }
+                                @if has_links {
+                                    a href=(format!("{path}/{kind}?{parameter}={}", escaped(code))) { (one_line(code, 60)) }
                                 } @else { (one_line(code, 60)) }
                             }
                             td.right { (number(*count)) } td.right { (percent(*count, all)) } td { (meaning(code)) }

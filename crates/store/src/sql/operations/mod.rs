@@ -113,8 +113,14 @@ impl Operations for Database {
         bounded(records::namespaces(self.reading())).await
     }
 
-    async fn invalid_rows(&self, run_id: &RunId, from_row: u64, limit: u32) -> Result<Vec<InvalidRecord>, StoreError> {
-        bounded(records::invalid_rows(self.reading(), run_id, from_row, limit)).await
+    async fn invalid_rows(
+        &self,
+        run_id: &RunId,
+        reason: Option<&str>,
+        from_row: u64,
+        limit: u32,
+    ) -> Result<Vec<InvalidRecord>, StoreError> {
+        bounded(records::invalid_rows(self.reading(), run_id, reason, from_row, limit)).await
     }
 
     async fn failed_rows(

@@ -9,7 +9,7 @@ use super::dialect::{Connection, LISTING, Pool, READING, Row, as_json, id_of_row
 use super::fragments::{covering_chunk, invalid_columns};
 use super::{ask, rows};
 use crate::operations::filters::Filter;
-use crate::values::{signed, unsigned};
+use crate::values::{signed, storable, unsigned};
 use crate::{
     FailedRecord, FailedRowSelection, InvalidRecord, PredictionRecord, RowOutcome, StoreError, TransactionRecord,
 };
@@ -86,7 +86,10 @@ const FAILED_WITH_ID: &str = concat!(
     ") DESC, run_id DESC, row_number DESC LIMIT $2"
 );
 const NAMESPACES: &str = "SELECT DISTINCT settings->>'namespace' FROM runs ORDER BY 1";
-const INVALID_FROM: &str = concat!(invalid!(), " WHERE run_id = $1 AND row_number >= $2 ORDER BY row_number LIMIT $3");
+const INVALID_FROM: &str = concat!(
+    invalid!(),
+    " WHERE run_id = $1 AND row_number >= $2 AND (CAST($4 AS text) IS NULL OR reason = $4) ORDER BY row_number LIMIT $3"
+);
 const FAILED_FROM: &str = concat!(failed!(), selected!(), " ORDER BY row_number LIMIT $6");
 const COUNT_FAILED: &str = concat!(
     "SELECT class, count(*) FROM failed_transactions",
@@ -150,10 +153,15 @@ pub(crate) async fn namespaces(pool: &Pool) -> Result<Vec<Uuid>, StoreError> {
 pub(crate) async fn invalid_rows(
     pool: &Pool,
     run_id: &RunId,
+    reason: Option<&str>,
     from_row: u64,
     limit: u32,
 ) -> Result<Vec<InvalidRecord>, StoreError> {
-    let query = sqlx::query(INVALID_FROM).bind(run_id.as_str()).bind(signed(from_row)).bind(i64::from(limit));
+    let query = sqlx::query(INVALID_FROM)
+        .bind(run_id.as_str())
+        .bind(signed(from_row))
+        .bind(i64::from(limit))
+        .bind(reason.map(|reason| storable(reason.into())));
     rows(pool, LISTING, query).await?.iter().map(read_invalid).collect()
 }
 

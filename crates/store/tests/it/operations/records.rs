@@ -161,12 +161,16 @@ async fn invalid_rows_come_in_order(database: &Database) {
         .unwrap();
     database.write(&[chunk("b", 0, 1, &[Row::Invalid(b"b")])], IdConflict::Fail).await.unwrap();
     let page = async |from, limit| {
-        let found = store.invalid_rows(&run_id("a"), from, limit).await.unwrap();
+        let found = store.invalid_rows(&run_id("a"), None, from, limit).await.unwrap();
         found.into_iter().map(|invalid| (invalid.row, invalid.line, invalid.raw)).collect::<Vec<_>>()
     };
     assert_eq!(page(0, 2).await, [(1, 2, b"0".to_vec()), (4, 5, b"1".to_vec())]);
     assert_eq!(page(5, 9).await, [(6, 7, b"\xff\0".to_vec()), (7, 8, vec![])]);
     assert!(page(8, 9).await.is_empty());
+    let reason = store.invalid_counts(&run_id("a")).await.unwrap().remove(0).0;
+    for (reason, expected) in [(reason.as_str(), 4), ("king", 0), ("a\0", 0)] {
+        assert_eq!(store.invalid_rows(&run_id("a"), Some(reason), 0, 9).await.unwrap().len(), expected, "{reason}");
+    }
 }
 
 async fn runs_come_latest_first(database: &Database) {

@@ -220,7 +220,7 @@ impl<'a> InvalidPages<'a> {
         if limit == 0 {
             return Ok(None);
         }
-        let page = self.store.invalid_rows(self.run_id, self.from, limit).await?;
+        let page = self.store.invalid_rows(self.run_id, None, self.from, limit).await?;
         let Some(last) = page.last() else { return Ok(None) };
         self.from = last.row + 1;
         self.left -= page.len() as u64;
