@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::Uri;
 use axum::response::sse::{Event, KeepAlive, KeepAliveStream, Sse};
@@ -16,6 +17,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tracing::debug;
 
+use crate::access::User;
+use crate::actions;
 use crate::error::PageError;
 use crate::pages::{run, runs};
 use crate::server::Shared;
@@ -58,13 +61,19 @@ pub(crate) async fn of_runs(
 }
 
 /// Changes of a run, until it is finished.
-pub(crate) async fn of_run(State(console): State<Shared>, Path(name): Path<String>) -> Result<Changes, PageError> {
+pub(crate) async fn of_run(
+    State(console): State<Shared>,
+    Extension(user): Extension<User>,
+    Path(name): Path<String>,
+) -> Result<Changes, PageError> {
     let shared = Arc::clone(&console);
     let drawing = move || {
-        let (console, name) = (Arc::clone(&shared), name.clone());
+        let (console, user, name) = (Arc::clone(&shared), user.clone(), name.clone());
         async move {
             let facts = run::Facts::read(&console, &name).await?;
-            Ok((facts.parts(), facts.is_finished()))
+            let mut parts = facts.parts();
+            parts.push(Part { id: "actions", content: actions::offer(&console, &user, facts.run()) });
+            Ok((parts, facts.is_finished()))
         }
         .boxed()
     };

@@ -199,6 +199,7 @@ async function live(browser, base, vic, settings) {
   await one.locator("#head .state.good").filter({ hasText: "complete" }).waitFor();
   await row.filter({ hasText: "complete" }).waitFor();
   checks += 2;
+  check(!(await one.locator("#actions").innerText()).includes("assay cancel"), "a finished run can be cancelled");
   await picture(one, "run-finished");
   await open.close();
 }
