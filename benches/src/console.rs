@@ -3,14 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use assay_tests::{get_text, law};
-use tokio::time::timeout;
-
 use crate::fleet::{Fleet, ModelServer};
 use crate::load::time_limit;
 use crate::options::Options;
 use crate::report::{Figure, Report, count, median};
 use crate::source::SourceFiles;
+use assay_tests::{get_text, law};
 
 /// Rows of the run whose page is the baseline.
 const SMALL: u64 = 10_000;
@@ -54,8 +52,7 @@ async fn load(fleet: &Fleet<'_>, sources: &mut SourceFiles, rows: u64, name: &st
     let file = sources.of(rows).await;
     let object = fleet.stack.s3.put_file("transactions", &format!("{name}.csv"), &file);
     let process = fleet.assay_run(&object).env("BATCH_RUN_ID", name).start();
-    let ended = timeout(time_limit(rows), process.end()).await;
-    ended.unwrap_or_else(|_| panic!("{name} was not loaded in time")).expect_silent_about(" - ERROR - ");
+    process.end_within(time_limit(rows)).await.expect_silent_about(" - ERROR - ");
     law::holds(&fleet.stack.database).await;
 }
 
