@@ -27,16 +27,7 @@ pub(crate) const INVALID: &str = "
 pub(crate) const FAILED: &str = "
     SELECT class, count(*) FROM failed_transactions WHERE run_id = $1 GROUP BY class ORDER BY count(*) DESC, class";
 
-/// The tally that a query counts: predicted, invalid, failed, duplicate.
-pub(crate) async fn tally_by(
-    connection: &mut Connection,
-    run_id: &RunId,
-    query: &'static str,
-) -> Result<Tally, StoreError> {
-    Ok(tally(sqlx::query_as(query).bind(run_id.as_str()).fetch_one(connection).await?))
-}
-
-/// The tally of such a row.
+/// The tally of a row: predicted, invalid, failed, duplicate.
 pub(crate) fn tally((predicted, invalid, failed, duplicate): (i64, i64, i64, i64)) -> Tally {
     Tally {
         predicted: unsigned(predicted),
@@ -51,7 +42,7 @@ pub(crate) async fn recount(
     connection: &mut Connection,
     run_id: &RunId,
 ) -> Result<(Tally, Vec<PredictionCount>), StoreError> {
-    let others = tally_by(&mut *connection, run_id, OTHERS).await?;
+    let others = tally(sqlx::query_as(OTHERS).bind(run_id.as_str()).fetch_one(&mut *connection).await?);
     fit_plans(&mut *connection, run_id).await?;
     let counts = match count_apart(&mut *connection, run_id).await? {
         Some(counts) => counts,

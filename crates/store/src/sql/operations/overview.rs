@@ -24,17 +24,8 @@ const RUN: &str = concat!(
     millis_since!("coalesce((SELECT max(recorded_at) FROM chunks WHERE chunks.run_id = runs.run_id), started_at)"),
     " AS quiet FROM runs WHERE run_id = $1"
 );
-/// Counts as chunks record them. Failed and invalid rows are counted themselves, as there are few of them as a rule.
+/// Counts of each run of a JSON list, as chunks record them. Failed and invalid rows are counted themselves, as there are few of them as a rule.
 const BOOKED: &str = concat!(
-    "SELECT CAST(coalesce(sum(predicted), 0) AS bigint),
-        (SELECT count(*) FROM invalid_transactions WHERE run_id = $1),
-        (SELECT count(*) FROM failed_transactions WHERE run_id = $1),
-        CAST(coalesce(sum(CASE WHEN duplicate_rows IS NOT NULL THEN ",
-    json_length!("duplicate_rows"),
-    " END), 0) AS bigint) FROM chunks WHERE run_id = $1"
-);
-/// The same of each run of a JSON list.
-const ALL_BOOKED: &str = concat!(
     "SELECT CAST(coalesce(sum(c.predicted), 0) AS bigint),
         (SELECT count(*) FROM invalid_transactions i WHERE i.run_id = listed.run_id),
         (SELECT count(*) FROM failed_transactions f WHERE f.run_id = listed.run_id),
@@ -133,14 +124,14 @@ async fn models(connection: &mut Connection, run_id: &RunId) -> Result<Vec<RunMo
 
 /// The outcomes of a run's rows as its chunks record them.
 pub(crate) async fn booked(connection: &mut Connection, run_id: &RunId) -> Result<Tally, StoreError> {
-    counts::tally_by(connection, run_id, BOOKED).await
+    Ok(all_booked(connection, std::slice::from_ref(run_id)).await?.pop().unwrap_or_default())
 }
 
 /// The same of several runs, in their order.
 pub(crate) async fn all_booked(connection: &mut Connection, runs: &[RunId]) -> Result<Vec<Tally>, StoreError> {
     let listed: Vec<(&str, usize)> = runs.iter().enumerate().map(|(place, run)| (run.as_str(), place)).collect();
     let tallies: Vec<(i64, i64, i64, i64)> =
-        sqlx::query_as(ALL_BOOKED).bind(to_json(&listed)?).fetch_all(connection).await?;
+        sqlx::query_as(BOOKED).bind(to_json(&listed)?).fetch_all(connection).await?;
     Ok(tallies.into_iter().map(counts::tally).collect())
 }
 
