@@ -137,7 +137,7 @@ impl Failure for CommandError {
             Self::Source(error) => error.exit(),
             Self::Broker(error) => error.exit(),
             Self::Scoring(error) => error.exit(),
-            Self::Store(error) | Self::Console(ConsoleError::Store(error)) => error.exit(),
+            Self::Store(error) => error.exit(),
             Self::Generate(error) => error.exit(),
             Self::MlApi(_)
             | Self::Stage(_)
@@ -150,7 +150,7 @@ impl Failure for CommandError {
             | Self::ErasureStopped
             | Self::RepairTimeout { .. } => Exit::DependencyUnavailable,
             Self::RowAccounting { .. } => Exit::FailedRows,
-            Self::Console(ConsoleError::Setting(_) | ConsoleError::Listen { .. })
+            Self::Console(_)
             | Self::NoHealthTarget(_)
             | Self::NothingToCheck
             | Self::Print(_)

@@ -1,7 +1,7 @@
 //! What an operator may order of a run, each confirmed before: a page shows what would happen, the command, and asks for the reason.
 
 use assay_report::{one_line, with_separators};
-use assay_store::{AuditContext, FailedRowSelection};
+use assay_store::{AuditContext, FailedRowSelection, parse_row_range};
 use assay_transaction::{FailureClass, Run};
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Form};
@@ -12,7 +12,7 @@ use crate::access::{Role, User};
 use crate::commands::{Ended, quoted};
 use crate::error::PageError;
 use crate::markup::{Shell, command, number};
-use crate::pages::{find_run, run_path};
+use crate::pages::{crumbs, find_run, run_path};
 use crate::server::{Console, Shared};
 
 /// Longest reason that is taken.
@@ -124,16 +124,9 @@ impl Choice {
         if let Some(class) = unknown {
             return Err(PageError::Invalid(format!("There is no class {}.", one_line(class, 60))));
         }
-        let range = |text: &str| {
-            let (first, last) = text.split_once('-').unwrap_or((text, text));
-            let range = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-            (range.0 > 0 && range.0 <= range.1).then_some(range)
-        };
         let rows = self.rows.split(',').map(str::trim).filter(|text| !text.is_empty());
-        let rows = rows.map(|text| {
-            range(text)
-                .ok_or_else(|| PageError::Invalid("Rows are numbers and ranges, such as 1-100, 4711.".to_owned()))
-        });
+        let rows =
+            rows.map(|text| parse_row_range(text).map_err(|problem| PageError::Invalid(format!("Rows: {problem}."))));
         Ok(FailedRowSelection {
             classes: self.classes().map(str::to_owned).collect(),
             rows: rows.collect::<Result<_, _>>()?,
@@ -143,7 +136,7 @@ impl Choice {
 
 /// The part of the page of a run that says what can be done: buttons for an operator, and commands for everybody.
 pub(crate) fn offer(console: &Console, user: &User, run: &Run) -> Markup {
-    let may_order = console.has_actions && user.role == Role::Operator;
+    let may_order = operator(console, user).is_ok();
     let path = run_path(&run.run_id);
     html! {
         @if !console.has_actions { p { "Nothing can be ordered here (CONSOLE_ACTIONS); these commands do it:" } }
@@ -161,15 +154,13 @@ pub(crate) fn offer(console: &Console, user: &User, run: &Run) -> Markup {
     }
 }
 
-/// Who may order something; an error for everybody else.
-fn operator<'a>(console: &Console, user: &'a User) -> Result<&'a str, PageError> {
+/// The name of somebody who may order something; an error for everybody else.
+pub(crate) fn operator<'a>(console: &Console, user: &'a User) -> Result<&'a str, PageError> {
     if !console.has_actions {
         return Err(PageError::Forbidden("Nothing can be ordered here: CONSOLE_ACTIONS is off.".to_owned()));
     }
-    match (&user.name, user.role) {
-        (Some(name), Role::Operator) => Ok(name),
-        _ => Err(PageError::Forbidden(format!("Only an operator can order this; you are a {}.", user.role))),
-    }
+    user.name_as(Role::Operator)
+        .ok_or_else(|| PageError::Forbidden(format!("Only an operator can order this; you are a {}.", user.role)))
 }
 
 fn check_fits(action: Action, run: &Run) -> Result<(), PageError> {
@@ -195,7 +186,7 @@ pub(crate) async fn confirm(
     };
     let count: u64 = selected.iter().flatten().map(|(_, count)| count).sum();
     let content = html! {
-        nav.crumbs aria-label="Where this is" { a href="/" { "Runs" } " / " a href=(run_path(&run.run_id)) { (run.run_id) } }
+        (crumbs(&run.run_id))
         h1 { (action.title()) }
         p { (action.meaning()) }
         p { (one_line(&run.source.location, 300)) }
@@ -279,7 +270,7 @@ pub(crate) async fn order(
         console.store.record_operation("audit", Some(&run.run_id), Some(&details), &context).await?;
     }
     let content = html! {
-        nav.crumbs aria-label="Where this is" { a href="/" { "Runs" } " / " a href=(run_path(&run.run_id)) { (run.run_id) } }
+        (crumbs(&run.run_id))
         h1 { (action.title()) }
         p { (command(&line(&words))) }
         @match &ended {

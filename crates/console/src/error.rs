@@ -25,9 +25,6 @@ pub enum ConsoleError {
         /// Why.
         error: io::Error,
     },
-    /// A run could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Why a page could not be shown.

@@ -28,4 +28,4 @@ pub use self::commands::Commands;
 pub use self::error::ConsoleError;
 pub use self::options::ConsoleOptions;
 pub use self::report::report;
-pub use self::server::{ConsoleServices, serve};
+pub use self::server::{ConsoleServices, Listening, listen};

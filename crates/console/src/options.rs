@@ -5,9 +5,6 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use crate::ConsoleError;
-use crate::access::Access;
-
 /// Where the console listens, and who may use it.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Console")]
@@ -27,11 +24,4 @@ pub struct ConsoleOptions {
     /// Let operators replay, repair, cancel and audit runs
     #[arg(long, env = "CONSOLE_ACTIONS", value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set, value_parser = clap::builder::BoolishValueParser::new())]
     pub console_actions: bool,
-}
-
-impl ConsoleOptions {
-    /// Whether the settings fit together, and the users can be read.
-    pub fn check(&self) -> Result<(), ConsoleError> {
-        Access::new(self).map(drop)
-    }
 }

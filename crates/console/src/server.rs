@@ -56,29 +56,40 @@ pub(crate) struct Console {
 
 pub(crate) type Shared = Arc<Console>;
 
-/// Serves the console until `shutdown`.
-pub async fn serve(
-    options: &ConsoleOptions,
-    services: ConsoleServices,
-    shutdown: CancellationToken,
-) -> Result<(), ConsoleError> {
+/// A console that listens, and serves nobody yet.
+pub struct Listening {
+    listener: TcpListener,
+    access: Access,
+    has_actions: bool,
+}
+
+/// Checks the settings, reads the users and listens: before anything is connected, so that what is wrong there is told at once.
+pub async fn listen(options: &ConsoleOptions) -> Result<Listening, ConsoleError> {
     let access = Access::new(options)?;
     let address = options.console_addr;
     let listener = TcpListener::bind(address).await.map_err(|error| ConsoleError::Listen { address, error })?;
-    let bound = listener.local_addr().unwrap_or(address);
-    info!("the console is at http://{bound}/");
-    let console = Arc::new(Console {
-        store: services.store,
-        queues: Queues::new(services.broker),
-        commands: services.commands,
-        has_actions: options.console_actions,
-        streams: Arc::new(Semaphore::new(STREAMS)),
-        shutdown: shutdown.clone(),
-        access,
-    });
-    assay_http_server::serve(listener, router(&console), ServerLimits::default(), shutdown).await;
-    console.queues.close().await;
-    Ok(())
+    Ok(Listening { listener, access, has_actions: options.console_actions })
+}
+
+impl Listening {
+    /// Serves the console until `shutdown`.
+    pub async fn serve(self, services: ConsoleServices, shutdown: CancellationToken) {
+        let Self { listener, access, has_actions } = self;
+        if let Ok(address) = listener.local_addr() {
+            info!("the console is at http://{address}/");
+        }
+        let console = Arc::new(Console {
+            store: services.store,
+            queues: Queues::new(services.broker),
+            commands: services.commands,
+            has_actions,
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            shutdown: shutdown.clone(),
+            access,
+        });
+        assay_http_server::serve(listener, router(&console), ServerLimits::default(), shutdown).await;
+        console.queues.close().await;
+    }
 }
 
 fn router(console: &Shared) -> Router {

@@ -2,6 +2,7 @@
 //!
 //! - `state`: the state of a run as it is shown; `progress`: how far it is; `obstacles`: what is in its way
 //! - `queues`: the messages of all runs; `live_counts`: the rows of a live run; `control_totals`: what was expected of a source
+//! - `models`: the models that scored a run
 //! - `row`: what became of a row; `lookup`, `transactions`: transactions by their id; `tombstones`: what was purged, erased or removed
 //! - `text`, `audience`, `table`: numbers, times and text from outside, for people or for programs
 //! - `fixture`: a run and a time for the tests of those who show runs
@@ -13,6 +14,7 @@ mod control_totals;
 pub mod fixture;
 mod live_counts;
 mod lookup;
+mod models;
 mod obstacles;
 mod progress;
 mod queues;
@@ -29,6 +31,7 @@ pub use self::audience::{Tone, find_audience, grouped, toned, with_separators};
 pub use self::control_totals::ControlTotals;
 pub use self::live_counts::LiveCounts;
 pub use self::lookup::{FoundTransactions, find_transactions};
+pub use self::models::{Models, ShownModel};
 pub use self::obstacles::{QueueState, obstacles, slowest_stage};
 pub use self::progress::{
     ReadProgress, StoreProgress, TimeLeft, rate, read_progress, rows_so_far, store_progress, time_left,

@@ -6,7 +6,7 @@ use assay_store::RunModel;
 use assay_transaction::{Timestamp, mask_card_numbers};
 use serde::Serialize;
 
-use crate::output::{Table, moment, one_line};
+use crate::{Table, moment, one_line};
 
 /// Longest name of a model that is shown.
 const NAME: usize = 100;
@@ -14,16 +14,19 @@ const NAME: usize = 100;
 /// The models of a run, the first first.
 #[derive(Debug, Default, Serialize)]
 #[serde(transparent)]
-pub(super) struct Models(Vec<ShownModel>);
+pub struct Models(Vec<ShownModel>);
 
+/// A model that scored rows of a run.
 #[derive(Debug, Serialize)]
-struct ShownModel {
-    model_version: Option<String>,
+pub struct ShownModel {
+    /// Its version, masked; none if it names none.
+    pub model_version: Option<String>,
     /// Where it was asked.
-    url: Option<String>,
+    pub url: Option<String>,
     /// The first digits of the features file's digest.
-    features: Option<String>,
-    first_stored_at: Timestamp,
+    pub features: Option<String>,
+    /// When its first prediction was stored.
+    pub first_stored_at: Timestamp,
 }
 
 impl From<Vec<RunModel>> for Models {
@@ -40,12 +43,18 @@ impl From<Vec<RunModel>> for Models {
 }
 
 impl Models {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether no model has scored a row.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Each model.
+    pub fn iter(&self) -> impl Iterator<Item = &ShownModel> {
+        self.0.iter()
+    }
+
     /// Whether rows were scored by different models, not only by different servers of one.
-    fn has_changed(&self) -> bool {
+    pub fn has_changed(&self) -> bool {
         let model = |shown: &ShownModel| (shown.model_version.clone(), shown.features.clone());
         self.0.windows(2).any(|pair| model(&pair[0]) != model(&pair[1]))
     }
@@ -75,7 +84,7 @@ mod tests {
     use assay_transaction::ModelEndpoint;
 
     use super::*;
-    use assay_report::fixture::at;
+    use crate::fixture::at;
 
     fn model(version: Option<&str>, url: &str, time: &str) -> RunModel {
         let endpoint = ModelEndpoint::new(url.into(), None);

@@ -156,6 +156,13 @@ impl StoredTransactionView {
         format!("{}{score}{}", one_line(&answer.prediction, VALUE), model.unwrap_or_default())
     }
 
+    /// Its fields.
+    pub fn fields(&self) -> FieldList {
+        let mut fields = FieldList::default();
+        self.show(&mut fields);
+        fields
+    }
+
     /// Adds its fields.
     pub fn show(&self, fields: &mut FieldList) {
         self.content.show(fields);
@@ -221,6 +228,13 @@ impl From<FailedRecord> for FailedTransactionView {
 }
 
 impl FailedTransactionView {
+    /// Its fields.
+    pub fn fields(&self) -> FieldList {
+        let mut fields = FieldList::default();
+        self.show(&mut fields);
+        fields
+    }
+
     /// Adds its fields.
     pub fn show(&self, fields: &mut FieldList) {
         fields.add("reason", one_line(&self.reason, VALUE));

@@ -34,7 +34,7 @@ pub use ledger::sealing::SealOutcome;
 pub use ledger::{RecordedChunk, RecordedProgress, RunLedger};
 pub use operations::Operations;
 pub use operations::audit::{Audit, AuditBreach, StrayRun, Strays};
-pub use operations::filters::{FailedRowSelection, RunFilter};
+pub use operations::filters::{FailedRowSelection, RunFilter, parse_row_range};
 pub use operations::overview::{PredictionCount, RunModel, RunOverview, RunPace, TallySource};
 pub use operations::privacy::{
     ChunkPlace, ErasureCounts, LetterBody, MAX_ERASED, Privacy, PurgeCounts, PurgeKind, PurgePosition, Tombstones,

@@ -43,6 +43,11 @@ pub(crate) struct User {
 
 impl User {
     pub(crate) const ANONYMOUS: Self = Self { name: None, role: Role::Viewer };
+
+    /// The name, if they have this role.
+    pub(crate) fn name_as(&self, role: Role) -> Option<&str> {
+        self.name.as_deref().filter(|_| self.role == role)
+    }
 }
 
 /// Why a request is refused.

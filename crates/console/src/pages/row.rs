@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use maud::{Markup, html};
 
 use super::runs::show_queues;
-use super::{find_run, run_path};
+use super::{crumbs, find_run, run_path};
 use crate::access::User;
 use crate::error::PageError;
 use crate::markup::{Shell, command, fields, number};
@@ -29,7 +29,7 @@ pub(crate) async fn row(
     }
     let title = format!("Row {row} of {}", run.run_id);
     let content = html! {
-        nav.crumbs aria-label="Where this is" { a href="/" { "Runs" } " / " a href=(run_path(&run.run_id)) { (run.run_id) } }
+        (crumbs(&run.run_id))
         h1 { "Row " (number(row)) }
         p { (one_line(&run.source.location, 300)) }
         @for line in fate.headline(&run.run_id).lines() { p.fate { (line) } }

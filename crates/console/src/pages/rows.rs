@@ -1,6 +1,8 @@
 //! The rows behind a reason: invalid and failed ones in pages, and files to take away.
 
-use assay_report::{FailedTransactionView, FieldList, one_line, raw_text, unmasked_line};
+use std::io;
+
+use assay_report::{FailedTransactionView, one_line, raw_text, unmasked_line};
 use assay_store::{AuditContext, FailedRowSelection, InvalidRecord};
 use assay_transaction::Run;
 use axum::body::Body;
@@ -8,13 +10,15 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Form};
-use futures_util::stream::unfold;
+use bytes::Bytes;
+use futures_util::stream::{StreamExt as _, iter, once};
 use maud::{Markup, html};
 use serde::Deserialize;
-use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
 
-use super::{find_run, run_path};
+use super::{crumbs, find_run, run_path};
 use crate::access::{Role, User};
+use crate::actions;
 use crate::error::PageError;
 use crate::markup::{Shell, command, fields, number};
 use crate::server::{Console, Shared};
@@ -75,10 +79,8 @@ pub(crate) async fn unmasked(
 }
 
 fn auditor(user: &User) -> Result<&str, PageError> {
-    match (&user.name, user.role) {
-        (Some(name), Role::Auditor) => Ok(name),
-        _ => Err(PageError::Forbidden(format!("Only an auditor sees rows unmasked; you are a {}.", user.role))),
-    }
+    user.name_as(Role::Auditor)
+        .ok_or_else(|| PageError::Forbidden(format!("Only an auditor sees rows unmasked; you are a {}.", user.role)))
 }
 
 fn reason(text: &str) -> Result<&str, PageError> {
@@ -104,7 +106,7 @@ async fn invalid_page(
     let path = run_path(&run.run_id);
     let title = format!("Invalid rows of {}", run.run_id);
     let content = html! {
-        nav.crumbs aria-label="Where this is" { a href="/" { "Runs" } " / " a href=(path) { (run.run_id) } }
+        (crumbs(&run.run_id))
         h1 { "Invalid rows" @if let Some(code) = reason { ": " (one_line(code, 60)) } }
         @if reason.is_some() { p { a href=(format!("{path}/invalid")) { "All invalid rows" } } }
         @if is_unmasked { p.problem role="status" { "Card numbers are shown. It is recorded that you saw them." } }
@@ -178,7 +180,7 @@ pub(crate) async fn failed(
     let rows: Vec<FailedTransactionView> = records.into_iter().map(FailedTransactionView::from).collect();
     let title = format!("Failed transactions of {}", run.run_id);
     let content = html! {
-        nav.crumbs aria-label="Where this is" { a href="/" { "Runs" } " / " a href=(path) { (run.run_id) } }
+        (crumbs(&run.run_id))
         h1 { "Failed transactions" @if !from.class.trim().is_empty() { ": " (one_line(from.class.trim(), 60)) } }
         @if rows.is_empty() {
             p.empty { @if from.from > 0 { "No failed transaction comes after this. " } @else { "No transaction is like this. " } a href=(format!("{path}/failed")) { "All failed transactions" } }
@@ -186,22 +188,16 @@ pub(crate) async fn failed(
         @for row in &rows {
             article {
                 h2 { a href=(format!("{path}/rows/{}", row.row)) { "Row " (number(row.row)) } ": " (one_line(&row.class, 60)) }
-                (fields(&shown(row)))
+                (fields(&row.fields()))
             }
         }
         (next_page(&format!("{path}/failed"), &format!("&{query}"), rows.len(), last))
-        @if console.has_actions && user.role == Role::Operator {
+        @if actions::operator(&console, &user).is_ok() {
             p { a.button href=(format!("{path}/actions/replay?{query}")) { "Replay them…" } }
         }
         p { "The same on a terminal: " (command(&format!("assay failures {}", run.run_id))) }
     };
     Ok(Shell::new(&title, &user).page(&content))
-}
-
-fn shown(row: &FailedTransactionView) -> FieldList {
-    let mut list = FieldList::default();
-    row.show(&mut list);
-    list
 }
 
 /// The rejected rows as a file, masked.
@@ -240,27 +236,17 @@ fn file(
     name: &str,
 ) -> Result<Response, PageError> {
     let mut child = console.commands.stream(words, operator).map_err(PageError::Command)?;
-    let output = child.stdout.take();
-    // The child ends with the stream, or before it.
-    let pieces = unfold((child, output), async |(mut child, output)| {
-        let mut output = output?;
-        let mut piece = vec![0; 64 * 1024];
-        match output.read(&mut piece).await {
-            Ok(0) => match child.wait().await {
-                Ok(status) if status.success() => None,
-                // The browser sees that the file is not complete.
-                Ok(status) => {
-                    Some((Err(std::io::Error::other(format!("the command ended with {status}"))), (child, None)))
-                }
-                Err(error) => Some((Err(error), (child, None))),
-            },
-            Ok(read) => {
-                piece.truncate(read);
-                Some((Ok(bytes::Bytes::from(piece)), (child, Some(output))))
-            }
-            Err(error) => Some((Err(error), (child, None))),
+    let pieces = child.stdout.take().map(ReaderStream::new);
+    // It is waited for after the last piece: unless it ended well, the browser sees that the file is not complete.
+    let end = once(async move {
+        let status = child.wait().await?;
+        if status.success() {
+            Ok(Bytes::new())
+        } else {
+            Err(io::Error::other(format!("the command ended with {status}")))
         }
     });
+    let pieces = iter(pieces).flatten().chain(end);
     // The name of a run has no quote.
     let disposition = format!("attachment; filename=\"{name}\"");
     Ok(([(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, &disposition)], Body::from_stream(pieces))

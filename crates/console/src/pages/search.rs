@@ -1,6 +1,6 @@
 //! Finds a run, or transactions by an id.
 
-use assay_report::{FieldList, FoundTransactions, find_transactions, grouped, one_line};
+use assay_report::{FoundTransactions, find_transactions, grouped, one_line};
 use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -57,24 +57,18 @@ fn results(text: &str, found: &FoundTransactions) -> Markup {
             article {
                 h2 { "Predicted: " (stored.prediction_line()) }
                 p { a href=(at(&stored.run_id, stored.row)) { "Row " (grouped(stored.row)) " of " (stored.run_id) } }
-                (fields(&shown_fields(|list| stored.show(list))))
+                (fields(&stored.fields()))
             }
         }
         @for failed in &found.failed {
             article {
                 h2 { "Failed: " (failed.class) }
                 p { a href=(at(&failed.run_id, failed.row)) { "Row " (grouped(failed.row)) " of " (failed.run_id) } }
-                (fields(&shown_fields(|list| failed.show(list))))
+                (fields(&failed.fields()))
             }
         }
         p { "The same on a terminal: " (command(&format!("assay transaction {}", crate::commands::quoted(&shown)))) }
     }
-}
-
-fn shown_fields(show: impl FnOnce(&mut FieldList)) -> FieldList {
-    let mut list = FieldList::default();
-    show(&mut list);
-    list
 }
 
 #[cfg(test)]

@@ -54,6 +54,17 @@ pub struct FailedRowSelection {
     pub rows: Vec<(u64, u64)>,
 }
 
+/// Reads a row, `12`, or a range of rows, `1-10`.
+pub fn parse_row_range(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || "expected a row or a range of rows, such as 4711 or 1-100".to_owned();
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(text)?, number(text)?),
+    };
+    if first == 0 || first > last { Err(wrong()) } else { Ok((first, last)) }
+}
+
 /// A selection from a row on, as SQL takes it. The lists are JSON, each element a list of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
@@ -104,5 +115,14 @@ mod tests {
         assert_eq!((some.first, some.last), (5, 20));
         assert_eq!(some.classes.unwrap(), "[[\"a\\\"b\"],[\"c\u{fffd}\"]]");
         assert_eq!(some.ranges.unwrap(), "[[5,9],[20,20]]");
+    }
+
+    #[test]
+    fn rows_are_numbers_and_ranges() {
+        assert_eq!(parse_row_range("4711"), Ok((4_711, 4_711)));
+        assert_eq!(parse_row_range("1-10"), Ok((1, 10)));
+        for wrong in ["", "0", "0-5", "10-1", "a", "1-", "-1", "1-2-3"] {
+            assert!(parse_row_range(wrong).unwrap_err().contains("such as 4711 or 1-100"), "{wrong}");
+        }
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn console(
     shutdown: CancellationToken,
     health: &Health,
 ) -> Result<Exit, CommandError> {
-    arguments.console.check()?;
+    let listening = assay_console::listen(&arguments.console).await?;
     let database = existing_database(&arguments.ledger.database).ok_or(CommandError::NoDatabase)?;
     let opened = shutdown.run_until_cancelled(arguments.ledger.open("console")).await;
     let Some(store) = opened.transpose()? else { return Ok(Exit::Done) };
@@ -66,7 +66,7 @@ pub(crate) async fn console(
             given_by_flags(std::env::args_os()),
         ),
     };
-    assay_console::serve(&arguments.console, services, shutdown).await?;
+    listening.serve(services, shutdown).await;
     store.close().await;
     Ok(Exit::Done)
 }

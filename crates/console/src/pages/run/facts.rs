@@ -8,7 +8,7 @@ use assay_transaction::{Run, RunId};
 use super::show;
 use crate::error::PageError;
 use crate::live::Part;
-use crate::pages::find_run;
+use crate::pages::no_run;
 use crate::pages::runs::problems;
 use crate::server::Console;
 
@@ -33,24 +33,27 @@ pub(crate) struct Facts {
 impl Facts {
     /// Those of the run of an address.
     pub(crate) async fn read(console: &Console, name: &str) -> Result<Self, PageError> {
-        let run = find_run(console, name).await?;
-        let queues = if run.state.is_finished() { None } else { console.queues.snapshot().await };
-        let facts = Self::of(&*console.store, &run.run_id, queues.as_ref(), console.queues.full_at()).await?;
-        facts.ok_or_else(|| PageError::Missing(format!("There is no run {} any more.", run.run_id)))
+        let missing = || no_run(name);
+        let run_id = name.parse().map_err(|_| missing())?;
+        let queues = async || console.queues.snapshot().await;
+        Self::of(&*console.store, &run_id, queues, console.queues.full_at()).await?.ok_or_else(missing)
     }
 
     /// Those of a run for a report, without the queues of the moment.
     pub(crate) async fn for_report(store: &dyn Store, run_id: &RunId) -> Result<Option<Self>, StoreError> {
-        Self::of(store, run_id, None, BrokerOptions::default().queue_max_length.into()).await
+        Self::of(store, run_id, async || None, BrokerOptions::default().queue_max_length.into()).await
     }
 
+    /// The queues are asked for only while the run is not finished.
     async fn of(
         store: &dyn Store,
         run_id: &RunId,
-        queues: Option<&QueueSnapshot>,
+        queues: impl AsyncFnOnce() -> Option<QueueSnapshot>,
         full_at: u64,
     ) -> Result<Option<Self>, StoreError> {
         let Some(overview) = store.overview(run_id, WINDOW, TallySource::Chunks).await? else { return Ok(None) };
+        let queues = if overview.run.state.is_finished() { None } else { queues().await };
+        let queues = queues.as_ref();
         let live = LiveCounts::of(store, &overview.run).await?;
         let mut problems = problems(&overview.run, overview.tally, live.as_ref());
         problems.extend(obstacles(&overview, QueueState { queues, full_at }));

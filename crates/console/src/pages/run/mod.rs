@@ -17,6 +17,7 @@ use crate::actions;
 use crate::error::PageError;
 use crate::live;
 use crate::markup::{Shell, section};
+use crate::pages::find_run;
 use crate::server::Shared;
 
 /// The page.
@@ -59,8 +60,8 @@ pub(crate) async fn series(
     State(console): State<Shared>,
     Path(name): Path<String>,
 ) -> Result<Json<serde_json::Value>, PageError> {
-    let facts = Facts::read(&console, &name).await?;
-    let timeline = timeline_of(&facts);
+    let run = find_run(&console, &name).await?;
+    let timeline = timeline_of(&console.store.statistics(&run.run_id).await?);
     let names: Vec<&str> = timeline.series.iter().map(|series| series.name.as_str()).collect();
     let seconds = timeline.seconds.max(1);
     let times: Vec<i64> = (0..timeline.bars.len() as u64)

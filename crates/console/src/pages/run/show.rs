@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use assay_report::{
-    ControlTotals, FieldList, LiveCounts, human_duration, moment, one_line, rows_so_far, seconds_between,
+    ControlTotals, FieldList, LiveCounts, Models, human_duration, moment, one_line, rows_so_far, seconds_between,
     show_tombstones, unmasked_line,
 };
-use assay_store::RunModel;
+use assay_store::RunStatistics;
 use assay_transaction::{FailureClass, RejectReason, Tally};
 use maud::{Markup, html};
 
@@ -67,9 +67,9 @@ pub(super) fn law_part(facts: &Facts) -> Markup {
 }
 
 /// Outcomes by time.
-pub(crate) fn timeline_of(facts: &Facts) -> Timeline {
+pub(crate) fn timeline_of(statistics: &RunStatistics) -> Timeline {
     let series = ["predicted", "invalid", "failed", "duplicate"].map(|name| Series { name: name.into(), class: name });
-    let counts = facts.statistics.moments.iter().map(|moment| {
+    let counts = statistics.moments.iter().map(|moment| {
         let Tally { predicted, invalid, failed, duplicate } = moment.tally;
         (moment.at.as_datetime().timestamp(), moment.seconds, vec![predicted, invalid, failed, duplicate])
     });
@@ -87,7 +87,7 @@ pub(super) fn speed(facts: &Facts) -> Markup {
     if let Some(why) = without_notes(facts) {
         return why;
     }
-    timeline("speed-picture", "Rows stored a second, by outcome", &timeline_of(facts))
+    timeline("speed-picture", "Rows stored a second, by outcome", &timeline_of(&facts.statistics))
 }
 
 /// Labels by time: the most frequent ones, and all others together.
@@ -220,15 +220,11 @@ pub(super) fn highest(facts: &Facts, has_links: bool) -> Markup {
 
 /// The models that scored it.
 pub(super) fn models(facts: &Facts) -> Markup {
-    let models = &facts.overview.models;
-    let features = |model: &RunModel| model.endpoint.as_ref().and_then(|it| it.features()).map(str::to_owned);
-    let is_same =
-        |pair: &[RunModel]| pair[0].model_version == pair[1].model_version && features(&pair[0]) == features(&pair[1]);
-    let has_changed = !models.windows(2).all(is_same);
+    let models = Models::from(facts.overview.models.clone());
     html! {
         @if models.is_empty() { p.empty { "No model has scored a row yet." } }
         @else {
-            @if has_changed {
+            @if models.has_changed() {
                 p.problem { "The model changed while this run was scored: MODEL_VERSION takes one only." }
             }
             div.scroll tabindex="0" role="region" aria-label="The models in a table" {
@@ -236,12 +232,12 @@ pub(super) fn models(facts: &Facts) -> Markup {
                     thead { tr {
                         th scope="col" { "Model" } th scope="col" { "First stored" } th scope="col" { "Asked at" } th scope="col" { "Features file" }
                     } }
-                    tbody { @for model in models {
+                    tbody { @for model in models.iter() {
                         tr {
                             th scope="row" { (one_line(model.model_version.as_deref().unwrap_or("not named"), 100)) }
-                            td { (time(model.first_at)) }
-                            td { (model.endpoint.as_ref().map(|it| one_line(it.url(), 100)).unwrap_or_default()) }
-                            td { (one_line(&features(model).unwrap_or_default(), 100)) }
+                            td { (time(model.first_stored_at)) }
+                            td { (one_line(model.url.as_deref().unwrap_or_default(), 100)) }
+                            td { (one_line(model.features.as_deref().unwrap_or_default(), 100)) }
                         }
                     } }
                 }

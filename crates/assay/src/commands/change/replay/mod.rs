@@ -8,7 +8,7 @@ mod report;
 
 use std::time::Duration;
 
-use assay_store::{FailedRowSelection, ReplayCounts, Store};
+use assay_store::{FailedRowSelection, ReplayCounts, Store, parse_row_range};
 use assay_transaction::{Exit, Run, RunId, parse_duration};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long = "class", value_name = "CLASS", value_parser = classes(), value_delimiter = ',')]
     classes: Vec<String>,
     /// Only these rows: numbers and ranges; may be repeated
-    #[arg(long, value_name = "ROWS", value_parser = parse_range, value_delimiter = ',')]
+    #[arg(long, value_name = "ROWS", value_parser = parse_row_range, value_delimiter = ',')]
     rows: Vec<(u64, u64)>,
     /// Only show what would be sent
     #[arg(long)]
@@ -64,17 +64,6 @@ pub(crate) struct ReplayArguments {
     pub(crate) stages: StageOptions,
     #[command(flatten)]
     pub(crate) ledger: LedgerOptions,
-}
-
-/// `12` or `1-10`.
-fn parse_range(text: &str) -> Result<(u64, u64), String> {
-    let wrong = || "expected a row or a range of rows, such as 4711 or 1-100".to_owned();
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
-    let (first, last) = match text.split_once('-') {
-        Some((first, last)) => (number(first)?, number(last)?),
-        None => (number(text)?, number(text)?),
-    };
-    if first == 0 || first > last { Err(wrong()) } else { Ok((first, last)) }
 }
 
 /// Replays the selected rows.
@@ -139,18 +128,4 @@ async fn wait_for_parts(
         Ok(Err(CommandError::ReplayTimeout { run_id: run_id.clone(), replay, recorded, parts: sent.parts }))
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_numbers_and_ranges() {
-        assert_eq!(parse_range("4711"), Ok((4_711, 4_711)));
-        assert_eq!(parse_range("1-10"), Ok((1, 10)));
-        for wrong in ["", "0", "0-5", "10-1", "a", "1-", "-1", "1-2-3"] {
-            assert!(parse_range(wrong).unwrap_err().contains("such as 4711 or 1-100"), "{wrong}");
-        }
-    }
 }

@@ -2,7 +2,6 @@
 //!
 //! Reads the database at one point in time, then the broker. `assay_report` judges what they say, and `view` shows it.
 
-mod models;
 mod view;
 
 use std::time::Duration;

@@ -7,14 +7,14 @@ use assay_store::{DeadLetterOutcome, DeadLetterRecord, OperationRecord, Predicti
 use assay_transaction::{RunId, StopOrder, Tally, Timestamp};
 use serde::Serialize;
 
-use super::models::Models;
 use super::rows_selected;
 use crate::output::{
     FieldList, Table, Tone, counted, grouped, human_duration, list_counts, moment, one_line, seconds_between, toned,
     unmasked_line,
 };
 use assay_report::{
-    ControlTotals, LiveCounts, QueueSnapshot, ReadProgress, ShownState, StoreProgress, TimeLeft, show_tombstones,
+    ControlTotals, LiveCounts, Models, QueueSnapshot, ReadProgress, ShownState, StoreProgress, TimeLeft,
+    show_tombstones,
 };
 
 /// Longest text from outside that is shown.
