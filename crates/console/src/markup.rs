@@ -141,11 +141,17 @@ pub(crate) fn fields(fields: &FieldList) -> Markup {
     }
 }
 
-/// A part of a page under a heading; `live` parts are replaced while somebody looks.
+/// A part of a page under a heading. What has its id may be drawn again while somebody looks.
 pub(crate) fn section(id: &str, title: &str, content: &Markup) -> Markup {
+    section_after(id, title, &html! {}, content)
+}
+
+/// As [`section`], after something that is not drawn again.
+pub(crate) fn section_after(id: &str, title: &str, before: &Markup, content: &Markup) -> Markup {
     html! {
         section aria-labelledby=(format!("{id}-title")) {
             h2 id=(format!("{id}-title")) { (title) }
+            (before)
             div id=(id) { (content) }
         }
     }

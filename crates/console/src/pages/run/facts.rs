@@ -82,18 +82,8 @@ impl Facts {
 
     /// The parts of the page that change.
     pub(crate) fn parts(&self) -> Vec<Part> {
-        [
-            ("head", show::head(self)),
-            ("law", show::law_part(self)),
-            ("speed", show::speed(self)),
-            ("reasons", show::reasons(self, true)),
-            ("scores", show::scores(self)),
-            ("labels", show::labels(self)),
-            ("highest", show::highest(self, true)),
-            ("models", show::models(self)),
-            ("done", show::operations(self)),
-        ]
-        .map(|(id, content)| Part { id, content })
-        .into()
+        let head = Part { id: "head", content: show::head(self) };
+        let sections = show::sections(self, true).into_iter();
+        std::iter::once(head).chain(sections.map(|section| Part { id: section.id, content: section.content })).collect()
     }
 }

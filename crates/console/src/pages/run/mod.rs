@@ -16,7 +16,7 @@ use crate::access::User;
 use crate::actions;
 use crate::error::PageError;
 use crate::live;
-use crate::markup::{Shell, section};
+use crate::markup::{Shell, section, section_after};
 use crate::pages::find_run;
 use crate::server::Shared;
 
@@ -34,20 +34,14 @@ pub(crate) async fn run(
         nav.crumbs aria-label="Where this is" { a href="/" { "Runs" } }
         h1 { (title) }
         div #head { (show::head(&facts)) }
-        (section("law", "What became of the rows", &show::law_part(&facts)))
-        section aria-labelledby="speed-title" {
-            h2 #speed-title { "Stored over time" }
-            // The script draws here, in place of the picture below.
-            @if is_live { div #chart data-series=(format!("/runs/{title}/series")) {} }
-            div #speed { (show::speed(&facts)) }
+        @for part in show::sections(&facts, true) {
+            @if part.id == "speed" && is_live {
+                // The script draws here, in place of the picture below.
+                (section_after(part.id, part.title, &html! { div #chart data-series=(format!("/runs/{title}/series")) {} }, &part.content))
+            } @else {
+                (section(part.id, part.title, &part.content))
+            }
         }
-        (section("reasons", "Rejected and failed rows", &show::reasons(&facts, true)))
-        (section("scores", "Fraud scores", &show::scores(&facts)))
-        (section("labels", "Predictions over time", &show::labels(&facts)))
-        (section("highest", "Highest scores", &show::highest(&facts, true)))
-        (section("models", "Models", &show::models(&facts)))
-        (section("settings", "Settings", &show::settings(&facts)))
-        (section("done", "Operations", &show::operations(&facts)))
         (section("actions", "What you can do", &actions::offer(&console, &user, facts.run())))
     };
     let shell = Shell::new(&title, &user);

@@ -56,14 +56,10 @@ pub(super) fn head(facts: &Facts) -> Markup {
     }
 }
 
-fn law_of(facts: &Facts) -> Law {
-    let tally = facts.overview.tally;
-    Law { rows_read: rows_so_far(facts.run(), tally, facts.live.as_ref()), tally }
-}
-
 /// What became of the rows.
-pub(super) fn law_part(facts: &Facts) -> Markup {
-    law(law_of(facts))
+fn law_part(facts: &Facts) -> Markup {
+    let tally = facts.overview.tally;
+    law(Law { rows_read: rows_so_far(facts.run(), tally, facts.live.as_ref()), tally })
 }
 
 /// Outcomes by time.
@@ -83,7 +79,7 @@ fn without_notes(facts: &Facts) -> Option<Markup> {
 }
 
 /// How fast rows were stored.
-pub(super) fn speed(facts: &Facts) -> Markup {
+fn speed(facts: &Facts) -> Markup {
     if let Some(why) = without_notes(facts) {
         return why;
     }
@@ -91,7 +87,7 @@ pub(super) fn speed(facts: &Facts) -> Markup {
 }
 
 /// Labels by time: the most frequent ones, and all others together.
-pub(super) fn labels(facts: &Facts) -> Markup {
+fn labels(facts: &Facts) -> Markup {
     if let Some(why) = without_notes(facts) {
         return why;
     }
@@ -136,7 +132,7 @@ pub(super) fn labels(facts: &Facts) -> Markup {
 }
 
 /// Invalid rows by reason and failed ones by class, each with the rows behind it.
-pub(super) fn reasons(facts: &Facts, has_links: bool) -> Markup {
+fn reasons(facts: &Facts, has_links: bool) -> Markup {
     let path = run_path(&facts.run().run_id);
     let table = |title: &str, kind: &str, key: &str, counts: &[(String, u64)], meaning: &dyn Fn(&str) -> String| {
         let all: u64 = counts.iter().map(|(_, count)| count).sum();
@@ -185,7 +181,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// How the scores are spread.
-pub(super) fn scores(facts: &Facts) -> Markup {
+fn scores(facts: &Facts) -> Markup {
     if let Some(why) = without_notes(facts) {
         return why;
     }
@@ -193,7 +189,7 @@ pub(super) fn scores(facts: &Facts) -> Markup {
 }
 
 /// The rows with the highest scores.
-pub(super) fn highest(facts: &Facts, has_links: bool) -> Markup {
+fn highest(facts: &Facts, has_links: bool) -> Markup {
     if let Some(why) = without_notes(facts) {
         return why;
     }
@@ -219,7 +215,7 @@ pub(super) fn highest(facts: &Facts, has_links: bool) -> Markup {
 }
 
 /// The models that scored it.
-pub(super) fn models(facts: &Facts) -> Markup {
+fn models(facts: &Facts) -> Markup {
     let models = Models::from(facts.overview.models.clone());
     html! {
         @if models.is_empty() { p.empty { "No model has scored a row yet." } }
@@ -247,7 +243,7 @@ pub(super) fn models(facts: &Facts) -> Markup {
 }
 
 /// The settings it ran with, and where they came from; what was recognised, and by what.
-pub(super) fn settings(facts: &Facts) -> Markup {
+fn settings(facts: &Facts) -> Markup {
     let settings = &facts.run().settings;
     let mut list = FieldList::default();
     list.add("columns", one_line(&settings.header.join(", "), 1_000));
@@ -276,25 +272,35 @@ pub(super) fn settings(facts: &Facts) -> Markup {
     }
 }
 
-/// What operators did to it.
-pub(super) fn operations(facts: &Facts) -> Markup {
-    operations_page::list(&facts.operations)
+/// A part of the page under a heading.
+pub(crate) struct Section {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) content: Markup,
 }
 
-/// The report of a run: the same parts, without links.
+/// What the page and the report have below the head; a report has no links.
+pub(crate) fn sections(facts: &Facts, has_links: bool) -> [Section; 9] {
+    let section = |id, title, content| Section { id, title, content };
+    [
+        section("law", "What became of the rows", law_part(facts)),
+        section("speed", "Stored over time", speed(facts)),
+        section("reasons", "Rejected and failed rows", reasons(facts, has_links)),
+        section("scores", "Fraud scores", scores(facts)),
+        section("labels", "Predictions over time", labels(facts)),
+        section("highest", "Highest scores", highest(facts, has_links)),
+        section("models", "Models", models(facts)),
+        section("settings", "Settings", settings(facts)),
+        section("done", "Operations", operations_page::list(&facts.operations)),
+    ]
+}
+
+/// The report of a run.
 pub(crate) fn report_content(facts: &Facts) -> Markup {
     html! {
         h1 { "Run " (facts.run().run_id) }
         (head(facts))
-        (section("law", "What became of the rows", &law_part(facts)))
-        (section("speed", "Stored over time", &speed(facts)))
-        (section("reasons", "Rejected and failed rows", &reasons(facts, false)))
-        (section("scores", "Fraud scores", &scores(facts)))
-        (section("labels", "Predictions over time", &labels(facts)))
-        (section("highest", "Highest scores", &highest(facts, false)))
-        (section("models", "Models", &models(facts)))
-        (section("settings", "Settings", &settings(facts)))
-        (section("done", "Operations", &operations(facts)))
+        @for part in sections(facts, false) { (section(part.id, part.title, &part.content)) }
         p { "To count the rows again, and check that they add up: " (command(&format!("assay audit {}", facts.run().run_id))) }
     }
 }
